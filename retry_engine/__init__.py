@@ -1,0 +1,1 @@
+"""retry-engine: recovers failed subscription payments on Stripe Billing."""

@@ -1,0 +1,60 @@
+"""A case as known at one moment: what the planner and the rules are given."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from retry_engine.domain.attempts import Attempt, Source
+from retry_engine.domain.payment_methods import PaymentMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseView:
+    """Everything a decision may use, and nothing from after `now`.
+
+    `amount` is what is still owed in minor units of `currency`. `attempts` are everybody's on this
+    invoice, oldest first; the first is the failure that opened the case. `card_attempts` are
+    everybody's on *other* invoices with any of `payment_methods`' cards (last 180 days), oldest
+    first. `stripe_next_attempt_at` is Stripe's own planned retry, None where Stripe plans none.
+    """
+
+    case_id: str
+    invoice_id: str
+    customer_id: str
+    account: str
+    now: datetime
+    opened_at: datetime
+    deadline_at: datetime
+    amount: int
+    currency: str
+    attempts: tuple[Attempt, ...]
+    payment_methods: tuple[PaymentMethod, ...]
+    card_attempts: tuple[Attempt, ...] = ()
+    billing_reason: str | None = None
+    billing_interval: str | None = None
+    invoice_created_at: datetime | None = None
+    customer_country: str | None = None
+    customer_timezone: str | None = None
+    customer_since: datetime | None = None
+    stripe_next_attempt_at: datetime | None = None
+
+    def method(self, method_id: str | None) -> PaymentMethod | None:
+        """The saved method of that id, or None where it is gone."""
+        return next((m for m in self.payment_methods if m.id == method_id), None)
+
+    def attempts_on(self, method: PaymentMethod) -> tuple[Attempt, ...]:
+        """Everybody's attempts on that card, over all invoices, oldest first."""
+        return tuple(sorted(self._on(method), key=lambda a: a.at))
+
+    def _on(self, method: PaymentMethod) -> Iterable[Attempt]:
+        for attempt in (*self.card_attempts, *self.attempts):
+            if attempt.payment_method_id == method.id or (
+                attempt.card_fingerprint is not None
+                and attempt.card_fingerprint == method.card_fingerprint
+            ):
+                yield attempt
+
+    @property
+    def engine_attempts(self) -> int:
+        """How many of the attempts were the engine's own."""
+        return sum(a.source is Source.ENGINE for a in self.attempts)

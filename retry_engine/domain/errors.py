@@ -1,0 +1,80 @@
+"""Every error that crosses a room's border, as one tree.
+
+    RetryEngineError
+    ├── SettingsError            a setting is missing or malformed            (exit 2)
+    ├── NotFound                 no such case, review, event                  (exit 1, HTTP 404)
+    ├── Refused                  asked for, understood, not allowed           (exit 1, HTTP 409)
+    │   ├── AttemptRefused       the networks' rules forbid the attempt
+    │   └── TransitionRefused    the case's state forbids it
+    ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
+    ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
+    ├── BrokerUnavailable        the Celery broker cannot be reached
+    └── StripeError
+        ├── StripeUnavailable    no or no usable answer: the outcome is unknown
+        ├── StripeRejected       a definite no (400, 404): nothing was done
+        └── StripeForbidden      key or permission (401, 403): nothing was done
+"""
+
+from datetime import datetime
+
+
+class RetryEngineError(Exception):
+    """Anything that this engine raises on purpose; its text is one line for a person."""
+
+
+class SettingsError(RetryEngineError):
+    """A setting is missing or malformed."""
+
+
+class NotFound(RetryEngineError):
+    """No such case, review or event."""
+
+
+class BadRequest(RetryEngineError):
+    """The request itself makes no sense."""
+
+
+class Refused(RetryEngineError):
+    """Understood, and not allowed now."""
+
+
+class AttemptRefused(Refused):
+    """The card networks' rules forbid this attempt."""
+
+    def __init__(self, message: str, *, rule: str, allowed_from: datetime | None) -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.allowed_from = allowed_from
+
+
+class TransitionRefused(Refused):
+    """The case's state does not allow this."""
+
+
+class StoreUnavailable(RetryEngineError):
+    """PostgreSQL cannot be reached."""
+
+
+class BrokerUnavailable(RetryEngineError):
+    """The Celery broker cannot be reached."""
+
+
+class StripeError(RetryEngineError):
+    """Stripe did not do what was asked."""
+
+
+class StripeUnavailable(StripeError):
+    """No usable answer came: what was asked may or may not have happened."""
+
+
+class StripeRejected(StripeError):
+    """Stripe refused the request as such: nothing happened."""
+
+    def __init__(self, message: str, *, code: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class StripeForbidden(StripeError):
+    """The API key is wrong or lacks a permission: nothing happened."""
