@@ -1,0 +1,1 @@
+"""The record: PostgreSQL tables, the queries on them, locks and transactions."""

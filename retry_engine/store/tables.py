@@ -1,0 +1,340 @@
+"""The tables as the code sees them; `migrations/` makes them, a test holds the two together.
+
+Times of a case (`at`, `due_at`, `opened_at`, …) are on the case's own clock: Stripe's test clock
+where its customer has one, else real time. Times that guard our own processes and Stripe's
+idempotency keys (`received_at`, `claimed_until`, `sent_at`, …) are always real time.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+
+def _time(name: str, *, nullable: bool = True, now: bool = False) -> Column[object]:
+    default = text("now()") if now else None
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+
+
+def _key() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _case() -> Column[str]:
+    return Column("case_id", Text, ForeignKey("cases.id"), nullable=False)
+
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Text, primary_key=True),  # account ':' event id
+    Column("event_id", Text, nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("type", Text, nullable=False),
+    Column("object_id", Text),
+    Column("api_version", Text),
+    Column("livemode", Boolean),
+    Column("payload", JSONB, nullable=False),
+    _time("received_at", nullable=False, now=True),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    _time("next_try_at", nullable=False, now=True),
+    _time("claimed_until"),
+    Column("last_error", Text),
+    _time("processed_at"),
+    Index("inbox_pending", "next_try_at", postgresql_where=text("state = 'pending'")),
+    Index("inbox_dead", "received_at", postgresql_where=text("state = 'dead'")),
+    Index("inbox_object", "object_id"),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("invoice_id", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("subscription_id", Text),
+    Column("payment_intent_id", Text),
+    Column("state", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("policy_version", Text, ForeignKey("policies.version"), nullable=False),
+    Column("amount_remaining", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("test_clock", Text),
+    _time("opened_at", nullable=False),
+    _time("deadline_at", nullable=False),
+    _time("closed_at"),
+    Column("close_reason", Text),
+    Column("billing_reason", Text),
+    Column("billing_interval", Text),
+    _time("invoice_created_at"),
+    Column("customer_country", Text),
+    Column("customer_timezone", Text),
+    _time("customer_since"),
+    _time("stripe_next_attempt_at"),
+    Column("taken_over", Boolean, nullable=False, server_default="false"),
+    Column("default_method_id", Text),
+    Column("enriched", Boolean, nullable=False, server_default="false"),
+    Column("pause_cause", Text),
+    Column("attempt_sequence", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("account", "invoice_id", name="cases_invoice"),
+    Index("cases_customer", "account", "customer_id"),
+    Index("cases_subscription", "account", "subscription_id"),
+    Index("cases_payment_intent", "payment_intent_id"),
+    Index("cases_opened", "opened_at", "id"),
+    Index("cases_living", "state", postgresql_where=text("state <> 'closed'")),
+)
+
+case_transitions = Table(
+    "case_transitions",
+    metadata,
+    _key(),
+    _case(),
+    _time("at", nullable=False),
+    _time("recorded_at", nullable=False, now=True),
+    Column("name", Text, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("by", Text),
+    Index("case_transitions_case", "case_id", "id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _key(),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text),
+    Column("case_id", Text, ForeignKey("cases.id")),  # null: on an invoice that has no case
+    Column("sequence", Integer),  # of the case's own intents; part of the idempotency key
+    _time("at", nullable=False),
+    _time("sent_at"),  # real time of the first send; the key's lifetime counts from here
+    _time("resolved_at"),
+    Column("source", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    # true: proven never to have reached Stripe; it counts nowhere and stays for the record
+    Column("abandoned", Boolean, nullable=False, server_default="false"),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("payment_method_id", Text),
+    Column("method_type", Text, nullable=False, server_default="card"),
+    Column("card_brand", Text),
+    Column("card_country", Text),
+    Column("card_fingerprint", Text),
+    Column("decline_code", Text),
+    Column("advice_code", Text),
+    Column("network_advice_code", Text),
+    Column("network_decline_code", Text),
+    Column("outcome_type", Text),
+    Column("outcome_reason", Text),
+    Column("risk_level", Text),
+    Column("charge_id", Text),
+    Column("payment_intent_id", Text),
+    Column("idempotency_key", Text, unique=True),
+    Column("action_id", BigInteger),
+    Column("error", Text),
+    UniqueConstraint("account", "charge_id", name="attempts_charge"),
+    Index("attempts_case", "case_id", "at"),
+    Index("attempts_customer", "account", "customer_id", "at"),
+    Index("attempts_card", "card_fingerprint", "at"),
+    Index("attempts_payment_intent", "payment_intent_id"),
+    Index(
+        "attempts_one_in_flight",
+        "case_id",
+        unique=True,
+        postgresql_where=text("source = 'engine' and outcome = 'unknown' and not abandoned"),
+    ),
+)
+
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("card_brand", Text),
+    Column("card_funding", Text),
+    Column("card_country", Text),
+    Column("card_exp_year", Integer),
+    Column("card_exp_month", Integer),
+    Column("card_fingerprint", Text),
+    _time("added_at"),
+    _time("changed_at"),
+    _time("authenticated_at"),
+    Column("mandate_active", Boolean),
+    Column("blocked_reason", Text),
+    _time("detached_at"),
+    Index("payment_methods_customer", "account", "customer_id"),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    _key(),
+    _case(),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="planned"),
+    _time("due_at", nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("test_clock", Text),
+    _time("claimed_until"),
+    Column("claims", Integer, nullable=False, server_default="0"),
+    Column("payment_method_id", Text),
+    Column("decision_id", BigInteger, ForeignKey("decisions.id")),
+    Column("requested_by", Text),
+    _time("created_at", nullable=False, now=True),
+    _time("finished_at"),
+    Column("result", Text),
+    Index(
+        "actions_due_real",
+        "due_at",
+        postgresql_where=text("state = 'planned' and test_clock is null"),
+    ),
+    Index(
+        "actions_due_clock",
+        "account",
+        "test_clock",
+        "due_at",
+        postgresql_where=text("state = 'planned' and test_clock is not null"),
+    ),
+    Index("actions_claimed", "claimed_until", postgresql_where=text("state = 'claimed'")),
+    Index("actions_case", "case_id", "id"),
+    Index(
+        "actions_one_of_a_kind",
+        "case_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("state = 'planned'"),
+    ),
+    Index(
+        "actions_one_retry",
+        "case_id",
+        unique=True,
+        postgresql_where=text("kind = 'retry' and state in ('planned', 'claimed')"),
+    ),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _key(),
+    _case(),
+    _time("at", nullable=False),
+    _time("recorded_at", nullable=False, now=True),
+    Column("kind", Text, nullable=False),
+    Column("retry_at", DateTime(timezone=True)),
+    Column("payment_method_id", Text),
+    Column("success_probability", Float),
+    Column("expected_value", BigInteger, nullable=False),
+    Column("propensity", Float, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("inputs", JSONB, nullable=False),
+    Column("inputs_hash", Text, nullable=False),
+    Column("candidates", JSONB, nullable=False),
+    Column("reasons", JSONB, nullable=False),
+    Column("carried_out", Boolean, nullable=False, server_default="false"),
+    Index("decisions_case", "case_id", "id"),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    _key(),
+    _case(),
+    _time("at", nullable=False),
+    _time("recorded_at", nullable=False, now=True),
+    Column("by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", JSONB, nullable=False),
+    Column("after", JSONB, nullable=False),
+    Index("overrides_case", "case_id", "id"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _case(),
+    Column("reason", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    _time("opened_at", nullable=False),
+    _time("deadline_at", nullable=False),
+    Column("proposal", JSONB),
+    Column("state", Text, nullable=False, server_default="open"),
+    _time("decided_at"),
+    Column("decided_by", Text),
+    Column("verdict_reason", Text),
+    Index("reviews_one_open", "case_id", unique=True, postgresql_where=text("state = 'open'")),
+    Index("reviews_listing", "state", "opened_at", "id"),
+)
+
+risk_flags = Table(
+    "risk_flags",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("object_id", Text, primary_key=True),  # the dispute or early fraud warning, or charge
+    Column("kind", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("charge_id", Text),
+    _time("at", nullable=False),
+    _time("cleared_at"),
+    Index("risk_flags_customer", "account", "customer_id"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("content", JSONB, nullable=False),
+    _time("first_used_at", nullable=False, now=True),
+)
+
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("id", Text, primary_key=True),
+    _time("frozen_time", nullable=False),
+    Column("status", Text, nullable=False),
+    _time("read_at", nullable=False),
+)
+
+engine_state = Table(
+    "engine_state",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default="true"),
+    Column("paused", Boolean, nullable=False, server_default="false"),
+    Column("reason", Text),
+    Column("by", Text),
+    _time("at"),
+)
+
+# Unlogged: a crash may empty it, and Stripe's limits are then simply counted from anew.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    _time("next_free", nullable=False),
+    prefixes=["UNLOGGED"],
+)
