@@ -1,0 +1,1 @@
+"""The outside world behind Protocols: Stripe, the broker, the embedded servers."""

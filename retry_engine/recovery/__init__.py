@@ -1,0 +1,1 @@
+"""The way of a failed invoice: intake, cases, planning, schedule, execution, outcomes."""

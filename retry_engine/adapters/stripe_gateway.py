@@ -1,0 +1,528 @@
+"""Stripe through its own library: requests, answers, errors, and the limits all workers share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import stripe
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from retry_engine.domain.attempts import Outcome
+from retry_engine.domain.errors import StripeForbidden, StripeRejected, StripeUnavailable
+from retry_engine.recovery.gateway import (
+    ChargeFacts,
+    CustomerFacts,
+    InvoiceFacts,
+    MethodFacts,
+    PaymentTrail,
+    PayResult,
+    SubscriptionFacts,
+)
+
+_Json = Mapping[str, Any]
+_T = TypeVar("_T")
+
+# The version whose shapes are read here. The library pins the same one; saying it keeps an
+# upgrade of the library from changing what we read without anybody noticing.
+API_VERSION = "2026-10-28.endive"
+
+# Stripe may hold a payment open for long; a shorter wait only makes more outcomes unknown.
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
+
+# How often one call is repeated, with the same idempotency key, before its outcome is unknown.
+_TRIES = 4
+
+# Declines that ask for the customer and nothing else.
+_AUTHENTICATION = {"authentication_required", "authentication_not_handled"}
+
+
+class Transient(StripeUnavailable):
+    """An error that is worth the same call again."""
+
+
+class StripeGateway:
+    """`pace(endpoint)` is called before every request and waits until Stripe's limits allow it.
+
+    Example:
+        gateway = StripeGateway(key="sk_test_…", base=None, pace=lambda endpoint: None)
+        gateway.invoice("", "in_123").amount_remaining
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        base: str | None,
+        pace: Callable[[str], None],
+        sleep: Callable[[float], None],
+    ) -> None:
+        stripe.enable_telemetry = False
+        self._pace = pace
+        self._sleep = sleep
+        self._client = stripe.StripeClient(
+            key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": base.rstrip("/")} if base else {},
+            http_client=stripe.RequestsClient(timeout=(_CONNECT_SECONDS, _READ_SECONDS)),
+            # one layer repeats, and it is ours: the library does not repeat a 429
+            max_network_retries=0,
+        )
+
+    # -- reading
+
+    def invoice(self, account: str, invoice_id: str) -> InvoiceFacts:
+        """The invoice, with its subscription where Stripe expands it."""
+        expand = ["parent.subscription_details.subscription"]
+        found = self._call(
+            "invoices.read",
+            lambda: self._client.v1.invoices.retrieve(
+                invoice_id, {"expand": expand}, self._options(account)
+            ),
+        )
+        return _invoice(found.to_dict())
+
+    def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail:
+        """The invoice's payment intents, and every charge of each."""
+        payments = self._call(
+            "invoice_payments.read",
+            lambda: list(
+                self._client.v1.invoice_payments.list(
+                    {
+                        "invoice": invoice_id,
+                        "limit": 100,
+                        "expand": ["data.payment.payment_intent"],
+                    },
+                    self._options(account),
+                ).auto_paging_iter()
+            ),
+        )
+        found = [p.to_dict() for p in payments]
+        found.sort(key=lambda p: not p.get("is_default"))
+        intents = [i for i in ((p.get("payment") or {}).get("payment_intent") for p in found) if i]
+        charges: list[ChargeFacts] = []
+        for intent in intents:
+            charges += self._charges(account, {"payment_intent": _id(intent)}, intent)
+        charges.sort(key=lambda c: c.created_at)
+        waiting = next((i for i in intents if _awaits_customer(i)), None)
+        return PaymentTrail(
+            payment_intent_id=_id(intents[0]) if intents else None,
+            charges=tuple(charges),
+            awaits_customer=waiting is not None,
+            awaiting_method_id=_awaiting_method(waiting),
+        )
+
+    def customer_charges(
+        self, account: str, customer_id: str, *, since: datetime
+    ) -> Sequence[ChargeFacts]:
+        """All charges of a customer from `since` on, oldest first."""
+        query = {"customer": customer_id, "created": {"gte": int(since.timestamp())}}
+        return sorted(self._charges(account, query, None), key=lambda c: c.created_at)
+
+    def _charges(
+        self, account: str, query: dict[str, Any], intent: _Json | str | None
+    ) -> list[ChargeFacts]:
+        found = self._call(
+            "charges.read",
+            lambda: list(
+                self._client.v1.charges.list(
+                    {**query, "limit": 100},  # type: ignore[arg-type]  # built per caller
+                    self._options(account),
+                ).auto_paging_iter()
+            ),
+        )
+        return [_charge(c.to_dict(), intent) for c in found]
+
+    def charge(self, account: str, charge_id: str) -> ChargeFacts:
+        """One charge."""
+        found = self._call(
+            "charges.read",
+            lambda: self._client.v1.charges.retrieve(charge_id, {}, self._options(account)),
+        )
+        return _charge(found.to_dict(), None)
+
+    def customer(self, account: str, customer_id: str) -> CustomerFacts:
+        """The customer, deleted ones included."""
+        found = self._call(
+            "customers.read",
+            lambda: self._client.v1.customers.retrieve(customer_id, {}, self._options(account)),
+        )
+        return _customer(found.to_dict())
+
+    def payment_methods(self, account: str, customer_id: str) -> Sequence[MethodFacts]:
+        """All saved payment methods of a customer."""
+        found = self._call(
+            "payment_methods.read",
+            lambda: list(
+                self._client.v1.payment_methods.list(
+                    {"customer": customer_id, "limit": 100}, self._options(account)
+                ).auto_paging_iter()
+            ),
+        )
+        return [_method(m.to_dict()) for m in found]
+
+    def payment_method(self, account: str, method_id: str) -> MethodFacts:
+        """One payment method, detached ones included."""
+        found = self._call(
+            "payment_methods.read",
+            lambda: self._client.v1.payment_methods.retrieve(method_id, {}, self._options(account)),
+        )
+        return _method(found.to_dict())
+
+    def mandate_active(self, account: str, mandate_id: str) -> bool | None:
+        """Whether Stripe reports the mandate as usable; None where it knows none."""
+        try:
+            found = self._call(
+                "mandates.read",
+                lambda: self._client.v1.mandates.retrieve(mandate_id, {}, self._options(account)),
+            )
+        except StripeRejected:
+            return None
+        return bool(found.status != "inactive")
+
+    def subscription(self, account: str, subscription_id: str) -> SubscriptionFacts:
+        """The subscription."""
+        found = self._call(
+            "subscriptions.read",
+            lambda: self._client.v1.subscriptions.retrieve(
+                subscription_id, {}, self._options(account)
+            ),
+        )
+        return _subscription(found.to_dict())
+
+    def clock(self, account: str, clock_id: str) -> tuple[datetime, str]:
+        """A test clock's time and status."""
+        found = self._call(
+            "test_clocks.read",
+            lambda: self._client.v1.test_helpers.test_clocks.retrieve(
+                clock_id, {}, self._options(account)
+            ),
+        )
+        return _time(found.frozen_time), str(found.status)
+
+    def account(self) -> _Json:
+        """Our own account: what the key belongs to."""
+        return self._call(
+            "account.read", lambda: self._client.v1.accounts.retrieve_current().to_dict()
+        )
+
+    def webhook_endpoints(self) -> list[_Json]:
+        """The webhook endpoints of the account."""
+        found = self._call(
+            "webhook_endpoints.read",
+            lambda: self._client.v1.webhook_endpoints.list({"limit": 100}).data,
+        )
+        return [w.to_dict() for w in found]
+
+    def recent_invoices(self, *, limit: int) -> list[_Json]:
+        """The newest open invoices."""
+        found = self._call(
+            "invoices.read",
+            lambda: self._client.v1.invoices.list({"status": "open", "limit": limit}).data,
+        )
+        return [i.to_dict() for i in found]
+
+    def events_since(self, since: datetime, types: Sequence[str]) -> list[_Json]:
+        """What happened since then, oldest first: for what no webhook brought (30 days at most)."""
+        query: Any = {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        wanted = set(types)
+        found = self._call(
+            "events.read", lambda: list(self._client.v1.events.list(query).auto_paging_iter())
+        )
+        return [e.to_dict(for_json=True) for e in reversed(found) if e.type in wanted]
+
+    # -- writing
+
+    def pay(
+        self, account: str, invoice_id: str, *, method_id: str, idempotency_key: str
+    ) -> PayResult:
+        """Charge what remains of the invoice on that method, off-session."""
+        options = self._options(account)
+        options["idempotency_key"] = idempotency_key
+
+        def send() -> Any:
+            return self._client.v1.invoices.pay(
+                invoice_id, {"payment_method": method_id, "off_session": True}, options
+            )
+
+        try:
+            invoice = self._call("invoices.pay", send)
+        except _Declined as declined:
+            return declined.result
+        # 200 with an open invoice: a bank debit is on its way, its result comes as an event
+        paid = invoice.status == "paid"
+        return PayResult(outcome=Outcome.SUCCEEDED if paid else Outcome.PROCESSING)
+
+    def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
+        """Sets a value, so it needs no idempotency key: doing it twice is doing it once."""
+        found = self._call(
+            "invoices.update",
+            lambda: self._client.v1.invoices.update(
+                invoice_id, {"auto_advance": on}, self._options(account)
+            ),
+        )
+        return _invoice(found.to_dict())
+
+    # -- how a call is made
+
+    def _options(self, account: str) -> Any:
+        return {"stripe_account": account} if account else {}
+
+    def _call(self, endpoint: str, send: Callable[[], _T]) -> _T:
+        retrying = Retrying(
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.3, max=5),
+            retry=retry_if_exception_type(Transient),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                self._pace(endpoint)
+                with _errors_of_ours(endpoint):
+                    return send()
+        raise AssertionError("tenacity either returns or raises")
+
+
+class _Declined(Exception):
+    def __init__(self, result: PayResult) -> None:
+        self.result = result
+
+
+@contextmanager
+def _errors_of_ours(endpoint: str) -> Iterator[None]:
+    """Stripe's errors as ours. Their texts may quote input: only codes and ids are passed on."""
+    try:
+        yield
+    except stripe.CardError as error:
+        raise _Declined(_decline(error)) from error
+    except stripe.RateLimitError as error:
+        code = getattr(error.error, "code", None) or "rate_limit"
+        raise Transient(f"Stripe {endpoint}: 429 {code}") from error
+    except stripe.IdempotencyError as error:
+        raise StripeRejected(
+            f"Stripe {endpoint}: the idempotency key was used with other parameters",
+            code="idempotency_error",
+            status=400,
+        ) from error
+    except stripe.InvalidRequestError as error:
+        text = f"Stripe {endpoint}: {error.http_status} {error.code or 'invalid_request'}"
+        if error.param:
+            text += f" ({error.param})"
+        if error.http_status == 429 or error.code in ("lock_timeout", "rate_limit"):
+            raise Transient(text) from error
+        raise StripeRejected(text, code=error.code, status=error.http_status) from error
+    except stripe.AuthenticationError as error:
+        raise StripeForbidden(f"Stripe {endpoint}: 401, the API key is not accepted") from error
+    except stripe.PermissionError as error:
+        raise StripeForbidden(
+            f"Stripe {endpoint}: 403, the API key lacks the permission for it"
+        ) from error
+    except stripe.APIConnectionError as error:
+        raise Transient(f"Stripe {endpoint}: no answer ({type(error).__name__})") from error
+    except stripe.StripeError as error:  # 409 and 5xx come as plain APIError
+        raise Transient(f"Stripe {endpoint}: HTTP {error.http_status}") from error
+
+
+def _decline(error: stripe.CardError) -> PayResult:
+    detail = error.error.to_dict() if error.error else {}
+    needs_customer = (
+        error.code == "invoice_payment_intent_requires_action"
+        or detail.get("decline_code") in _AUTHENTICATION
+        or error.code == "authentication_required"
+    )
+    return PayResult(
+        outcome=Outcome.REQUIRES_ACTION if needs_customer else Outcome.FAILED,
+        charge_id=_id(detail.get("charge")),
+        payment_intent_id=_id(detail.get("payment_intent")),
+        decline_code=_decline_code(detail.get("decline_code"), error.code),
+        advice_code=detail.get("advice_code"),
+        network_advice_code=detail.get("network_advice_code"),
+        network_decline_code=detail.get("network_decline_code"),
+    )
+
+
+def _decline_code(decline_code: str | None, code: str | None) -> str | None:
+    """The finer of the two; `card_declined` alone says nothing."""
+    if decline_code:
+        return decline_code
+    if code == "invoice_payment_intent_requires_action":
+        return "authentication_required"
+    return None if code in (None, "", "card_declined") else code
+
+
+def _invoice(invoice: _Json) -> InvoiceFacts:
+    details = ((invoice.get("parent") or {}).get("subscription_details")) or {}
+    subscription = details.get("subscription")
+    return InvoiceFacts(
+        id=invoice["id"],
+        status=invoice.get("status") or "draft",
+        customer_id=_id(invoice.get("customer")) or "",
+        subscription_id=_id(subscription),
+        amount_remaining=invoice.get("amount_remaining") or 0,
+        currency=invoice["currency"],
+        created_at=_time(invoice["created"]),
+        collection_method=invoice.get("collection_method") or "charge_automatically",
+        auto_advance=bool(invoice.get("auto_advance")),
+        attempted=bool(invoice.get("attempted")),
+        next_payment_attempt=_time_or_none(invoice.get("next_payment_attempt")),
+        billing_reason=invoice.get("billing_reason"),
+        default_payment_method_id=_id(invoice.get("default_payment_method")),
+        subscription=_subscription(subscription) if isinstance(subscription, dict) else None,
+    )
+
+
+def _subscription(subscription: _Json) -> SubscriptionFacts:
+    items = (subscription.get("items") or {}).get("data") or []
+    price = (items[0].get("price") or {}) if items else {}
+    return SubscriptionFacts(
+        id=subscription["id"],
+        status=subscription.get("status") or "active",
+        default_payment_method_id=_id(subscription.get("default_payment_method")),
+        collection_paused=bool(subscription.get("pause_collection")),
+        interval=(price.get("recurring") or {}).get("interval"),
+    )
+
+
+def _customer(customer: _Json) -> CustomerFacts:
+    address = customer.get("address") or {}
+    shipping = (customer.get("shipping") or {}).get("address") or {}
+    metadata = customer.get("metadata") or {}
+    settings = customer.get("invoice_settings") or {}
+    created = customer.get("created")
+    return CustomerFacts(
+        id=customer["id"],
+        deleted=bool(customer.get("deleted")),
+        country=address.get("country") or shipping.get("country"),
+        timezone=metadata.get("timezone"),
+        created_at=_time_or_none(created),
+        default_payment_method_id=_id(settings.get("default_payment_method")),
+        test_clock=_id(customer.get("test_clock")),
+    )
+
+
+def _method(method: _Json) -> MethodFacts:
+    kind = method.get("type") or "card"
+    detail = method.get(kind) or {}
+    blocked = ((detail.get("status_details") or {}).get("blocked")) or {}
+    return MethodFacts(
+        id=method["id"],
+        customer_id=_id(method.get("customer")),
+        type=kind,
+        created_at=_time(method.get("created") or 0),
+        card_brand=detail.get("brand"),
+        card_funding=detail.get("funding"),
+        card_country=detail.get("country"),
+        card_exp_year=detail.get("exp_year"),
+        card_exp_month=detail.get("exp_month"),
+        card_fingerprint=detail.get("fingerprint"),
+        blocked_reason=blocked.get("network_code") or blocked.get("reason"),
+    )
+
+
+def _charge(charge: _Json, intent: _Json | str | None) -> ChargeFacts:
+    details = charge.get("payment_method_details") or {}
+    kind = details.get("type") or "card"
+    method = details.get(kind) or {}
+    outcome = charge.get("outcome") or {}
+    error = _last_error_of(intent, charge["id"])
+    return ChargeFacts(
+        id=charge["id"],
+        created_at=_time(charge["created"]),
+        amount=charge["amount"],
+        currency=charge["currency"],
+        outcome=_charge_outcome(charge, error),
+        customer_id=_id(charge.get("customer")),
+        payment_intent_id=_id(charge.get("payment_intent")),
+        payment_method_id=_id(charge.get("payment_method")),
+        disputed=bool(charge.get("disputed")),
+        method_type=kind,
+        card_brand=method.get("brand"),
+        card_country=method.get("country"),
+        card_fingerprint=method.get("fingerprint"),
+        mandate_id=_id(method.get("mandate")),
+        decline_code=_charge_decline(charge, error),
+        advice_code=outcome.get("advice_code") or error.get("advice_code"),
+        network_advice_code=(
+            outcome.get("network_advice_code") or error.get("network_advice_code")
+        ),
+        network_decline_code=(
+            outcome.get("network_decline_code") or error.get("network_decline_code")
+        ),
+        outcome_type=outcome.get("type"),
+        outcome_reason=outcome.get("reason"),
+        risk_level=outcome.get("risk_level"),
+    )
+
+
+def _charge_outcome(charge: _Json, error: _Json) -> Outcome:
+    status = charge.get("status")
+    if status == "succeeded":
+        return Outcome.SUCCEEDED
+    if status == "pending":
+        return Outcome.PROCESSING
+    if _charge_decline(charge, error) in _AUTHENTICATION:
+        return Outcome.REQUIRES_ACTION
+    return Outcome.FAILED
+
+
+def _charge_decline(charge: _Json, error: _Json) -> str | None:
+    """The payment intent's error is the finest, then the issuer's reason, then the coarse code."""
+    if charge.get("status") != "failed":
+        return None
+    if error.get("decline_code"):
+        return str(error["decline_code"])
+    outcome = charge.get("outcome") or {}
+    reason = outcome.get("reason")
+    if reason:
+        return str(reason).removeprefix("partner_") if _is_local(charge) else str(reason)
+    return _decline_code(None, charge.get("failure_code")) or "generic_decline"
+
+
+def _is_local(charge: _Json) -> bool:
+    """Whether a local payment method was charged, whose reasons carry a `partner_` prefix."""
+    return ((charge.get("payment_method_details") or {}).get("type") or "card") != "card"
+
+
+def _last_error_of(intent: _Json | str | None, charge_id: str) -> _Json:
+    if not isinstance(intent, dict):
+        return {}
+    error = intent.get("last_payment_error") or {}
+    return error if _id(error.get("charge")) == charge_id else {}
+
+
+def _awaits_customer(intent: _Json | str) -> bool:
+    if not isinstance(intent, dict):
+        return False
+    error = intent.get("last_payment_error") or {}
+    return intent.get("status") == "requires_action" or (
+        intent.get("status") == "requires_payment_method"
+        and (error.get("code") in _AUTHENTICATION or error.get("decline_code") in _AUTHENTICATION)
+    )
+
+
+def _awaiting_method(intent: _Json | str | None) -> str | None:
+    if not isinstance(intent, dict):
+        return None
+    error = intent.get("last_payment_error") or {}
+    return _id(intent.get("payment_method")) or _id(error.get("payment_method"))
+
+
+def _id(value: Any) -> str | None:
+    """The id of what may be expanded or not."""
+    if value is None or isinstance(value, str):
+        return value or None
+    return str(value["id"])
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _time_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)

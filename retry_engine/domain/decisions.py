@@ -1,0 +1,51 @@
+"""What a planner answers, and why."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class DecisionKind(StrEnum):
+    """What to do next with a case."""
+
+    RETRY = "retry"
+    WAIT_FOR_CUSTOMER = "wait_for_customer"
+    REVIEW = "review"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One thing that could have been done. `expected_value`: minor units, of the rest of the case.
+
+    `forbidden_by` names the rule that excluded it, with `success_probability` then as it would be.
+    """
+
+    payment_method_id: str
+    at: datetime
+    success_probability: float
+    expected_value: int
+    forbidden_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One sentence for a support person. `points`: effect on the chance, percentage points."""
+
+    text: str
+    points: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The plan until something happens. `retry_at` and `payment_method_id` only with RETRY."""
+
+    kind: DecisionKind
+    reasons: tuple[Reason, ...]
+    candidates: tuple[Candidate, ...]
+    model_version: str
+    retry_at: datetime | None = None
+    payment_method_id: str | None = None
+    success_probability: float | None = None
+    expected_value: int = 0
+    propensity: float = 1.0

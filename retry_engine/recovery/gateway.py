@@ -1,0 +1,153 @@
+"""What the engine needs of Stripe, in the field's words; `adapters.stripe_gateway` provides it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from retry_engine.domain.attempts import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceFacts:
+    """An invoice as Stripe has it now. Amounts in minor units; times UTC."""
+
+    id: str
+    status: str
+    customer_id: str
+    subscription_id: str | None
+    amount_remaining: int
+    currency: str
+    created_at: datetime
+    collection_method: str
+    auto_advance: bool
+    attempted: bool
+    next_payment_attempt: datetime | None
+    billing_reason: str | None
+    default_payment_method_id: str | None
+    # filled where the subscription came along in the same answer
+    subscription: "SubscriptionFacts | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionFacts:
+    """A subscription's part in collecting."""
+
+    id: str
+    status: str
+    default_payment_method_id: str | None
+    collection_paused: bool
+    interval: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerFacts:
+    """A customer; `timezone` only where the merchant keeps one in the metadata."""
+
+    id: str
+    deleted: bool
+    country: str | None
+    timezone: str | None
+    created_at: datetime | None
+    default_payment_method_id: str | None
+    test_clock: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodFacts:
+    """A saved payment method; `customer_id` is None once it is detached."""
+
+    id: str
+    customer_id: str | None
+    type: str
+    created_at: datetime
+    card_brand: str | None = None
+    card_funding: str | None = None
+    card_country: str | None = None
+    card_exp_year: int | None = None
+    card_exp_month: int | None = None
+    card_fingerprint: str | None = None
+    blocked_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeFacts:
+    """One charge, failed or not: one attempt by somebody."""
+
+    id: str
+    created_at: datetime
+    amount: int
+    currency: str
+    outcome: Outcome
+    customer_id: str | None
+    payment_intent_id: str | None
+    payment_method_id: str | None
+    disputed: bool = False
+    method_type: str = "card"
+    card_brand: str | None = None
+    card_country: str | None = None
+    card_fingerprint: str | None = None
+    mandate_id: str | None = None
+    decline_code: str | None = None
+    advice_code: str | None = None
+    network_advice_code: str | None = None
+    network_decline_code: str | None = None
+    outcome_type: str | None = None
+    outcome_reason: str | None = None
+    risk_level: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentTrail:
+    """How an invoice has been tried: its payment intents and all of their charges, oldest first.
+
+    `awaits_customer` is the method for which a payment intent waits for authentication without
+    there being a charge that says so.
+    """
+
+    payment_intent_id: str | None
+    charges: tuple[ChargeFacts, ...]
+    awaits_customer: bool = False
+    awaiting_method_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayResult:
+    """The definite answer to one `pay`. Codes are empty where it succeeded."""
+
+    outcome: Outcome
+    charge_id: str | None = None
+    payment_intent_id: str | None = None
+    decline_code: str | None = None
+    advice_code: str | None = None
+    network_advice_code: str | None = None
+    network_decline_code: str | None = None
+
+
+class Gateway(Protocol):
+    """Stripe. `account` is '' for our own, else the connected account's id.
+
+    Every call raises StripeUnavailable (no usable answer), StripeRejected (a definite no) or
+    StripeForbidden (key, permission).
+    """
+
+    def invoice(self, account: str, invoice_id: str) -> InvoiceFacts: ...
+    def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail: ...
+    def charge(self, account: str, charge_id: str) -> ChargeFacts: ...
+    def customer_charges(
+        self, account: str, customer_id: str, *, since: datetime
+    ) -> Sequence[ChargeFacts]: ...
+    def customer(self, account: str, customer_id: str) -> CustomerFacts: ...
+    def payment_methods(self, account: str, customer_id: str) -> Sequence[MethodFacts]: ...
+    def payment_method(self, account: str, method_id: str) -> MethodFacts: ...
+    def mandate_active(self, account: str, mandate_id: str) -> bool | None: ...
+    def subscription(self, account: str, subscription_id: str) -> SubscriptionFacts: ...
+    def clock(self, account: str, clock_id: str) -> tuple[datetime, str]: ...
+
+    def pay(
+        self, account: str, invoice_id: str, *, method_id: str, idempotency_key: str
+    ) -> PayResult:
+        """Charge the whole of what remains, off-session. A decline is an answer, not an error."""
+
+    def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
+        """Take Stripe's own retries of this invoice away (off) or give them back (on)."""

@@ -1,0 +1,218 @@
+"""Reading and writing case rows. Who may change a case's state stands in `recovery.cases`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from retry_engine.domain.errors import BadRequest, NotFound
+from retry_engine.store.tables import case_transitions, cases, clocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A recovery case's row; the fields are the columns of `tables.cases`."""
+
+    id: str
+    account: str
+    invoice_id: str
+    customer_id: str
+    subscription_id: str | None
+    payment_intent_id: str | None
+    state: str
+    mode: str
+    policy_version: str
+    amount_remaining: int
+    currency: str
+    test_clock: str | None
+    opened_at: datetime
+    deadline_at: datetime
+    closed_at: datetime | None
+    close_reason: str | None
+    billing_reason: str | None
+    billing_interval: str | None
+    invoice_created_at: datetime | None
+    customer_country: str | None
+    customer_timezone: str | None
+    customer_since: datetime | None
+    stripe_next_attempt_at: datetime | None
+    taken_over: bool
+    default_method_id: str | None
+    enriched: bool
+    pause_cause: str | None
+    attempt_sequence: int
+
+    @property
+    def is_living(self) -> bool:
+        """Not closed."""
+        return self.state != "closed"
+
+
+_COLUMNS = [cases.c[f.name] for f in fields(Case)]
+
+
+def _one(connection: Connection, statement: Any) -> Case | None:
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else Case(**row)
+
+
+def find(connection: Connection, ref: str) -> Case:
+    """By the case's id or the invoice's.
+
+    Raises:
+        NotFound: there is no such case.
+    """
+    condition = cases.c.invoice_id == ref if ref.startswith("in_") else cases.c.id == ref
+    case = _one(connection, select(*_COLUMNS).where(condition).order_by(cases.c.opened_at.desc()))
+    if case is None:
+        raise NotFound(f"no case {ref!r}; expected a case id (case_…) or an invoice id (in_…)")
+    return case
+
+
+def get(connection: Connection, case_id: str) -> Case:
+    """By id, locked against other writers until the transaction ends."""
+    case = _one(connection, select(*_COLUMNS).where(cases.c.id == case_id).with_for_update())
+    if case is None:
+        raise NotFound(f"no case {case_id!r}")
+    return case
+
+
+def of_invoice(connection: Connection, account: str, invoice_id: str) -> Case | None:
+    """The case of an invoice, closed ones included."""
+    return _one(
+        connection,
+        select(*_COLUMNS).where(cases.c.account == account, cases.c.invoice_id == invoice_id),
+    )
+
+
+def living_ids(
+    connection: Connection,
+    account: str,
+    *,
+    customer_id: str | None = None,
+    subscription_id: str | None = None,
+    payment_intent_id: str | None = None,
+) -> list[str]:
+    """Ids of the living cases of exactly one of the three."""
+    statement = select(cases.c.id).where(cases.c.account == account, cases.c.state != "closed")
+    if customer_id is not None:
+        statement = statement.where(cases.c.customer_id == customer_id)
+    if subscription_id is not None:
+        statement = statement.where(cases.c.subscription_id == subscription_id)
+    if payment_intent_id is not None:
+        statement = statement.where(cases.c.payment_intent_id == payment_intent_id)
+    return list(connection.execute(statement).scalars())
+
+
+def create(connection: Connection, **values: Any) -> Case | None:
+    """A new row, or None where the invoice has a case already."""
+    statement = (
+        insert(cases)
+        .values(**values)
+        .on_conflict_do_nothing(index_elements=["account", "invoice_id"])
+        .returning(*_COLUMNS)
+    )
+    return _one(connection, statement)
+
+
+def change(connection: Connection, case_id: str, **values: Any) -> Case:
+    """Set columns; returns the row as it is then."""
+    statement = update(cases).where(cases.c.id == case_id).values(**values).returning(*_COLUMNS)
+    case = _one(connection, statement)
+    if case is None:
+        raise NotFound(f"no case {case_id!r}")
+    return case
+
+
+def record_transition(connection: Connection, **values: Any) -> None:
+    """Append to the case's history of states."""
+    connection.execute(case_transitions.insert().values(**values))
+
+
+def transitions(connection: Connection, case_id: str) -> list[dict[str, Any]]:
+    """The case's history of states, oldest first."""
+    statement = (
+        select(case_transitions)
+        .where(case_transitions.c.case_id == case_id)
+        .order_by(case_transitions.c.id)
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def page(
+    connection: Connection,
+    *,
+    state: str | None,
+    customer_id: str | None,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[Case], str | None]:
+    """Newest first; the second part is the cursor of the next page, None at the end."""
+    statement = select(*_COLUMNS).order_by(cases.c.opened_at.desc(), cases.c.id.desc())
+    if state is not None:
+        statement = statement.where(cases.c.state == state)
+    if customer_id is not None:
+        statement = statement.where(cases.c.customer_id == customer_id)
+    if cursor is not None:
+        after = _one(connection, select(*_COLUMNS).where(cases.c.id == cursor))
+        if after is None:
+            raise BadRequest(f"unknown cursor {cursor!r}; expected next_cursor of an earlier page")
+        statement = statement.where(
+            tuple_(cases.c.opened_at, cases.c.id) < tuple_(after.opened_at, after.id)
+        )
+    rows = [Case(**row) for row in connection.execute(statement.limit(limit + 1)).mappings()]
+    more = len(rows) > limit
+    return rows[:limit], rows[limit - 1].id if more else None
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many living cases are in each state."""
+    statement = (
+        select(cases.c.state, func.count()).where(cases.c.state != "closed").group_by(cases.c.state)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def time_of(connection: Connection, case: Case, real_now: datetime) -> datetime:
+    """The case's own *now*: its test clock's time, or real time where it has none."""
+    if case.test_clock is None:
+        return real_now
+    statement = select(clocks.c.frozen_time).where(
+        clocks.c.account == case.account, clocks.c.id == case.test_clock
+    )
+    return connection.execute(statement).scalar() or real_now
+
+
+def set_clock(
+    connection: Connection, account: str, clock_id: str, *, at: datetime, status: str, now: datetime
+) -> None:
+    """What a test clock was last read as. A clock never goes back; while it advances it stands."""
+    statement = insert(clocks).values(
+        account=account, id=clock_id, frozen_time=at, status=status, read_at=now
+    )
+    later = func.greatest(clocks.c.frozen_time, statement.excluded.frozen_time)
+    standing = clocks.c.frozen_time if status == "advancing" else later
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["account", "id"],
+            set_={"frozen_time": standing, "status": status, "read_at": now},
+        )
+    )
+
+
+def watched_clocks(connection: Connection, *, read_before: datetime) -> Sequence[tuple[str, str]]:
+    """(account, id) of the clocks that living cases live on and that were not read lately."""
+    living = select(cases.c.account, cases.c.test_clock).where(
+        cases.c.state != "closed", cases.c.test_clock.is_not(None)
+    )
+    statement = (
+        select(clocks.c.account, clocks.c.id)
+        .where(or_(clocks.c.read_at < read_before, clocks.c.status == "advancing"))
+        .where(tuple_(clocks.c.account, clocks.c.id).in_(living))
+        .order_by(clocks.c.read_at)
+        .limit(20)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]

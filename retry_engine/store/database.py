@@ -1,0 +1,146 @@
+"""Connections, transactions and the two locks that money depends on."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from retry_engine.domain.errors import Refused, StoreUnavailable
+
+# One advisory lock for the whole engine: charges share it, a pause takes it alone.
+_ENGINE_LOCK = 0x7265_7472
+
+
+class CaseBusy(Refused):
+    """Somebody is at work on this case; the row that asked for work stays and is taken up again."""
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. Nothing is opened before it is used.
+
+    The locks are session locks on the working connection, so that a process that dies lets go of
+    them by dying; a pooler in between must therefore pool sessions, not transactions.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 5, statement_timeout_seconds: int = 60
+    ) -> None:
+        self.engine = create_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "retry-engine",
+                "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_seconds}s",
+            },
+        )
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection on which the caller begins and commits; its errors are ours."""
+        with _errors_of_ours(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back by an exception."""
+        with _errors_of_ours(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def case_lock(self, case_id: str, *, wait_seconds: float = 0.0) -> Iterator[Connection]:
+        """A connection that alone works on that case until the block ends, commits included.
+
+        It spans several transactions and the calls to Stripe between them: that is what makes a
+        pause wait for a charge that is already on its way, instead of crossing it.
+
+        Raises:
+            CaseBusy: somebody else holds it, after `wait_seconds`.
+        """
+        key = _lock_key(case_id)
+        with self.connection() as connection:
+            if not _take(connection, key, wait_seconds):
+                raise CaseBusy("a charge or an update of this case is under way; try again shortly")
+            try:
+                yield connection
+            finally:
+                _release(connection, "select pg_advisory_unlock(:key)", key)
+
+    @contextmanager
+    def money_may_move(self, connection: Connection) -> Iterator[None]:
+        """Held around a charge: `engine pause` waits for it, and is then sure that none follows."""
+        connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": _ENGINE_LOCK})
+        connection.commit()
+        try:
+            yield
+        finally:
+            _release(connection, "select pg_advisory_unlock_shared(:key)", _ENGINE_LOCK)
+
+    @contextmanager
+    def no_money_moves(self) -> Iterator[Connection]:
+        """A transaction that begins when the last charge under way has ended."""
+        with self.transaction() as connection:
+            connection.execute(text("set local lock_timeout = '55s'"))
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ENGINE_LOCK})
+            yield connection
+
+
+def driver_url(url: str) -> str:
+    """The URL with the one driver we use spelled out."""
+    parsed = make_url(url)
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _lock_key(case_id: str) -> int:
+    digest = hashlib.blake2b(case_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _take(connection: Connection, key: int, wait_seconds: float) -> bool:
+    if wait_seconds <= 0:
+        taken = connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar()
+        connection.commit()
+        return bool(taken)
+    try:
+        connection.execute(text(f"set local lock_timeout = {int(wait_seconds * 1000)}"))
+        connection.execute(text("select pg_advisory_lock(:key)"), {"key": key})
+        connection.commit()
+    except OperationalError as error:
+        connection.rollback()
+        if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+            return False
+        raise
+    return True
+
+
+def _release(connection: Connection, statement: str, key: int) -> None:
+    """Let go; a connection that cannot is thrown away, which lets go as well."""
+    try:
+        if connection.in_transaction():
+            connection.rollback()
+        connection.execute(text(statement), {"key": key})
+        connection.commit()
+    except DBAPIError:
+        connection.invalidate()
+
+
+@contextmanager
+def _errors_of_ours() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable("PostgreSQL: no free connection within 10 s") from error
+    except OperationalError as error:
+        first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "?"
+        raise StoreUnavailable(f"PostgreSQL cannot be reached: {first_line}") from error

@@ -1,0 +1,403 @@
+"""What happened: attempts by anybody, payment methods as last read, disputes, decisions."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from retry_engine.domain.attempts import Attempt, Outcome, Source
+from retry_engine.domain.decisions import Decision
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.store.tables import (
+    attempts,
+    cases,
+    decisions,
+    overrides,
+    payment_methods,
+    risk_flags,
+)
+
+# -- attempts
+
+
+def add_attempt(connection: Connection, **values: Any) -> int:
+    """Insert an attempt; its row's id."""
+    statement = attempts.insert().values(**values).returning(attempts.c.id)
+    return int(connection.execute(statement).scalar_one())
+
+
+def change_attempt(connection: Connection, attempt_id: int, **values: Any) -> None:
+    """Write what became known of an attempt."""
+    connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(**values))
+
+
+def attempt_rows(connection: Connection, case_id: str) -> list[Row[Any]]:
+    """The case's attempts by anybody, oldest first, without those that never reached Stripe."""
+    statement = (
+        select(attempts)
+        .where(attempts.c.case_id == case_id, ~attempts.c.abandoned)
+        .order_by(attempts.c.at, attempts.c.id)
+    )
+    return list(connection.execute(statement))
+
+
+def attempt_with_key(connection: Connection, idempotency_key: str) -> Row[Any] | None:
+    """The engine's attempt of that key."""
+    return connection.execute(
+        select(attempts).where(attempts.c.idempotency_key == idempotency_key)
+    ).first()
+
+
+def open_intent(connection: Connection, case_id: str) -> Row[Any] | None:
+    """The engine's attempt whose outcome nobody knows yet."""
+    statement = select(attempts).where(
+        attempts.c.case_id == case_id,
+        attempts.c.source == Source.ENGINE,
+        attempts.c.outcome == Outcome.UNKNOWN,
+        ~attempts.c.abandoned,
+    )
+    return connection.execute(statement).first()
+
+
+def known_charges(
+    connection: Connection, account: str, charge_ids: Sequence[str]
+) -> dict[str, Any]:
+    """Rows of those charges that are recorded, by charge id."""
+    statement = select(attempts).where(
+        attempts.c.account == account, attempts.c.charge_id.in_(charge_ids)
+    )
+    return {row.charge_id: row for row in connection.execute(statement)}
+
+
+def adopt_attempts(connection: Connection, account: str, case_id: str, intent_id: str) -> None:
+    """Attempts seen before their case was: they are the case's now."""
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.account == account, attempts.c.payment_intent_id == intent_id)
+        .where(attempts.c.case_id.is_(None))
+        .values(case_id=case_id)
+    )
+
+
+def card_attempts(
+    connection: Connection,
+    *,
+    case_id: str,
+    method_ids: Sequence[str],
+    fingerprints: Sequence[str],
+    since: datetime,
+) -> list[Row[Any]]:
+    """Everybody's attempts on those cards for other invoices, oldest first."""
+    statement = (
+        select(attempts)
+        .where(attempts.c.at >= since, ~attempts.c.abandoned)
+        .where(or_(attempts.c.case_id.is_(None), attempts.c.case_id != case_id))
+        .where(
+            or_(
+                attempts.c.card_fingerprint.in_(fingerprints),
+                attempts.c.payment_method_id.in_(method_ids),
+            )
+        )
+        .order_by(attempts.c.at)
+    )
+    return list(connection.execute(statement))
+
+
+def as_attempt(row: Row[Any], *, invoice_id: str) -> Attempt:
+    """The domain's view of a row."""
+    return Attempt(
+        at=row.at,
+        source=Source(row.source),
+        outcome=Outcome(row.outcome),
+        amount=row.amount,
+        currency=row.currency,
+        invoice_id=invoice_id,
+        payment_method_id=row.payment_method_id,
+        method_type=row.method_type,
+        card_brand=row.card_brand,
+        card_country=row.card_country,
+        card_fingerprint=row.card_fingerprint,
+        decline_code=row.decline_code,
+        advice_code=row.advice_code,
+        network_advice_code=row.network_advice_code,
+        network_decline_code=row.network_decline_code,
+        outcome_type=row.outcome_type,
+        outcome_reason=row.outcome_reason,
+        risk_level=row.risk_level,
+        charge_id=row.charge_id,
+        idempotency_key=row.idempotency_key,
+    )
+
+
+# -- payment methods
+
+
+def methods(
+    connection: Connection, account: str, customer_id: str, *, default_id: str | None
+) -> tuple[PaymentMethod, ...]:
+    """The customer's attached methods, the default first."""
+    statement = select(payment_methods).where(
+        payment_methods.c.account == account,
+        payment_methods.c.customer_id == customer_id,
+        payment_methods.c.detached_at.is_(None),
+    )
+    found = [_as_method(row, default_id) for row in connection.execute(statement)]
+    return tuple(sorted(found, key=lambda m: (not m.is_default, m.id)))
+
+
+def method_row(connection: Connection, account: str, method_id: str) -> Row[Any] | None:
+    """One method, detached ones included."""
+    return connection.execute(
+        select(payment_methods).where(
+            payment_methods.c.account == account, payment_methods.c.id == method_id
+        )
+    ).first()
+
+
+def put_method(connection: Connection, **values: Any) -> None:
+    """Insert or overwrite a method."""
+    statement = insert(payment_methods).values(**values)
+    changes = {k: v for k, v in values.items() if k not in ("account", "id")}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["account", "id"], set_=changes)
+    )
+
+
+def change_method(connection: Connection, account: str, method_id: str, **values: Any) -> None:
+    """Set columns of one method."""
+    connection.execute(
+        update(payment_methods)
+        .where(payment_methods.c.account == account, payment_methods.c.id == method_id)
+        .values(**values)
+    )
+
+
+def detach_missing(
+    connection: Connection, account: str, customer_id: str, *, present: Sequence[str], at: datetime
+) -> int:
+    """Mark what Stripe no longer lists; how many that were."""
+    result = connection.execute(
+        update(payment_methods)
+        .where(payment_methods.c.account == account, payment_methods.c.customer_id == customer_id)
+        .where(payment_methods.c.detached_at.is_(None), payment_methods.c.id.not_in(present))
+        .values(detached_at=at)
+    )
+    return int(result.rowcount)
+
+
+def _as_method(row: Row[Any], default_id: str | None) -> PaymentMethod:
+    expires = (
+        (row.card_exp_year, row.card_exp_month)
+        if row.card_exp_year is not None and row.card_exp_month is not None
+        else None
+    )
+    return PaymentMethod(
+        id=row.id,
+        type=row.type,
+        card_brand=row.card_brand,
+        card_funding=row.card_funding,
+        card_country=row.card_country,
+        card_exp=expires,
+        card_fingerprint=row.card_fingerprint,
+        is_default=row.id == default_id,
+        added_at=row.added_at,
+        changed_at=row.changed_at,
+        authenticated_at=row.authenticated_at,
+        mandate_active=row.mandate_active,
+        blocked_reason=row.blocked_reason,
+    )
+
+
+# -- disputes and early fraud warnings
+
+
+def add_flag(connection: Connection, **values: Any) -> None:
+    """Remember a dispute or warning, once."""
+    connection.execute(insert(risk_flags).values(**values).on_conflict_do_nothing())
+
+
+def standing_flag(
+    connection: Connection, account: str, customer_id: str, *, since: datetime
+) -> Row[Any] | None:
+    """The newest dispute or warning of the customer from `since` on that no person has cleared."""
+    statement = (
+        select(risk_flags)
+        .where(risk_flags.c.account == account, risk_flags.c.customer_id == customer_id)
+        .where(risk_flags.c.at >= since, risk_flags.c.cleared_at.is_(None))
+        .order_by(risk_flags.c.at.desc())
+    )
+    return connection.execute(statement).first()
+
+
+def clear_flags(connection: Connection, account: str, customer_id: str, *, at: datetime) -> None:
+    """A person has looked: these hold no case back any more."""
+    connection.execute(
+        update(risk_flags)
+        .where(risk_flags.c.account == account, risk_flags.c.customer_id == customer_id)
+        .where(risk_flags.c.cleared_at.is_(None))
+        .values(cleared_at=at)
+    )
+
+
+# -- decisions and overrides
+
+
+def add_decision(
+    connection: Connection,
+    *,
+    case_id: str,
+    at: datetime,
+    decision: Decision,
+    policy_version: str,
+    inputs: Mapping[str, Any],
+) -> int:
+    """Store a decision with what it was made from; its row's id."""
+    statement = (
+        decisions.insert()
+        .values(
+            case_id=case_id,
+            at=at,
+            kind=decision.kind,
+            retry_at=decision.retry_at,
+            payment_method_id=decision.payment_method_id,
+            success_probability=decision.success_probability,
+            expected_value=decision.expected_value,
+            propensity=decision.propensity,
+            policy_version=policy_version,
+            model_version=decision.model_version,
+            inputs=inputs,
+            inputs_hash=hash_of(inputs),
+            candidates=[_plain(asdict(c)) for c in decision.candidates],
+            reasons=[asdict(r) for r in decision.reasons],
+        )
+        .returning(decisions.c.id)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def mark_carried_out(connection: Connection, decision_id: int) -> None:
+    """The decision became an attempt."""
+    connection.execute(
+        update(decisions).where(decisions.c.id == decision_id).values(carried_out=True)
+    )
+
+
+def last_decision(connection: Connection, case_id: str) -> Row[Any] | None:
+    """The newest decision of a case."""
+    return connection.execute(
+        select(decisions)
+        .where(decisions.c.case_id == case_id)
+        .order_by(decisions.c.id.desc())
+        .limit(1)
+    ).first()
+
+
+def decision_rows(connection: Connection, case_id: str) -> list[Row[Any]]:
+    """All decisions of a case, oldest first."""
+    statement = select(decisions).where(decisions.c.case_id == case_id).order_by(decisions.c.id)
+    return list(connection.execute(statement))
+
+
+def add_override(connection: Connection, **values: Any) -> int:
+    """Record what a person did."""
+    statement = overrides.insert().values(**values).returning(overrides.c.id)
+    return int(connection.execute(statement).scalar_one())
+
+
+def override_rows(connection: Connection, case_id: str) -> list[Row[Any]]:
+    """What people did to a case, oldest first."""
+    statement = select(overrides).where(overrides.c.case_id == case_id).order_by(overrides.c.id)
+    return list(connection.execute(statement))
+
+
+def hash_of(inputs: Mapping[str, Any]) -> str:
+    """A short name for what a decision was made from."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
+
+
+# -- figures
+
+
+def attempt_counts(connection: Connection) -> list[tuple[str, str, int]]:
+    """(source, outcome, count) over all cases."""
+    statement = (
+        select(attempts.c.source, attempts.c.outcome, func.count())
+        .where(~attempts.c.abandoned, attempts.c.case_id.is_not(None))
+        .group_by(attempts.c.source, attempts.c.outcome)
+    )
+    return [(row[0], row[1], row[2]) for row in connection.execute(statement)]
+
+
+def engine_attempts(connection: Connection, case_ids: Sequence[str]) -> dict[str, int]:
+    """How many attempts of its own the engine made, by case."""
+    statement = (
+        select(attempts.c.case_id, func.count())
+        .where(attempts.c.case_id.in_(case_ids), attempts.c.source == Source.ENGINE)
+        .where(~attempts.c.abandoned)
+        .group_by(attempts.c.case_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def processing_attempts(connection: Connection, case_id: str) -> int:
+    """How many asynchronous payments of the case are still under way."""
+    statement = (
+        select(func.count())
+        .select_from(attempts)
+        .where(
+            and_(
+                attempts.c.case_id == case_id,
+                attempts.c.outcome == Outcome.PROCESSING,
+                ~attempts.c.abandoned,
+            )
+        )
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def invariant_breaches(connection: Connection) -> dict[str, int]:
+    """Truths that must hold at any moment, each counted: 0 everywhere, or somebody must look."""
+    queries = {
+        "two_successes_on_one_invoice": (
+            "select count(*) from (select case_id from attempts where outcome = 'succeeded'"
+            " and source = 'engine' group by case_id having count(*) > 1) t"
+        ),
+        "retry_planned_on_a_case_that_is_not_open": (
+            "select count(*) from actions a join cases c on c.id = a.case_id"
+            " where a.kind = 'retry' and a.state = 'planned' and c.state <> 'open'"
+        ),
+        "living_case_without_anything_planned": (
+            "select count(*) from cases c where c.state in ('open', 'processing', 'needs_customer')"
+            " and not exists (select from actions a where a.case_id = c.id"
+            " and a.state in ('planned', 'claimed'))"
+        ),
+    }
+    return {
+        name: int(connection.execute(text(query)).scalar_one()) for name, query in queries.items()
+    }
+
+
+def case_ids_of_method(connection: Connection, account: str, method_id: str) -> list[str]:
+    """Living cases of the customer who has, or had, that payment method."""
+    statement = (
+        select(cases.c.id)
+        .join(
+            payment_methods,
+            and_(
+                payment_methods.c.account == cases.c.account,
+                payment_methods.c.customer_id == cases.c.customer_id,
+            ),
+        )
+        .where(payment_methods.c.account == account, payment_methods.c.id == method_id)
+        .where(cases.c.state != "closed")
+    )
+    return list(connection.execute(statement).scalars())

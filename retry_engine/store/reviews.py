@@ -1,0 +1,91 @@
+"""The review queue: what waits for a person."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, tuple_, update
+
+from retry_engine.domain.errors import BadRequest, NotFound
+from retry_engine.store.tables import reviews
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One question to a person. `proposal` is what is done when they approve."""
+
+    id: str
+    case_id: str
+    reason: str
+    amount: int
+    currency: str
+    opened_at: datetime
+    deadline_at: datetime
+    proposal: Mapping[str, Any] | None
+    state: str
+    decided_at: datetime | None
+    decided_by: str | None
+    verdict_reason: str | None
+
+
+_COLUMNS = [reviews.c[f.name] for f in fields(Review)]
+
+
+def add(connection: Connection, **values: Any) -> None:
+    """Open a review."""
+    connection.execute(reviews.insert().values(**values))
+
+
+def get(connection: Connection, review_id: str) -> Review:
+    """By id.
+
+    Raises:
+        NotFound: there is no such review.
+    """
+    row = connection.execute(select(*_COLUMNS).where(reviews.c.id == review_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"no review {review_id!r}; `retry-engine reviews list` lists them")
+    return Review(**row)
+
+
+def open_of(connection: Connection, case_id: str) -> Review | None:
+    """The open review of a case."""
+    statement = select(*_COLUMNS).where(reviews.c.case_id == case_id, reviews.c.state == "open")
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else Review(**row)
+
+
+def decide(connection: Connection, review_id: str, **values: Any) -> None:
+    """Write the verdict."""
+    connection.execute(
+        update(reviews).where(reviews.c.id == review_id, reviews.c.state == "open").values(**values)
+    )
+
+
+def page(
+    connection: Connection, *, state: str | None, limit: int, cursor: str | None
+) -> tuple[list[Review], str | None]:
+    """Oldest first: who has waited longest comes first."""
+    statement = select(*_COLUMNS).order_by(reviews.c.opened_at, reviews.c.id)
+    if state is not None:
+        statement = statement.where(reviews.c.state == state)
+    if cursor is not None:
+        try:
+            after = get(connection, cursor)
+        except NotFound:
+            raise BadRequest(f"unknown cursor {cursor!r}; expected an earlier page's") from None
+        statement = statement.where(
+            tuple_(reviews.c.opened_at, reviews.c.id) > tuple_(after.opened_at, after.id)
+        )
+    rows = [Review(**row) for row in connection.execute(statement.limit(limit + 1)).mappings()]
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+
+
+def open_count(connection: Connection) -> int:
+    """How many wait."""
+    return int(
+        connection.execute(
+            select(func.count()).select_from(reviews).where(reviews.c.state == "open")
+        ).scalar_one()
+    )

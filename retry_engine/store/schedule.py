@@ -1,0 +1,223 @@
+"""The schedule of record: what is to be done with a case, and when by its own clock."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from retry_engine.store.cases import Case
+from retry_engine.store.tables import actions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One row of the schedule. `due_at` is on the case's clock, `claimed_until` on the real one."""
+
+    id: int
+    case_id: str
+    kind: str
+    state: str
+    due_at: datetime
+    claims: int
+    payment_method_id: str | None
+    decision_id: int | None
+    requested_by: str | None
+
+
+_COLUMNS = [
+    actions.c.id,
+    actions.c.case_id,
+    actions.c.kind,
+    actions.c.state,
+    actions.c.due_at,
+    actions.c.claims,
+    actions.c.payment_method_id,
+    actions.c.decision_id,
+    actions.c.requested_by,
+]
+
+_CLAIM = text(
+    """
+    with due as (
+      (select id from actions
+        where state = 'planned' and test_clock is null and due_at <= :now
+          and (kind <> 'retry' or not :paused)
+        order by due_at limit :limit for update skip locked)
+      union all
+      (select found.id from clocks c cross join lateral (
+        select a.id from actions a
+          where a.state = 'planned' and a.test_clock is not null
+            and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
+            and (a.kind <> 'retry' or not :paused)
+          order by a.due_at limit :limit for update skip locked) found
+        limit :limit)
+    )
+    update actions set state = 'claimed', claimed_until = :until, claims = claims + 1
+      where id in (select id from due) returning id, due_at
+    """
+)
+
+_RECLAIM = text(
+    """
+    update actions set claimed_until = :until, claims = claims + 1
+      where id in (select id from actions where state = 'claimed' and claimed_until < :now
+                   order by claimed_until limit :limit for update skip locked)
+      returning id
+    """
+)
+
+_DUE = """
+    (a.test_clock is null and a.due_at <= :now
+      or a.test_clock is not null and exists (select from clocks c where c.account = a.account
+         and c.id = a.test_clock and a.due_at <= c.frozen_time))
+    and (a.kind <> 'retry' or not (select paused from engine_state))
+"""
+
+
+def plan(connection: Connection, case: Case, kind: str, *, at: datetime, **values: Any) -> None:
+    """Plan one action; of each kind a case has one planned at most, and the earlier time stands."""
+    statement = insert(actions).values(
+        case_id=case.id,
+        kind=kind,
+        due_at=at,
+        account=case.account,
+        test_clock=case.test_clock,
+        **values,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["case_id", "kind"],
+            index_where=text("state = 'planned'"),
+            set_={"due_at": func.least(actions.c.due_at, statement.excluded.due_at)},
+        )
+    )
+
+
+def plan_retry(connection: Connection, case: Case, *, at: datetime, **values: Any) -> None:
+    """Plan the case's next charge in place of the one that was planned."""
+    cancel(connection, case.id, kind="retry", result="replaced by a newer decision")
+    connection.execute(
+        insert(actions).values(
+            case_id=case.id,
+            kind="retry",
+            due_at=at,
+            account=case.account,
+            test_clock=case.test_clock,
+            **values,
+        )
+    )
+
+
+def cancel(connection: Connection, case_id: str, *, kind: str, result: str) -> None:
+    """Take back what is planned and not yet claimed."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.case_id == case_id, actions.c.kind == kind, actions.c.state == "planned")
+        .values(state="cancelled", finished_at=func.now(), result=result)
+    )
+
+
+def claim_due(
+    connection: Connection, *, now: datetime, paused: bool, lease: timedelta, limit: int
+) -> list[int]:
+    """Claim what is due by each case's clock, and what a dead worker held for too long."""
+    again = connection.execute(
+        _RECLAIM, {"now": now, "until": now + lease, "limit": limit}
+    ).scalars()
+    ids = list(again)
+    if len(ids) < limit:
+        parameters = {
+            "now": now,
+            "until": now + lease,
+            "paused": paused,
+            "limit": limit - len(ids),
+        }
+        rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row[1], row[0]))
+        ids += [row[0] for row in rows]
+    return ids
+
+
+def in_flight(connection: Connection) -> int:
+    """How many actions are claimed."""
+    return int(
+        connection.execute(
+            select(func.count()).select_from(actions).where(actions.c.state == "claimed")
+        ).scalar_one()
+    )
+
+
+def get(connection: Connection, action_id: int) -> Action | None:
+    """The action, or None."""
+    row = connection.execute(select(*_COLUMNS).where(actions.c.id == action_id)).mappings().first()
+    return None if row is None else Action(**row)
+
+
+def finish(connection: Connection, action_id: int, *, result: str, state: str = "done") -> None:
+    """Done (or `cancelled`), in the same transaction as what it did."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.id == action_id, actions.c.state == "claimed")
+        .values(state=state, finished_at=func.now(), claimed_until=None, result=result[:500])
+    )
+
+
+def hold(connection: Connection, action_id: int, *, until: datetime, result: str) -> None:
+    """Keep it claimed and taken up again at `until` (real time): the outside world was away."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.id == action_id, actions.c.state == "claimed")
+        .values(claimed_until=until, result=result[:500])
+    )
+
+
+def put_back(connection: Connection, action: Action) -> None:
+    """Back among the planned, or cancelled where the case has planned the same anew meanwhile."""
+    other = (
+        select(actions.c.id)
+        .where(actions.c.case_id == action.case_id, actions.c.kind == action.kind)
+        .where(actions.c.state == "planned")
+    )
+    planned_anew = connection.execute(other).first() is not None
+    connection.execute(
+        update(actions)
+        .where(actions.c.id == action.id, actions.c.state == "claimed")
+        .values(state="cancelled" if planned_anew else "planned", claimed_until=None)
+    )
+
+
+def planned_retry(connection: Connection, case_id: str) -> Action | None:
+    """The charge that is planned or just being carried out."""
+    statement = select(*_COLUMNS).where(
+        actions.c.case_id == case_id,
+        actions.c.kind == "retry",
+        actions.c.state.in_(("planned", "claimed")),
+    )
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else Action(**row)
+
+
+def planned_retries(connection: Connection, case_ids: list[str]) -> dict[str, Action]:
+    """The same for many cases at once."""
+    statement = select(*_COLUMNS).where(
+        actions.c.case_id.in_(case_ids),
+        actions.c.kind == "retry",
+        actions.c.state.in_(("planned", "claimed")),
+    )
+    found = (Action(**row) for row in connection.execute(statement).mappings())
+    return {action.case_id: action for action in found}
+
+
+def counts(connection: Connection, *, now: datetime) -> dict[str, int]:
+    """How many actions are due, in flight, and planned for later, each by its case's clock."""
+    statement = text(
+        f"""
+        select count(*) filter (where a.state = 'planned' and {_DUE}) as due,
+               count(*) filter (where a.state = 'planned') as planned,
+               count(*) filter (where a.state = 'claimed') as in_flight
+        from actions a where a.state in ('planned', 'claimed')
+        """  # noqa: S608  # no input is put into the text
+    )
+    row = connection.execute(statement, {"now": now}).one()
+    return {"due": row.due, "in_flight": row.in_flight, "planned": row.planned - row.due}
