@@ -1,6 +1,8 @@
 """The policy: every knob of a decision, with its unit. Parsed and validated in `settings`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +77,16 @@ class Policy:
     comparison: Comparison = field(default_factory=Comparison)
     review: Review = field(default_factory=Review)
     end: End = field(default_factory=End)
+
+
+def from_content(content: Mapping[str, Any]) -> Policy:
+    """The policy whose `dataclasses.asdict` that is, as stored with the cases that run on it.
+
+    Knobs added since then have their defaults; knobs removed since then are dropped.
+    """
+    sections = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
+    parts: dict[str, Any] = {}
+    for name, section in sections.items():
+        known = {f.name for f in fields(section)}  # type: ignore[arg-type]  # each is a dataclass
+        parts[name] = section(**{k: v for k, v in content.get(name, {}).items() if k in known})  # type: ignore[operator]
+    return Policy(version=content["version"], **parts)

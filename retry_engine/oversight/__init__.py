@@ -1,0 +1,1 @@
+"""What people see and decide: documents of cases, overrides, reviews, the stop for everything."""

@@ -180,10 +180,15 @@ def time_of(connection: Connection, case: Case, real_now: datetime) -> datetime:
     """The case's own *now*: its test clock's time, or real time where it has none."""
     if case.test_clock is None:
         return real_now
+    return clock_time(connection, case.account, case.test_clock) or real_now
+
+
+def clock_time(connection: Connection, account: str, clock_id: str) -> datetime | None:
+    """A test clock's time as last read, or None."""
     statement = select(clocks.c.frozen_time).where(
-        clocks.c.account == case.account, clocks.c.id == case.test_clock
+        clocks.c.account == account, clocks.c.id == clock_id
     )
-    return connection.execute(statement).scalar() or real_now
+    return connection.execute(statement).scalar()
 
 
 def set_clock(

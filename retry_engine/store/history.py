@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select, text, update
@@ -51,6 +52,17 @@ def attempt_with_key(connection: Connection, idempotency_key: str) -> Row[Any] |
     return connection.execute(
         select(attempts).where(attempts.c.idempotency_key == idempotency_key)
     ).first()
+
+
+def abandoned_in_a_row(connection: Connection, case_id: str) -> int:
+    """How many of the engine's newest attempts never happened, counted back to one that did."""
+    statement = (
+        select(attempts.c.abandoned)
+        .where(attempts.c.case_id == case_id, attempts.c.source == Source.ENGINE)
+        .order_by(attempts.c.id.desc())
+        .limit(10)
+    )
+    return sum(1 for _ in takewhile(bool, connection.execute(statement).scalars()))
 
 
 def open_intent(connection: Connection, case_id: str) -> Row[Any] | None:

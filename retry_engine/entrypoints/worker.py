@@ -1,0 +1,117 @@
+"""Celery's side of the engine: tasks that take ids, call one method, and are done."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from celery import Celery, signals
+
+from retry_engine import telemetry, wiring
+from retry_engine.settings import Settings
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _EngineOfThisProcess:
+    """Each pool process builds its own engine: connections must not cross a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine: wiring.Engine | None = None
+
+    def __call__(self) -> wiring.Engine:
+        if self._engine is None:
+            self._engine = wiring.build(self._settings)
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def register(app: Celery, engine: Callable[[], wiring.Engine]) -> None:
+    """The tasks. All of them may come twice, late, or never."""
+
+    @app.task(name="events.process")  # type: ignore[untyped-decorator]  # celery ships no types
+    def process_events(ids: list[str]) -> None:
+        engine().process_events(ids)
+
+    @app.task(name="actions.run")  # type: ignore[untyped-decorator]
+    def run_actions(ids: list[int]) -> None:
+        for action_id in ids:
+            engine().run_action(action_id)
+
+    @app.task(name="engine.dispatch")  # type: ignore[untyped-decorator]
+    def dispatch() -> None:
+        engine().dispatch()
+
+    @app.task(name="engine.sweep")  # type: ignore[untyped-decorator]
+    def sweep() -> None:
+        engine().sweep()
+
+    @app.task(name="engine.housekeeping")  # type: ignore[untyped-decorator]
+    def housekeeping() -> None:
+        engine().housekeeping()
+
+
+def run_worker(settings: Settings) -> int:
+    """Work until told to stop. SIGTERM: finish what is in hand; SIGQUIT: put it back first."""
+    telemetry.configure("worker", log_format=settings.log_format)
+    app = wiring.celery_application(settings)
+    engine = _EngineOfThisProcess(settings)
+    register(app, engine)
+    signals.setup_logging.connect(_leave_logging_alone, weak=False)
+    # receivers are held here, by name, until the worker ends
+    start, stop = partial(_start_pool_process, settings, os.getpid()), partial(_stop, engine)
+    signals.worker_process_init.connect(start, weak=False)
+    signals.worker_process_shutdown.connect(stop, weak=False)
+    worker = app.Worker(
+        pool="prefork",
+        concurrency=settings.worker_concurrency,
+        queues=["events", "actions", "dispatch"],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        hostname=f"retry-engine-{os.getpid()}@%h",
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def run_beat(settings: Settings) -> int:
+    """Tick. The ticks only save waiting; two beats do no harm, and neither does none for a while."""
+    telemetry.configure("beat", log_format=settings.log_format)
+    app = wiring.celery_application(settings)
+    signals.setup_logging.connect(_leave_logging_alone, weak=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    app.Beat(
+        loglevel="WARNING",
+        scheduler="celery.beat:Scheduler",  # in memory: there is no state worth a file
+        schedule=os.devnull,
+        max_interval=1,
+        quiet=True,
+    ).run()
+    return 0
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """A connected receiver is what keeps Celery from configuring logging."""
+
+
+def _start_pool_process(settings: Settings, parent: int, **_: object) -> None:
+    telemetry.configure("worker", log_format=settings.log_format)
+    if sys.platform == "linux":
+        # a worker that is killed outright must not leave its pool behind
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _stop(engine: _EngineOfThisProcess, **_: object) -> None:
+    engine.close()

@@ -1,0 +1,204 @@
+"""Cases, attempts, decisions and reviews as documents: the same for the CLI and for `/api`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.errors import BadRequest
+from retry_engine.store import cases as rows
+from retry_engine.store import history, reviews, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.reviews import Review
+from retry_engine.store.schedule import Action
+
+Document = dict[str, Any]
+_LIMIT = 200
+
+
+def list_cases(
+    connection: Connection,
+    *,
+    state: str | None,
+    customer: str | None,
+    limit: int,
+    cursor: str | None,
+    real_now: datetime,
+) -> Document:
+    """One page of cases, newest first."""
+    if state is not None and state not in set(CaseState):
+        raise BadRequest(f"unknown state {state!r}; expected one of {', '.join(CaseState)}")
+    _check_limit(limit)
+    found, next_cursor = rows.page(
+        connection, state=state, customer_id=customer, limit=limit, cursor=cursor
+    )
+    return _page(_cases(connection, found, real_now), next_cursor)
+
+
+def list_reviews(
+    connection: Connection, *, state: str | None, limit: int, cursor: str | None
+) -> Document:
+    """One page of reviews, oldest first."""
+    states = ("open", "approved", "rejected", "withdrawn")
+    if state is not None and state not in states:
+        raise BadRequest(f"unknown state {state!r}; expected one of {', '.join(states)}")
+    _check_limit(limit)
+    found, next_cursor = reviews.page(connection, state=state, limit=limit, cursor=cursor)
+    return _page([review(r) for r in found], next_cursor)
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= _LIMIT:
+        raise BadRequest(f"limit is {limit}; expected 1 to {_LIMIT}")
+
+
+def _page(data: list[Document], next_cursor: str | None) -> Document:
+    return {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor}
+
+
+def case(connection: Connection, case: Case, real_now: datetime) -> Document:
+    """One case, as in a list."""
+    return _cases(connection, [case], real_now)[0]
+
+
+def _cases(connection: Connection, found: Sequence[Case], real_now: datetime) -> list[Document]:
+    ids = [c.id for c in found]
+    made = history.engine_attempts(connection, ids)
+    planned = schedule.planned_retries(connection, ids)
+    return [
+        _case(c, made.get(c.id, 0), planned.get(c.id), rows.time_of(connection, c, real_now))
+        for c in found
+    ]
+
+
+def _case(case: Case, attempts_made: int, planned: Action | None, now: datetime) -> Document:
+    return {
+        "id": case.id,
+        "account": case.account or None,
+        "invoice": case.invoice_id,
+        "customer": case.customer_id,
+        "subscription": case.subscription_id,
+        "state": case.state,
+        "amount_remaining": case.amount_remaining,
+        "currency": case.currency,
+        "opened_at": text(case.opened_at),
+        "closed_at": text(case.closed_at),
+        "close_reason": case.close_reason,
+        "mode": case.mode,
+        "attempts_made": attempts_made,
+        "next_action": _next_action(planned),
+        "clock": {"test_clock": case.test_clock, "now": text(now)},
+        "policy_version": case.policy_version,
+        "deadline_at": text(case.deadline_at),
+    }
+
+
+def _next_action(planned: Action | None) -> Document | None:
+    if planned is None:
+        return None
+    return {
+        "kind": planned.kind,
+        "at": text(planned.due_at),
+        "payment_method": planned.payment_method_id,
+    }
+
+
+def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Document:
+    """One case with everything that happened to it, oldest first."""
+    return {
+        **case(connection, case_, real_now),
+        "attempts": [
+            _attempt(number, row)
+            for number, row in enumerate(history.attempt_rows(connection, case_.id), start=1)
+        ],
+        "decisions": [_decision(row) for row in history.decision_rows(connection, case_.id)],
+        "messages": [],
+        "offers": [],
+        "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
+        "transitions": [_transition(t) for t in rows.transitions(connection, case_.id)],
+    }
+
+
+def _attempt(number: int, row: Row[Any]) -> Document:
+    return {
+        "number": number,
+        "at": text(row.at),
+        "payment_method": row.payment_method_id,
+        "source": row.source,
+        "outcome": row.outcome,
+        "decline_code": row.decline_code,
+        "advice_code": row.advice_code,
+        "network_advice_code": row.network_advice_code,
+        "network_decline_code": row.network_decline_code,
+        "idempotency_key": row.idempotency_key,
+        "charge": row.charge_id,
+        "amount": row.amount,
+        "currency": row.currency,
+    }
+
+
+def _decision(row: Row[Any]) -> Document:
+    return {
+        "at": text(row.at),
+        "kind": row.kind,
+        "retry_at": text(row.retry_at),
+        "payment_method": row.payment_method_id,
+        "success_probability": row.success_probability,
+        "expected_value": row.expected_value,
+        "propensity": row.propensity,
+        "policy_version": row.policy_version,
+        "model_version": row.model_version,
+        "carried_out": row.carried_out,
+        "explanation": row.reasons,
+        "candidates": row.candidates,
+        "inputs_hash": row.inputs_hash,
+    }
+
+
+def _override(row: Row[Any]) -> Document:
+    return {
+        "at": text(row.at),
+        "by": row.by,
+        "action": row.action,
+        "reason": row.reason,
+        "before": row.before,
+        "after": row.after,
+    }
+
+
+def _transition(row: dict[str, Any]) -> Document:
+    return {
+        "at": text(row["at"]),
+        "name": row["name"],
+        "from": row["from_state"],
+        "to": row["to_state"],
+        "cause": row["cause"],
+        "by": row["by"],
+    }
+
+
+def review(review: Review) -> Document:
+    """One review."""
+    return {
+        "id": review.id,
+        "case": review.case_id,
+        "reason": review.reason,
+        "amount": review.amount,
+        "currency": review.currency,
+        "opened_at": text(review.opened_at),
+        "deadline_at": text(review.deadline_at),
+        "proposal": review.proposal,
+        "state": review.state,
+        "decided_at": text(review.decided_at),
+        "decided_by": review.decided_by,
+        "verdict_reason": review.verdict_reason,
+    }
+
+
+def text(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

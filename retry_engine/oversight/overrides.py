@@ -1,0 +1,287 @@
+"""What a person may do to a case, at once, and always with a reason that is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
+from retry_engine.oversight import documents
+from retry_engine.recovery import cases
+from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.execution import refusal_of
+from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, history, reviews, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.database import Database
+from retry_engine.store.engine_state import EngineState
+
+ACTIONS = ("retry", "pause", "resume", "stop", "hold", "note", "migrate_policy")
+
+# A charge that is under way is waited for: its outcome may make the override pointless.
+_WAIT_SECONDS = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One request of a person; `at` and `payment_method` only with `retry`."""
+
+    action: str
+    reason: str
+    by: str
+    at: datetime | None = None
+    payment_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overseer:
+    """Carries out what people decide, under the same locks and rules as the engine itself."""
+
+    database: Database
+    planner: Planner
+    clock: Callable[[], datetime]
+    current_policy_version: str
+    keep_current_policy: Callable[[Any], None]
+
+    def override(self, ref: str, wanted: Override) -> dict[str, Any]:
+        """Carry it out and record it, or refuse with the reason and change nothing."""
+        _check(wanted)
+        with self.database.transaction() as connection:
+            case_id = rows.find(connection, ref).id
+        with (
+            self.database.case_lock(case_id, wait_seconds=_WAIT_SECONDS) as connection,
+            connection.begin(),
+        ):
+            moment = self._moment(connection, case_id)
+            before = rows.get(connection, case_id)
+            shown_before = _shown(moment, before)
+            after = self._act(moment, before, wanted)
+            history.add_override(
+                connection,
+                case_id=case_id,
+                at=moment.now,
+                by=wanted.by,
+                action=wanted.action,
+                reason=wanted.reason,
+                before=shown_before,
+                after=_shown(moment, after),
+            )
+            return documents.whole_case(connection, after, moment.real_now)
+
+    def decide_review(
+        self, review_id: str, *, verdict: str, reason: str, by: str
+    ) -> dict[str, Any]:
+        """Approved: the proposal is carried out. Rejected: dropped, and the case is paused."""
+        if verdict not in ("approve", "reject"):
+            raise BadRequest(f"unknown verdict {verdict!r}; expected approve or reject")
+        _check_reason(reason)
+        with self.database.transaction() as connection:
+            case_id = reviews.get(connection, review_id).case_id
+        with (
+            self.database.case_lock(case_id, wait_seconds=_WAIT_SECONDS) as connection,
+            connection.begin(),
+        ):
+            review = reviews.get(connection, review_id)
+            if review.state != "open":
+                raise Refused(f"review {review_id} is {review.state} already")
+            moment = self._moment(connection, case_id)
+            case = rows.get(connection, case_id)
+            shown_before = _shown(moment, case)
+            reviews.decide(
+                connection,
+                review_id,
+                state="approved" if verdict == "approve" else "rejected",
+                decided_at=moment.now,
+                decided_by=by,
+                verdict_reason=reason,
+            )
+            if verdict == "approve":
+                case = self._approve(moment, case, dict(review.proposal or {}), by=by)
+            else:
+                case = cases.move(moment, case, "rejected", cause=reason, by=by, pause_cause=by)
+            history.add_override(
+                connection,
+                case_id=case_id,
+                at=moment.now,
+                by=by,
+                action=verdict,
+                reason=reason,
+                before=shown_before,
+                after=_shown(moment, case),
+            )
+            return documents.review(reviews.get(connection, review_id))
+
+    def set_engine(self, *, action: str, reason: str, by: str) -> dict[str, Any]:
+        """The stop for everything: returns when no charge is under way any more."""
+        if action not in ("pause", "resume"):
+            raise BadRequest(f"unknown action {action!r}; expected pause or resume")
+        _check_reason(reason)
+        state = EngineState(paused=action == "pause", reason=reason, by=by, at=self.clock())
+        with self.database.no_money_moves() as connection:
+            engine_state.write(connection, state)
+        return {"paused": state.paused, "reason": reason, "by": by, "at": documents.text(state.at)}
+
+    # -- the acts
+
+    def _act(self, moment: Moment, case: Case, wanted: Override) -> Case:
+        acts: dict[str, Callable[[Moment, Case, Override], Case]] = {
+            "retry": self._retry,
+            "pause": _pause,
+            "resume": self._resume,
+            "stop": _stop,
+            "hold": self._hold,
+            "note": lambda _moment, case, _wanted: case,
+            "migrate_policy": self._migrate_policy,
+        }
+        return acts[wanted.action](moment, case, wanted)
+
+    def _retry(self, moment: Moment, case: Case, wanted: Override) -> Case:
+        engine = engine_state.read(moment.connection)
+        if engine.paused:
+            raise Refused(f"the engine is paused by {engine.by}: {engine.reason}")
+        if case.state != CaseState.OPEN:
+            raise TransitionRefused(f"the case is {case.state}; only an open case can be retried")
+        if case.mode != "takeover":
+            raise TransitionRefused(f"the case is in mode {case.mode}: the engine charges nothing")
+        at = max(wanted.at or moment.now, moment.now)
+        method_id = wanted.payment_method or self._usual_method(moment, case)
+        refusal = refusal_of(
+            view_of(moment, case),
+            method_id,
+            at=at,
+            policy=self.planner.policy_of(case.policy_version),
+        )
+        if refusal is not None:
+            raise refusal
+        self._no_charge_is_claimed(moment, case)
+        schedule.plan_retry(
+            moment.connection, case, at=at, payment_method_id=method_id, requested_by=wanted.by
+        )
+        return case
+
+    @staticmethod
+    def _no_charge_is_claimed(moment: Moment, case: Case) -> None:
+        standing = schedule.planned_retry(moment.connection, case.id)
+        if standing is not None and standing.state == "claimed":
+            raise Refused("a charge of this case is being carried out; look again in a moment")
+
+    @staticmethod
+    def _usual_method(moment: Moment, case: Case) -> str | None:
+        standing = schedule.planned_retry(moment.connection, case.id)
+        if standing is not None:
+            return standing.payment_method_id
+        methods = history.methods(
+            moment.connection,
+            case.account,
+            case.customer_id,
+            default_id=case.default_method_id,
+        )
+        return methods[0].id if methods else None
+
+    def _resume(self, moment: Moment, case: Case, wanted: Override) -> Case:
+        if case.state != CaseState.PAUSED:
+            raise TransitionRefused(f"the case is {case.state}, not paused")
+        return self._back_to_life(moment, case, cause=wanted.reason, by=wanted.by)
+
+    def _back_to_life(self, moment: Moment, case: Case, *, cause: str, by: str) -> Case:
+        """Out of a pause or a review: to what the case would be doing had nobody stepped in."""
+        if history.processing_attempts(moment.connection, case.id):
+            transition = "resumed_processing"
+        else:
+            transition = "resumed" if case.state == CaseState.PAUSED else "approved"
+        case = cases.move(moment, case, transition, cause=cause, by=by, pause_cause=None)
+        # Stripe is read before anything is charged: much may have happened meanwhile
+        schedule.plan(moment.connection, case, "refresh", at=moment.now)
+        return case
+
+    def _hold(self, moment: Moment, case: Case, wanted: Override) -> Case:
+        proposal = _proposal_of(moment, case)
+        policy = self.planner.policy_of(case.policy_version)
+        return cases.hold(
+            moment, case, reason=wanted.reason, proposal=proposal, policy=policy, by=wanted.by
+        )
+
+    def _migrate_policy(self, moment: Moment, case: Case, wanted: Override) -> Case:
+        if not case.is_living:
+            raise TransitionRefused("the case is closed; its policy is history")
+        self.keep_current_policy(moment.connection)
+        policy = self.planner.policy_of(self.current_policy_version)
+        case = rows.change(
+            moment.connection,
+            case.id,
+            policy_version=policy.version,
+            deadline_at=case.opened_at + timedelta(days=policy.limits.horizon_days),
+        )
+        if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
+            return self.planner.plan(moment, case)
+        return case
+
+    def _approve(self, moment: Moment, case: Case, proposal: dict[str, Any], *, by: str) -> Case:
+        if proposal.get("action") == "stop":
+            return cases.close(
+                moment, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by
+            )
+        history.clear_flags(moment.connection, case.account, case.customer_id, at=moment.now)
+        case = self._back_to_life(moment, case, cause="approved", by=by)
+        if proposal.get("action") == "retry" and case.state == CaseState.OPEN:
+            at = proposal.get("at")
+            schedule.plan_retry(
+                moment.connection,
+                case,
+                at=max(datetime.fromisoformat(at), moment.now) if at else moment.now,
+                payment_method_id=proposal["payment_method"],
+                requested_by=by,
+            )
+        return case
+
+    def _moment(self, connection: Any, case_id: str) -> Moment:
+        real_now = self.clock()
+        now = rows.time_of(connection, rows.find(connection, case_id), real_now)
+        return Moment(connection=connection, now=now, real_now=real_now)
+
+
+def _pause(moment: Moment, case: Case, wanted: Override) -> Case:
+    cases.withdraw_review(moment, case, because=f"paused by {wanted.by}")
+    paused = cases.move(
+        moment, case, "paused", cause=wanted.reason, by=wanted.by, pause_cause=wanted.by
+    )
+    cases.keep_watch(moment, paused)
+    return paused
+
+
+def _stop(moment: Moment, case: Case, wanted: Override) -> Case:
+    return cases.close(moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by)
+
+
+def _proposal_of(moment: Moment, case: Case) -> dict[str, Any]:
+    standing = schedule.planned_retry(moment.connection, case.id)
+    if standing is None:
+        return {"action": "resume"}
+    return {
+        "action": "retry",
+        "at": documents.text(standing.due_at),
+        "payment_method": standing.payment_method_id,
+    }
+
+
+def _shown(moment: Moment, case: Case) -> dict[str, Any]:
+    document = documents.case(moment.connection, case, moment.real_now)
+    keys = ("state", "next_action", "close_reason", "amount_remaining", "policy_version")
+    return {key: document[key] for key in keys}
+
+
+def _check(wanted: Override) -> None:
+    if wanted.action not in ACTIONS:
+        raise BadRequest(f"unknown action {wanted.action!r}; expected one of {', '.join(ACTIONS)}")
+    _check_reason(wanted.reason)
+    if wanted.action != "retry" and (wanted.at or wanted.payment_method):
+        raise BadRequest("a time and a payment method go with the action retry only")
+    if wanted.at is not None and wanted.at.tzinfo is None:
+        raise BadRequest("the time has no zone; expected RFC 3339, such as 2026-03-01T09:00:00Z")
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise BadRequest("a reason is required; it is kept with what was done")

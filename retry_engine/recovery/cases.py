@@ -1,0 +1,180 @@
+"""A case's life: how it opens, moves and ends. Nothing else changes a case's state."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from retry_engine.domain import case_states
+from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.policy import Policy
+from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, reviews, schedule
+from retry_engine.store.cases import Case
+
+# While nothing else is planned a living case is read again this often, in case an event was lost.
+SAFETY_INTERVAL = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One piece of work on one case: the transaction, the case's own time and the real one."""
+
+    connection: Connection
+    now: datetime
+    real_now: datetime
+
+
+def open_case(
+    moment: Moment,
+    *,
+    account: str,
+    invoice: InvoiceFacts,
+    customer: CustomerFacts,
+    engine_mode: str,
+    policy: Policy,
+    policy_content: dict[str, Any],
+    cause: str,
+) -> Case | None:
+    """Open the invoice's case and plan its first look at Stripe; None where it has one already."""
+    engine_state.keep_policy(moment.connection, policy.version, policy_content)
+    case = rows.create(
+        moment.connection,
+        id=f"case_{uuid.uuid4().hex[:24]}",
+        account=account,
+        invoice_id=invoice.id,
+        customer_id=invoice.customer_id,
+        subscription_id=invoice.subscription_id,
+        state=CaseState.OPEN,
+        mode=mode_for(customer.id, engine_mode, holdout=policy.comparison.holdout),
+        policy_version=policy.version,
+        amount_remaining=invoice.amount_remaining,
+        currency=invoice.currency,
+        test_clock=customer.test_clock,
+        opened_at=moment.now,
+        deadline_at=moment.now + timedelta(days=policy.limits.horizon_days),
+        billing_reason=invoice.billing_reason,
+        invoice_created_at=invoice.created_at,
+    )
+    if case is None:
+        return None
+    _record(moment, case, "opened", None, case.state, cause=cause)
+    schedule.plan(moment.connection, case, "refresh", at=moment.now)
+    return case
+
+
+def mode_for(customer_id: str, engine_mode: str, *, holdout: float) -> str:
+    """A customer is in the holdout for good: a stable hash decides, not a die at each failure."""
+    if engine_mode == "takeover" and holdout > 0:
+        digest = hashlib.blake2b(customer_id.encode(), digest_size=8, person=b"holdout").digest()
+        if int.from_bytes(digest, "big") / 2**64 < holdout:
+            return "holdout"
+    return engine_mode
+
+
+def move(
+    moment: Moment, case: Case, transition: str, *, cause: str, by: str | None = None, **values: Any
+) -> Case:
+    """Take the case through a named transition and record who or what caused it.
+
+    Raises:
+        TransitionRefused: the case's state has no such way out.
+    """
+    target = case_states.apply(CaseState(case.state), transition)
+    moved = rows.change(moment.connection, case.id, state=target, **values)
+    _record(moment, case, transition, case.state, target, cause=cause, by=by)
+    return moved
+
+
+def close(
+    moment: Moment, case: Case, reason: CloseReason, *, cause: str, by: str | None = None
+) -> Case:
+    """End the case. An invoice that was taken over and is still owed goes back to Stripe."""
+    withdraw_review(moment, case, because=f"the case is closed: {reason}")
+    closed = move(
+        moment,
+        case,
+        "closed",
+        cause=cause,
+        by=by,
+        closed_at=moment.now,
+        close_reason=reason,
+    )
+    schedule.cancel(moment.connection, case.id, kind="refresh", result="case is closed")
+    given_up = reason in (CloseReason.EXHAUSTED, CloseReason.STOPPED, CloseReason.DISPUTED)
+    if given_up and case.taken_over:
+        schedule.plan(moment.connection, closed, "hand_back", at=moment.now)
+    return closed
+
+
+def hold(
+    moment: Moment,
+    case: Case,
+    *,
+    reason: str,
+    proposal: dict[str, Any] | None,
+    policy: Policy,
+    by: str | None = None,
+) -> Case:
+    """Put the case into the review queue. `proposal`: what an approval carries out."""
+    held = move(moment, case, "held", cause=reason, by=by)
+    reviews.add(
+        moment.connection,
+        id=f"rev_{uuid.uuid4().hex[:24]}",
+        case_id=case.id,
+        reason=reason,
+        amount=case.amount_remaining,
+        currency=case.currency,
+        opened_at=moment.now,
+        deadline_at=moment.now + timedelta(hours=policy.review.deadline_hours),
+        proposal=proposal,
+    )
+    keep_watch(moment, held)
+    return held
+
+
+def withdraw_review(moment: Moment, case: Case, *, because: str) -> None:
+    """Nobody needs to answer any more."""
+    waiting = reviews.open_of(moment.connection, case.id)
+    if waiting is not None:
+        reviews.decide(
+            moment.connection,
+            waiting.id,
+            state="withdrawn",
+            decided_at=moment.now,
+            verdict_reason=because,
+        )
+
+
+def keep_watch(moment: Moment, case: Case) -> None:
+    """A living case always has something planned, so that it reaches its end without an event."""
+    at = moment.now + SAFETY_INTERVAL
+    if case.deadline_at > moment.now:
+        at = min(at, case.deadline_at)
+    schedule.plan(moment.connection, case, "refresh", at=at)
+
+
+def _record(
+    moment: Moment,
+    case: Case,
+    name: str,
+    source: str | None,
+    target: str,
+    *,
+    cause: str,
+    by: str | None = None,
+) -> None:
+    rows.record_transition(
+        moment.connection,
+        case_id=case.id,
+        at=moment.now,
+        name=name,
+        from_state=source,
+        to_state=target,
+        cause=cause[:500],
+        by=by,
+    )

@@ -1,0 +1,445 @@
+"""A planned charge is carried out: everything read again, rules asked again, intent, then Stripe.
+
+    claimed ── look again ── rules ── intent committed ── pay ── outcome ── next plan
+                 │             │                           │
+                 ended,        forbidden:                  no answer: the intent stays unknown and
+                 changed:      planned anew                a `settle` action finds out
+                 planned anew
+
+A process may die between any two of these; what is committed says where to go on.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row
+
+from retry_engine.domain import network_rules
+from retry_engine.domain.attempts import Outcome, Source
+from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.errors import AttemptRefused, StripeRejected, StripeUnavailable
+from retry_engine.domain.policy import Policy
+from retry_engine.recovery import cases, outcomes, refresh
+from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gateway import Gateway, InvoiceFacts, PaymentTrail, PayResult
+from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, history, inbox, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.database import Database
+from retry_engine.store.schedule import Action
+
+log = structlog.get_logger()
+
+_ASK_AGAIN = timedelta(seconds=20)
+# After so many refusals of the request itself a person has to look.
+_REFUSALS_BEFORE_REVIEW = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """Carries out the actions of one case at a time, on a connection that holds the case's lock."""
+
+    database: Database
+    gateway: Gateway
+    planner: Planner
+    clock: Callable[[], datetime]
+
+    def run(self, connection: Connection, case_id: str, action: Action) -> None:
+        """Carry out one claimed action.
+
+        Raises:
+            StripeUnavailable, StripeForbidden: nothing was decided; the action is to be held.
+        """
+        if action.kind == "retry":
+            self._retry(connection, case_id, action)
+        elif action.kind == "settle":
+            self._settle(connection, case_id, action)
+        elif action.kind == "hand_back":
+            self._hand_back(connection, case_id, action)
+        else:
+            self._refresh(connection, case_id, action)
+
+    # -- looking
+
+    def _refresh(self, connection: Connection, case_id: str, action: Action) -> None:
+        case = self._case(connection, case_id)
+        if not case.is_living:
+            self._finish(connection, action, "the case is closed")
+            return
+        picture = refresh.read(self.gateway, case, now=self._now(connection, case))
+        with connection.begin():
+            moment = self._moment(connection, case)
+            refresh.apply(moment, rows.get(connection, case_id), picture, planner=self.planner)
+            schedule.finish(connection, action.id, result="looked")
+
+    def _hand_back(self, connection: Connection, case_id: str, action: Action) -> None:
+        case = self._case(connection, case_id)
+        policy = self.planner.policy_of(case.policy_version)
+        invoice = self.gateway.invoice(case.account, case.invoice_id)
+        result = "nothing left to hand back"
+        if policy.end.hand_back and invoice.status == "open" and not invoice.auto_advance:
+            self.gateway.set_auto_advance(case.account, case.invoice_id, on=True)
+            result = "Stripe owns the invoice's retries again"
+        with connection.begin():
+            rows.change(connection, case_id, taken_over=False)
+            schedule.finish(connection, action.id, result=result)
+
+    # -- charging
+
+    def _retry(self, connection: Connection, case_id: str, action: Action) -> None:
+        case = self._case(connection, case_id)
+        now = self._now(connection, case)
+        policy = self.planner.policy_of(case.policy_version)
+        if case.state != CaseState.OPEN or case.mode == "holdout":
+            self._finish(connection, action, f"the case is {case.state}", state="cancelled")
+            return
+        if now - action.due_at > timedelta(hours=policy.limits.late_action_hours):
+            self._look_again(
+                connection, case_id, action, "found too late to be carried out blindly"
+            )
+            return
+        if case.mode == "shadow":
+            self._shadow(connection, case_id, action)
+            return
+        changed = self._what_changed(connection, case, action)
+        if changed is not None:
+            self._look_again(connection, case_id, action, changed)
+            return
+        with self.database.money_may_move(connection):
+            intent = self._commit_intent(connection, case_id, action, policy)
+            if intent is None:
+                return
+            self._send(connection, case_id, action, intent)
+
+    def _shadow(self, connection: Connection, case_id: str, action: Action) -> None:
+        """Record that the engine would have charged now; nothing is written to Stripe."""
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            schedule.finish(connection, action.id, result="shadow: would have been charged now")
+            cases.keep_watch(self._moment(connection, case), case)
+
+    def _what_changed(self, connection: Connection, case: Case, action: Action) -> str | None:
+        """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
+        invoice = self.gateway.invoice(case.account, case.invoice_id)
+        if invoice.status != "open":
+            return f"the invoice is {invoice.status}"
+        if invoice.amount_remaining != case.amount_remaining:
+            return "what is owed has changed"
+        if invoice.auto_advance:
+            return "Stripe retries this invoice again"
+        return self._subscription_stopped(case, invoice) or self._method_changed(
+            connection, case, action
+        )
+
+    def _method_changed(self, connection: Connection, case: Case, action: Action) -> str | None:
+        assert action.payment_method_id is not None, "a retry names its method"
+        try:
+            method = self.gateway.payment_method(case.account, action.payment_method_id)
+        except StripeRejected:
+            return "the payment method is gone"
+        if method.customer_id != case.customer_id:
+            return "the payment method was detached"
+        with connection.begin():
+            known = history.method_row(connection, case.account, method.id)
+        if known is not None and known.card_fingerprint != method.card_fingerprint:
+            return "the card was replaced"
+        return None
+
+    def _subscription_stopped(self, case: Case, invoice: InvoiceFacts) -> str | None:
+        subscription = invoice.subscription
+        if subscription is None and invoice.subscription_id is not None:
+            subscription = self.gateway.subscription(case.account, invoice.subscription_id)
+        if subscription is None:
+            return None
+        if subscription.status in ("canceled", "incomplete_expired"):
+            return f"the subscription is {subscription.status}"
+        return "collection is paused in Stripe" if subscription.collection_paused else None
+
+    def _commit_intent(
+        self, connection: Connection, case_id: str, action: Action, policy: Policy
+    ) -> Row[Any] | None:
+        """The last check and the intent, in one transaction; None where it may not be."""
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            moment = self._moment(connection, case)
+            if engine_state.read(connection).paused:
+                schedule.put_back(connection, action)
+                return None
+            if case.state != CaseState.OPEN:
+                schedule.finish(connection, action.id, result=f"the case is {case.state}")
+                return None
+            view = view_of(moment, case)
+            refusal = refusal_of(view, action.payment_method_id, at=moment.now, policy=policy)
+            if refusal is not None:
+                log.info("attempt_refused", rule=refusal.rule, detail=str(refusal))
+                schedule.finish(
+                    connection, action.id, result=f"refused: {refusal}", state="cancelled"
+                )
+                self.planner.plan(moment, case)
+                return None
+            return _write_intent(moment, case, action, view)
+
+    def _send(self, connection: Connection, case_id: str, action: Action, intent: Row[Any]) -> None:
+        case = self._case(connection, case_id)
+        try:
+            result: PayResult | None = self.gateway.pay(
+                case.account,
+                case.invoice_id,
+                method_id=intent.payment_method_id,
+                idempotency_key=intent.idempotency_key,
+            )
+            refused = None
+        except StripeUnavailable as error:
+            self._leave_unknown(connection, case_id, action, intent, str(error))
+            return
+        except StripeRejected as error:
+            result, refused = None, str(error)
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            moment = self._moment(connection, case)
+            if result is None:
+                self._nothing_was_done(moment, case, action, intent, refused or "refused")
+                return
+            log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
+            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+            schedule.finish(connection, action.id, result=result.outcome)
+
+    def _leave_unknown(
+        self, connection: Connection, case_id: str, action: Action, intent: Row[Any], error: str
+    ) -> None:
+        log.warning("outcome_unknown", attempt=intent.id, error=error)
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            moment = self._moment(connection, case)
+            history.change_attempt(connection, intent.id, error=error[:500])
+            schedule.finish(connection, action.id, result=f"outcome unknown: {error}")
+            schedule.plan(connection, case, "settle", at=moment.now)
+
+    def _nothing_was_done(
+        self, moment: Moment, case: Case, action: Action, intent: Row[Any], error: str
+    ) -> None:
+        """Stripe refused the request as such: look again, and ask a person if that goes on."""
+        log.warning("request_refused", attempt=intent.id, error=error)
+        history.change_attempt(
+            moment.connection,
+            intent.id,
+            abandoned=True,
+            outcome=Outcome.FAILED,
+            resolved_at=moment.real_now,
+            error=error[:500],
+        )
+        schedule.finish(moment.connection, action.id, result=error)
+        if history.abandoned_in_a_row(moment.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
+            policy = self.planner.policy_of(case.policy_version)
+            cases.hold(
+                moment,
+                case,
+                reason=f"Stripe keeps refusing the request: {error}",
+                proposal={"action": "resume"},
+                policy=policy,
+            )
+            return
+        schedule.plan(moment.connection, case, "refresh", at=moment.now)
+
+    # -- finding out
+
+    def _settle(self, connection: Connection, case_id: str, action: Action) -> None:
+        case = self._case(connection, case_id)
+        intent = history.open_intent(connection, case_id)
+        connection.rollback()
+        if intent is None:
+            self._finish(connection, action, "already known")
+            return
+        trail = self.gateway.payment_trail(case.account, case.invoice_id)
+        if self._found_in_record(connection, case_id, action, intent, trail):
+            return
+        if self._may_repeat(connection, case, intent):
+            with self.database.money_may_move(connection):
+                # asked again under the lock that a pause waits for
+                if self._may_repeat(connection, case, intent):
+                    self._repeat(connection, case_id, action, intent)
+                    return
+        if outcomes.is_settled_by_silence(intent, real_now=self.clock()):
+            with connection.begin():
+                case = rows.get(connection, case_id)
+                outcomes.abandon(
+                    self._moment(connection, case),
+                    case,
+                    intent,
+                    because="Stripe's record shows no such charge",
+                    planner=self.planner,
+                )
+                self._after_settling(connection, case_id, action, "never happened")
+            return
+        with connection.begin():
+            schedule.hold(
+                connection, action.id, until=self.clock() + _ASK_AGAIN, result="not known yet"
+            )
+
+    def _found_in_record(
+        self,
+        connection: Connection,
+        case_id: str,
+        action: Action,
+        intent: Row[Any],
+        trail: PaymentTrail,
+    ) -> bool:
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            moment = self._moment(connection, case)
+            ids = [c.id for c in trail.charges]
+            known = history.known_charges(connection, case.account, ids)
+            origins = inbox.origins_of(connection, ids)
+            found = outcomes.find_in_record(trail, intent, known, origins)
+            if found is None:
+                return False
+            refresh.learn(moment, intent, found)
+            log.info("outcome_found", attempt=intent.id, outcome=found.outcome)
+            outcomes.after_outcome(moment, case, found.outcome, planner=self.planner)
+            self._after_settling(connection, case_id, action, f"found: {found.outcome}")
+            return True
+
+    def _may_repeat(self, connection: Connection, case: Case, intent: Row[Any]) -> bool:
+        """The same key again can only ever be the same charge; still, it must be allowed now."""
+        with connection.begin():
+            case = rows.get(connection, case.id)
+            now = rows.time_of(connection, case, self.clock())
+            policy = self.planner.policy_of(case.policy_version)
+            if (
+                case.state != CaseState.OPEN
+                or case.mode != "takeover"
+                or engine_state.read(connection).paused
+                or not outcomes.may_repeat(intent, real_now=self.clock())
+                or now - intent.at > timedelta(hours=policy.limits.late_action_hours)
+            ):
+                return False
+            view = view_of(self._moment(connection, case), case)
+            others = tuple(a for a in view.attempts if a.idempotency_key != intent.idempotency_key)
+            view = replace(view, attempts=others)
+            return refusal_of(view, intent.payment_method_id, at=now, policy=policy) is None
+
+    def _repeat(
+        self, connection: Connection, case_id: str, action: Action, intent: Row[Any]
+    ) -> None:
+        case = self._case(connection, case_id)
+        # StripeUnavailable goes up: the action is held and this is asked once more
+        result = outcomes.repeat(self.gateway, case, intent)
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            moment = self._moment(connection, case)
+            if result is None:
+                outcomes.abandon(
+                    moment,
+                    case,
+                    intent,
+                    because="Stripe refuses the request: it was never carried out",
+                    planner=self.planner,
+                )
+                self._after_settling(connection, case_id, action, "never happened")
+                return
+            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+            self._after_settling(connection, case_id, action, f"asked again: {result.outcome}")
+
+    def _after_settling(
+        self, connection: Connection, case_id: str, action: Action, result: str
+    ) -> None:
+        """What waited for this outcome (an event, an end) is looked at now."""
+        schedule.finish(connection, action.id, result=result)
+        case = rows.get(connection, case_id)
+        if case.is_living:
+            now = rows.time_of(connection, case, self.clock())
+            schedule.plan(connection, case, "refresh", at=now)
+
+    # -- small parts
+
+    def _case(self, connection: Connection, case_id: str) -> Case:
+        with connection.begin() if not connection.in_transaction() else nullcontext():
+            return rows.find(connection, case_id)
+
+    def _now(self, connection: Connection, case: Case) -> datetime:
+        with connection.begin() if not connection.in_transaction() else nullcontext():
+            return rows.time_of(connection, case, self.clock())
+
+    def _moment(self, connection: Connection, case: Case) -> Moment:
+        real_now = self.clock()
+        now = rows.time_of(connection, case, real_now)
+        return Moment(connection=connection, now=now, real_now=real_now)
+
+    def _finish(
+        self, connection: Connection, action: Action, result: str, *, state: str = "done"
+    ) -> None:
+        with connection.begin():
+            schedule.finish(connection, action.id, result=result, state=state)
+
+    def _look_again(
+        self, connection: Connection, case_id: str, action: Action, because: str
+    ) -> None:
+        """The plan is stale: give it up and look at everything anew, at once."""
+        log.info("plan_is_stale", because=because)
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            schedule.finish(connection, action.id, result=because, state="cancelled")
+            now = rows.time_of(connection, case, self.clock())
+            schedule.plan(connection, case, "refresh", at=now)
+
+
+def refusal_of(
+    view: CaseView, method_id: str | None, *, at: datetime, policy: Policy
+) -> AttemptRefused | None:
+    """The rule that forbids charging that method then, as an error to raise or to record."""
+    method = view.method(method_id)
+    if method is None:
+        return AttemptRefused(
+            f"payment method {method_id} is not one of the customer's",
+            rule="method_is_gone",
+            allowed_from=None,
+        )
+    forbidden = network_rules.check(view, method, at=at, policy=policy)
+    if forbidden is None:
+        return None
+    until = f", until {forbidden.until:%Y-%m-%d %H:%M} UTC" if forbidden.until else ""
+    return AttemptRefused(
+        f"{forbidden.detail} (rule {forbidden.rule}{until})",
+        rule=forbidden.rule,
+        allowed_from=forbidden.until,
+    )
+
+
+def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) -> Row[Any]:
+    method = view.method(action.payment_method_id)
+    assert method is not None, "the rules refuse a method that is gone"
+    sequence = case.attempt_sequence + 1
+    key = f"retry-engine:{case.id}:{sequence}:{method.id}"
+    rows.change(moment.connection, case.id, attempt_sequence=sequence)
+    history.add_attempt(
+        moment.connection,
+        account=case.account,
+        customer_id=case.customer_id,
+        case_id=case.id,
+        sequence=sequence,
+        at=moment.now,
+        sent_at=moment.real_now,
+        source=Source.ENGINE,
+        outcome=Outcome.UNKNOWN,
+        amount=case.amount_remaining,
+        currency=case.currency,
+        payment_method_id=method.id,
+        method_type=method.type,
+        card_brand=method.card_brand,
+        card_country=method.card_country,
+        card_fingerprint=method.card_fingerprint,
+        payment_intent_id=case.payment_intent_id,
+        idempotency_key=key,
+        action_id=action.id,
+    )
+    if action.decision_id is not None:
+        history.mark_carried_out(moment.connection, action.decision_id)
+    intent = history.attempt_with_key(moment.connection, key)
+    assert intent is not None
+    return intent

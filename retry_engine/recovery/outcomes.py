@@ -1,0 +1,126 @@
+"""What came of a charge: the definite answers, and the ones that have to be found out."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from retry_engine.domain.attempts import Outcome
+from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.errors import StripeRejected
+from retry_engine.recovery import cases, refresh
+from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
+from retry_engine.recovery.planning import Planner
+from retry_engine.store import history
+from retry_engine.store.cases import Case
+
+# Stripe may forget a key from 24 h on, and would then run the same request as a new one.
+KEY_LIFETIME = timedelta(hours=23)
+
+# A request that was sent this long ago is no longer on its way: our timeout is far shorter.
+NO_LONGER_ON_ITS_WAY = timedelta(minutes=3)
+
+
+def settle(
+    moment: Moment, case: Case, attempt_id: int, result: PayResult, *, planner: Planner
+) -> Case:
+    """Write a definite answer and take the case on: closed, waiting, or planned anew."""
+    history.change_attempt(
+        moment.connection,
+        attempt_id,
+        outcome=result.outcome,
+        resolved_at=None if result.outcome is Outcome.PROCESSING else moment.real_now,
+        decline_code=result.decline_code,
+        advice_code=result.advice_code,
+        network_advice_code=result.network_advice_code,
+        network_decline_code=result.network_decline_code,
+        charge_id=_unless_known(moment, case, attempt_id, result.charge_id),
+        payment_intent_id=result.payment_intent_id or case.payment_intent_id,
+    )
+    return after_outcome(moment, case, result.outcome, planner=planner)
+
+
+def after_outcome(moment: Moment, case: Case, outcome: Outcome, *, planner: Planner) -> Case:
+    """The case's next step once an attempt of the engine has a definite outcome."""
+    if not case.is_living:
+        return case
+    if outcome is Outcome.SUCCEEDED:
+        return refresh.close_paid(moment, case)
+    if outcome is Outcome.PROCESSING:
+        if case.state == CaseState.OPEN:
+            case = cases.move(
+                moment, case, "charge_processing", cause="the debit is accepted, not yet paid"
+            )
+        cases.keep_watch(moment, case)
+        return case
+    if case.state == CaseState.OPEN:
+        return planner.plan(moment, case)
+    cases.keep_watch(moment, case)
+    return case
+
+
+def _unless_known(moment: Moment, case: Case, attempt_id: int, charge_id: str | None) -> str | None:
+    """A charge belongs to one attempt; an event may have brought it in already."""
+    if charge_id is None:
+        return None
+    known = history.known_charges(moment.connection, case.account, [charge_id]).get(charge_id)
+    return charge_id if known is None or known.id == attempt_id else None
+
+
+def find_in_record(
+    trail: PaymentTrail, intent: Row[Any], known: dict[str, Any], origins: dict[str, dict[str, Any]]
+) -> ChargeFacts | None:
+    """The charge that this intent became, by Stripe's record, or None."""
+    for charge in trail.charges:
+        owner = known.get(charge.id)
+        if owner is not None and owner.id != intent.id:
+            continue
+        if owner is not None or refresh.match(charge, [intent], origins.get(charge.id)):
+            return charge
+    return None
+
+
+def may_repeat(intent: Row[Any], *, real_now: datetime) -> bool:
+    """Whether Stripe still knows the key, so that sending it again cannot charge twice."""
+    return bool(real_now - intent.sent_at < KEY_LIFETIME)
+
+
+def is_settled_by_silence(intent: Row[Any], *, real_now: datetime) -> bool:
+    """Whether a charge that Stripe's record does not show can no longer appear in it."""
+    return bool(real_now - intent.sent_at > NO_LONGER_ON_ITS_WAY)
+
+
+def repeat(gateway: Gateway, case: Case, intent: Row[Any]) -> PayResult | None:
+    """Send the same request under the same key: Stripe answers what it answered, or does it now.
+
+    None: Stripe refuses the request as such, so that nothing was charged under this key.
+    """
+    try:
+        return gateway.pay(
+            case.account,
+            case.invoice_id,
+            method_id=intent.payment_method_id,
+            idempotency_key=intent.idempotency_key,
+        )
+    except StripeRejected:
+        return None
+
+
+def abandon(
+    moment: Moment, case: Case, intent: Row[Any], *, because: str, planner: Planner
+) -> Case:
+    """The attempt is proven never to have happened: it counts nowhere."""
+    history.change_attempt(
+        moment.connection,
+        intent.id,
+        abandoned=True,
+        outcome=Outcome.FAILED,
+        resolved_at=moment.real_now,
+        error=because,
+    )
+    if case.state == CaseState.OPEN:
+        return planner.plan(moment, case)
+    if case.is_living:
+        cases.keep_watch(moment, case)
+    return case

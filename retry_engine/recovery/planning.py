@@ -1,0 +1,199 @@
+"""From what is known of a case to its next row in the schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.decisions import Decision, DecisionKind
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.domain.policy import Policy
+from retry_engine.recovery import cases
+from retry_engine.recovery.cases import Moment
+from retry_engine.store import history, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.schedule import Action
+
+# The networks look back 30 days, bank debits 180.
+_LOOK_BACK = timedelta(days=180)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """`decide` is a pure function of what it is given; `policy_of` finds a case's own policy."""
+
+    decide: Callable[[CaseView, Policy], Decision]
+    policy_of: Callable[[str], Policy]
+
+    def plan(self, moment: Moment, case: Case) -> Case:
+        """Decide anew, store the decision with its reasons, and make the schedule say the same."""
+        if case.mode == "holdout":
+            return _leave_to_stripe(moment, case)
+        policy = self.policy_of(case.policy_version)
+        view = view_of(moment, case)
+        decision = self.decide(view, policy)
+        decision_id = history.add_decision(
+            moment.connection,
+            case_id=case.id,
+            at=moment.now,
+            decision=decision,
+            policy_version=policy.version,
+            inputs=inputs_of(view),
+        )
+        return self._enact(moment, case, decision, decision_id, policy)
+
+    def replan_if_changed(self, moment: Moment, case: Case) -> Case:
+        """Plan unless a plan stands, or a wait goes on, that was decided on the same facts."""
+        standing = schedule.planned_retry(moment.connection, case.id)
+        if standing is not None and (standing.requested_by or standing.state == "claimed"):
+            return case
+        if moment.now < case.deadline_at and self._still_holds(moment, case, standing):
+            cases.keep_watch(moment, case)
+            return case
+        return self.plan(moment, case)
+
+    @staticmethod
+    def _still_holds(moment: Moment, case: Case, standing: Action | None) -> bool:
+        last = history.last_decision(moment.connection, case.id)
+        if last is None or last.inputs != inputs_of(view_of(moment, case)):
+            return False
+        # in shadow a charge that was only thought of changes nothing: Stripe's next one will
+        return (
+            standing is not None or case.state == CaseState.NEEDS_CUSTOMER or case.mode == "shadow"
+        )
+
+    def _enact(
+        self, moment: Moment, case: Case, decision: Decision, decision_id: int, policy: Policy
+    ) -> Case:
+        cause = decision.reasons[0].text if decision.reasons else decision.kind.value
+        if decision.kind is DecisionKind.RETRY:
+            return _schedule_retry(moment, case, decision, decision_id)
+        schedule.cancel(moment.connection, case.id, kind="retry", result=cause)
+        if decision.kind is DecisionKind.STOP:
+            return _stop(moment, case, cause)
+        if decision.kind is DecisionKind.REVIEW:
+            return cases.hold(
+                moment, case, reason=cause, proposal=_proposal(decision), policy=policy
+            )
+        if case.state == CaseState.OPEN:
+            case = cases.move(moment, case, "customer_needed", cause=cause)
+        cases.keep_watch(moment, case)
+        return case
+
+
+def view_of(moment: Moment, case: Case) -> CaseView:
+    """The case as known now, from the record alone."""
+    connection = moment.connection
+    methods = history.methods(
+        connection, case.account, case.customer_id, default_id=case.default_method_id
+    )
+    own = tuple(
+        history.as_attempt(row, invoice_id=case.invoice_id)
+        for row in history.attempt_rows(connection, case.id)
+    )
+    others = history.card_attempts(
+        connection,
+        case_id=case.id,
+        method_ids=[m.id for m in methods],
+        fingerprints=[m.card_fingerprint for m in methods if m.card_fingerprint],
+        since=moment.now - _LOOK_BACK,
+    )
+    return CaseView(
+        case_id=case.id,
+        invoice_id=case.invoice_id,
+        customer_id=case.customer_id,
+        account=case.account,
+        now=moment.now,
+        opened_at=case.opened_at,
+        deadline_at=case.deadline_at,
+        amount=case.amount_remaining,
+        currency=case.currency,
+        attempts=own,
+        payment_methods=methods,
+        card_attempts=tuple(
+            history.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others
+        ),
+        billing_reason=case.billing_reason,
+        billing_interval=case.billing_interval,
+        invoice_created_at=case.invoice_created_at,
+        customer_country=case.customer_country,
+        customer_timezone=case.customer_timezone,
+        customer_since=case.customer_since,
+        stripe_next_attempt_at=case.stripe_next_attempt_at,
+    )
+
+
+def inputs_of(view: CaseView) -> dict[str, Any]:
+    """What a decision was made from, as stored beside it; `now` is the decision's own time."""
+    return {
+        "amount": view.amount,
+        "currency": view.currency,
+        "deadline_at": _text(view.deadline_at),
+        "stripe_next_attempt_at": _text(view.stripe_next_attempt_at),
+        "country": view.customer_country,
+        "timezone": view.customer_timezone,
+        "attempts": [
+            [_text(a.at), a.source, a.outcome, a.payment_method_id, a.decline_code, a.advice_code]
+            for a in view.attempts
+        ],
+        "card_attempts": len(view.card_attempts),
+        "payment_methods": [_method_text(m) for m in view.payment_methods],
+    }
+
+
+def _method_text(method: PaymentMethod) -> list[Any]:
+    return [
+        method.id,
+        method.is_default,
+        list(method.card_exp) if method.card_exp else None,
+        _text(method.changed_at),
+        _text(method.authenticated_at),
+        method.mandate_active,
+        method.blocked_reason,
+    ]
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _schedule_retry(moment: Moment, case: Case, decision: Decision, decision_id: int) -> Case:
+    if case.state == CaseState.NEEDS_CUSTOMER:
+        case = cases.move(moment, case, "method_changed", cause="a method may be charged again")
+    assert decision.retry_at is not None
+    schedule.plan_retry(
+        moment.connection,
+        case,
+        at=max(decision.retry_at, moment.now),
+        payment_method_id=decision.payment_method_id,
+        decision_id=decision_id,
+    )
+    cases.keep_watch(moment, case)
+    return case
+
+
+def _stop(moment: Moment, case: Case, cause: str) -> Case:
+    # in shadow the case stays to see what Stripe's own retries do, as long as the horizon lasts
+    if case.mode == "takeover" or moment.now >= case.deadline_at:
+        return cases.close(moment, case, CloseReason.EXHAUSTED, cause=cause)
+    cases.keep_watch(moment, case)
+    return case
+
+
+def _leave_to_stripe(moment: Moment, case: Case) -> Case:
+    if moment.now >= case.deadline_at:
+        return cases.close(moment, case, CloseReason.EXHAUSTED, cause="the horizon has passed")
+    cases.keep_watch(moment, case)
+    return case
+
+
+def _proposal(decision: Decision) -> dict[str, Any]:
+    if decision.payment_method_id is not None:
+        return {
+            "action": "retry",
+            "at": _text(decision.retry_at),
+            "payment_method": decision.payment_method_id,
+        }
+    return {"action": "stop"}

@@ -1,0 +1,526 @@
+"""A case is brought up to what Stripe says now: read everything, then apply it in one go.
+
+Events come twice, late, in any order and in old shapes; so none of them is applied as such. Each
+only says "look again", and looking twice changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from retry_engine.domain.attempts import Outcome, Source
+from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.policy import Policy
+from retry_engine.recovery import cases
+from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gateway import (
+    ChargeFacts,
+    CustomerFacts,
+    Gateway,
+    InvoiceFacts,
+    MethodFacts,
+    PaymentTrail,
+    SubscriptionFacts,
+)
+from retry_engine.recovery.planning import Planner
+from retry_engine.store import cases as rows
+from retry_engine.store import history, inbox, schedule
+from retry_engine.store.cases import Case
+
+_CARD_LOOK_BACK = timedelta(days=180)
+_ENDED = ("canceled", "incomplete_expired")
+_PAUSED_IN_STRIPE = "collection is paused in Stripe"
+
+# A charge belongs to the intent that was committed shortly before it, give or take two clocks.
+_MATCH_BEFORE = timedelta(minutes=2)
+_MATCH_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Everything Stripe says of a case's invoice, read in one go."""
+
+    invoice: InvoiceFacts
+    trail: PaymentTrail
+    customer: CustomerFacts
+    methods: Sequence[MethodFacts]
+    subscription: SubscriptionFacts | None
+    other_charges: Sequence[ChargeFacts]
+    mandates: dict[str, bool]
+
+    @property
+    def default_method_id(self) -> str | None:
+        """Which method Stripe itself would charge."""
+        return (
+            self.invoice.default_payment_method_id
+            or (self.subscription and self.subscription.default_payment_method_id)
+            or self.customer.default_payment_method_id
+        )
+
+
+def read(gateway: Gateway, case: Case, *, now: datetime) -> Picture:
+    """Ask Stripe for the whole picture; taking the invoice over on the way if it is ours to.
+
+    The other charges of the customer count against the networks' limits of their cards; they are
+    read once, at the first look. Later ones come as events of their own.
+    """
+    invoice = gateway.invoice(case.account, case.invoice_id)
+    if _is_ours_to_take(case, invoice):
+        invoice = replace(
+            gateway.set_auto_advance(case.account, invoice.id, on=False),
+            subscription=invoice.subscription,
+        )
+    trail = gateway.payment_trail(case.account, case.invoice_id)
+    methods = gateway.payment_methods(case.account, case.customer_id)
+    others: Sequence[ChargeFacts] = ()
+    if not case.enriched:
+        others = gateway.customer_charges(
+            case.account, case.customer_id, since=now - _CARD_LOOK_BACK
+        )
+    return Picture(
+        invoice=invoice,
+        trail=trail,
+        customer=gateway.customer(case.account, case.customer_id),
+        methods=methods,
+        subscription=_subscription(gateway, case.account, invoice),
+        other_charges=others,
+        mandates=_mandates(gateway, case.account, trail.charges),
+    )
+
+
+def _is_ours_to_take(case: Case, invoice: InvoiceFacts) -> bool:
+    return (
+        case.mode == "takeover"
+        and case.state != CaseState.CLOSED
+        and invoice.auto_advance
+        and invoice.status == "open"
+    )
+
+
+def _subscription(
+    gateway: Gateway, account: str, invoice: InvoiceFacts
+) -> SubscriptionFacts | None:
+    if invoice.subscription is not None or invoice.subscription_id is None:
+        return invoice.subscription
+    return gateway.subscription(account, invoice.subscription_id)
+
+
+def _mandates(gateway: Gateway, account: str, charges: Sequence[ChargeFacts]) -> dict[str, bool]:
+    """By payment method: whether the mandate it was last charged under is still active."""
+    wanted = {c.payment_method_id: c.mandate_id for c in charges if c.mandate_id}
+    found: dict[str, bool] = {}
+    for method_id, mandate_id in wanted.items():
+        active = gateway.mandate_active(account, mandate_id) if mandate_id else None
+        if method_id is not None and active is not None:
+            found[method_id] = active
+    return found
+
+
+def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> Case:
+    """Write the picture into the record, end or move the case accordingly, and plan."""
+    policy = planner.policy_of(case.policy_version)
+    case = _update_facts(moment, case, picture, policy)
+    _record_methods(moment, case, picture)
+    _record_trail(moment, case, picture.trail)
+    _record_other_charges(moment, case, picture.other_charges)
+    if not case.is_living:
+        return case
+    if history.open_intent(moment.connection, case.id) is not None:
+        # whether that one charge went through decides what everything else means
+        schedule.plan(moment.connection, case, "settle", at=moment.now)
+        cases.keep_watch(moment, case)
+        return case
+    ended = _end(moment, case, picture)
+    if ended is not None:
+        return ended
+    case = _hold_for_dispute(moment, case, policy)
+    case = _follow_collection_pause(moment, case, picture)
+    case = _follow_processing(moment, case)
+    if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
+        return planner.replan_if_changed(moment, case)
+    if case.is_living:
+        cases.keep_watch(moment, case)
+    return case
+
+
+# -- facts of the case
+
+
+def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) -> Case:
+    invoice, customer = picture.invoice, picture.customer
+    values: dict[str, Any] = {
+        "subscription_id": invoice.subscription_id,
+        "payment_intent_id": picture.trail.payment_intent_id or case.payment_intent_id,
+        "stripe_next_attempt_at": invoice.next_payment_attempt if invoice.auto_advance else None,
+        "taken_over": case.taken_over or (case.mode == "takeover" and not invoice.auto_advance),
+        "default_method_id": picture.default_method_id,
+        "billing_reason": invoice.billing_reason,
+        "customer_country": customer.country or _card_country(picture),
+        "customer_timezone": customer.timezone,
+        "customer_since": customer.created_at,
+        "enriched": True,
+    }
+    if picture.subscription is not None:
+        values["billing_interval"] = picture.subscription.interval
+    if case.is_living:
+        # a closed case keeps what was owed at its end
+        values["amount_remaining"] = max(invoice.amount_remaining, 0)
+    if not case.enriched:
+        values |= _opening_times(moment, case, picture, policy)
+    if picture.trail.payment_intent_id is not None:
+        history.adopt_attempts(
+            moment.connection, case.account, case.id, picture.trail.payment_intent_id
+        )
+    return rows.change(moment.connection, case.id, **values)
+
+
+def _opening_times(
+    moment: Moment, case: Case, picture: Picture, policy: Policy
+) -> dict[str, datetime]:
+    """A case opens when its payment failed, not when a late event told us."""
+    first = picture.trail.charges[0].created_at if picture.trail.charges else case.opened_at
+    opened = min(first, moment.now)
+    if moment.now - opened > timedelta(days=policy.limits.horizon_days) / 2:
+        opened = moment.now
+    return {
+        "opened_at": opened,
+        "deadline_at": opened + timedelta(days=policy.limits.horizon_days),
+    }
+
+
+def _card_country(picture: Picture) -> str | None:
+    default = picture.default_method_id
+    known = [m for m in picture.methods if m.card_country]
+    chosen = next((m for m in known if m.id == default), known[0] if known else None)
+    return chosen.card_country if chosen else None
+
+
+# -- payment methods
+
+
+def _record_methods(moment: Moment, case: Case, picture: Picture) -> None:
+    for facts in picture.methods:
+        known = history.method_row(moment.connection, case.account, facts.id)
+        _put_method(moment, case, facts, known, picture.mandates.get(facts.id))
+    history.detach_missing(
+        moment.connection,
+        case.account,
+        case.customer_id,
+        present=[m.id for m in picture.methods],
+        at=moment.now,
+    )
+
+
+def _put_method(
+    moment: Moment, case: Case, facts: MethodFacts, known: Row[Any] | None, mandate: bool | None
+) -> None:
+    values: dict[str, Any] = {
+        "account": case.account,
+        "id": facts.id,
+        "customer_id": case.customer_id,
+        "type": facts.type,
+        "card_brand": facts.card_brand,
+        "card_funding": facts.card_funding,
+        "card_country": facts.card_country,
+        "card_exp_year": facts.card_exp_year,
+        "card_exp_month": facts.card_exp_month,
+        "card_fingerprint": facts.card_fingerprint,
+        "blocked_reason": facts.blocked_reason,
+        "detached_at": None,
+    }
+    if mandate is not None:
+        values["mandate_active"] = mandate
+    data = ("card_exp_year", "card_exp_month", "card_fingerprint", "blocked_reason")
+    if known is None:
+        values["added_at"] = facts.created_at
+    elif any(getattr(known, name) != values[name] for name in data):
+        values["changed_at"] = moment.now
+    history.put_method(moment.connection, **values)
+
+
+# -- attempts
+
+
+def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
+    """Every charge becomes an attempt, once; the engine's own are matched to their intents."""
+    connection = moment.connection
+    ids = [c.id for c in trail.charges]
+    known = history.known_charges(connection, case.account, ids)
+    origins = inbox.origins_of(connection, [i for i in ids if i not in known])
+    intents = [
+        row
+        for row in history.attempt_rows(connection, case.id)
+        if row.source == Source.ENGINE and row.charge_id is None
+    ]
+    first = True
+    for charge in trail.charges:
+        row = known.get(charge.id)
+        if row is None:
+            row = match(charge, intents, origins.get(charge.id))
+            if row is not None:
+                intents.remove(row)
+        if row is not None:
+            learn(moment, row, charge)
+        else:
+            source = Source.STRIPE if first else _source(origins.get(charge.id))
+            _add_charge(moment, case, charge, source)
+        first = False
+    _record_silent_authentication(moment, case, trail)
+
+
+def match(
+    charge: ChargeFacts, intents: Sequence[Row[Any]], origin: dict[str, Any] | None
+) -> Row[Any] | None:
+    """The engine's intent that this charge carried out: by its key, else by method and time."""
+    key = (origin or {}).get("idempotency_key")
+    if key is not None:
+        exact = next((row for row in intents if row.idempotency_key == key), None)
+        if exact is not None:
+            return exact
+    if origin is not None and "id" in origin and origin["id"] is None:
+        return None  # Stripe did this by itself
+    for row in intents:
+        if row.payment_method_id != charge.payment_method_id:
+            continue
+        if any(
+            at - _MATCH_BEFORE <= charge.created_at <= at + _MATCH_AFTER
+            for at in (row.at, row.sent_at)
+        ):
+            return row
+    return None
+
+
+def _source(origin: dict[str, Any] | None) -> Source:
+    """Who made a charge that is not ours, from the event's `request` where one came.
+
+    Stripe's own acts carry no request; the API and the dashboard send an idempotency key; the
+    hosted page does not.
+    """
+    if origin is None or origin.get("id") is None:
+        return Source.STRIPE
+    return Source.MANUAL if origin.get("idempotency_key") else Source.CUSTOMER
+
+
+def learn(moment: Moment, row: Row[Any], charge: ChargeFacts) -> None:
+    """Write into an attempt what its charge says."""
+    values = _charge_values(charge)
+    if row.outcome == Outcome.SUCCEEDED and charge.outcome is Outcome.SUCCEEDED:
+        values.pop("outcome")
+    if row.source == Source.ENGINE and row.decline_code and not charge.decline_code:
+        values.pop("decline_code")
+    resolved = row.resolved_at or (
+        moment.real_now if charge.outcome is not Outcome.PROCESSING else None
+    )
+    history.change_attempt(moment.connection, row.id, resolved_at=resolved, **values)
+
+
+def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source) -> None:
+    history.add_attempt(
+        moment.connection,
+        account=case.account,
+        customer_id=case.customer_id,
+        case_id=case.id,
+        at=charge.created_at,
+        source=source,
+        amount=charge.amount,
+        currency=charge.currency,
+        payment_method_id=charge.payment_method_id,
+        payment_intent_id=charge.payment_intent_id,
+        **_charge_values(charge),
+    )
+    if source is Source.CUSTOMER and charge.outcome is Outcome.SUCCEEDED:
+        _mark_authenticated(moment.connection, case, charge)
+
+
+def _mark_authenticated(connection: Connection, case: Case, charge: ChargeFacts) -> None:
+    if charge.payment_method_id is not None:
+        history.change_method(
+            connection,
+            case.account,
+            charge.payment_method_id,
+            authenticated_at=charge.created_at,
+        )
+
+
+def _charge_values(charge: ChargeFacts) -> dict[str, Any]:
+    return {
+        "charge_id": charge.id,
+        "outcome": charge.outcome,
+        "method_type": charge.method_type,
+        "card_brand": charge.card_brand,
+        "card_country": charge.card_country,
+        "card_fingerprint": charge.card_fingerprint,
+        "decline_code": charge.decline_code,
+        "advice_code": charge.advice_code,
+        "network_advice_code": charge.network_advice_code,
+        "network_decline_code": charge.network_decline_code,
+        "outcome_type": charge.outcome_type,
+        "outcome_reason": charge.outcome_reason,
+        "risk_level": charge.risk_level,
+    }
+
+
+def _record_silent_authentication(moment: Moment, case: Case, trail: PaymentTrail) -> None:
+    """A bank that asks for the customer may leave no charge, only a waiting payment intent."""
+    if not trail.awaits_customer:
+        return
+    existing = history.attempt_rows(moment.connection, case.id)
+    if any(
+        row.outcome == Outcome.REQUIRES_ACTION
+        and row.payment_method_id == (trail.awaiting_method_id or row.payment_method_id)
+        for row in existing
+    ):
+        return
+    method = (
+        history.method_row(moment.connection, case.account, trail.awaiting_method_id)
+        if trail.awaiting_method_id
+        else None
+    )
+    history.add_attempt(
+        moment.connection,
+        account=case.account,
+        customer_id=case.customer_id,
+        case_id=case.id,
+        at=moment.now if existing else case.opened_at,
+        source=Source.STRIPE,
+        outcome=Outcome.REQUIRES_ACTION,
+        amount=case.amount_remaining,
+        currency=case.currency,
+        payment_method_id=trail.awaiting_method_id,
+        payment_intent_id=trail.payment_intent_id,
+        decline_code="authentication_required",
+        method_type=method.type if method else "card",
+        card_brand=method.card_brand if method else None,
+        card_country=method.card_country if method else None,
+        card_fingerprint=method.card_fingerprint if method else None,
+    )
+
+
+def _record_other_charges(moment: Moment, case: Case, charges: Sequence[ChargeFacts]) -> None:
+    """Charges of the customer's other invoices: they wear down the same cards' limits."""
+    known = history.known_charges(moment.connection, case.account, [c.id for c in charges])
+    for charge in charges:
+        if charge.id in known:
+            continue
+        history.add_attempt(
+            moment.connection,
+            account=case.account,
+            customer_id=case.customer_id,
+            at=charge.created_at,
+            source=Source.STRIPE,
+            amount=charge.amount,
+            currency=charge.currency,
+            payment_method_id=charge.payment_method_id,
+            payment_intent_id=charge.payment_intent_id,
+            **_charge_values(charge),
+        )
+        if charge.disputed:
+            history.add_flag(
+                moment.connection,
+                account=case.account,
+                object_id=charge.id,
+                kind="dispute",
+                customer_id=case.customer_id,
+                charge_id=charge.id,
+                at=charge.created_at,
+            )
+
+
+# -- ends and turns
+
+
+def _end(moment: Moment, case: Case, picture: Picture) -> Case | None:
+    """Close the case if what it was about is over; None if it goes on."""
+    status = picture.invoice.status
+    if status == "paid" or (status == "open" and picture.invoice.amount_remaining <= 0):
+        return close_paid(moment, case)
+    if status == "void":
+        return cases.close(moment, case, CloseReason.VOIDED, cause="the invoice was voided")
+    if status == "uncollectible":
+        return cases.close(
+            moment, case, CloseReason.UNCOLLECTIBLE, cause="the invoice was marked uncollectible"
+        )
+    if picture.subscription is not None and picture.subscription.status in _ENDED:
+        return cases.close(
+            moment,
+            case,
+            CloseReason.SUBSCRIPTION_ENDED,
+            cause=f"the subscription is {picture.subscription.status}",
+        )
+    if picture.customer.deleted:
+        return cases.close(
+            moment, case, CloseReason.SUBSCRIPTION_ENDED, cause="the customer was deleted"
+        )
+    return None
+
+
+def close_paid(moment: Moment, case: Case) -> Case:
+    """The invoice is paid: by the engine's charge, or elsewhere."""
+    by_engine = any(
+        row.source == Source.ENGINE and row.outcome in (Outcome.SUCCEEDED, Outcome.PROCESSING)
+        for row in history.attempt_rows(moment.connection, case.id)
+    )
+    if by_engine:
+        _settle_processing(moment, case)
+        return cases.close(
+            moment, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
+        )
+    return cases.close(
+        moment, case, CloseReason.RECOVERED_ELSEWHERE, cause="paid, not by the engine's charge"
+    )
+
+
+def _settle_processing(moment: Moment, case: Case) -> None:
+    for row in history.attempt_rows(moment.connection, case.id):
+        if row.outcome == Outcome.PROCESSING:
+            history.change_attempt(
+                moment.connection,
+                row.id,
+                outcome=Outcome.SUCCEEDED,
+                resolved_at=moment.real_now,
+            )
+
+
+def _hold_for_dispute(moment: Moment, case: Case, policy: Policy) -> Case:
+    if case.state == CaseState.IN_REVIEW:
+        return case
+    flag = history.standing_flag(
+        moment.connection,
+        case.account,
+        case.customer_id,
+        since=moment.now - timedelta(days=policy.review.dispute_days),
+    )
+    if flag is None:
+        return case
+    what = "dispute" if flag.kind == "dispute" else "early fraud warning"
+    cause = f"{what} on a charge of this customer ({flag.object_id})"
+    if policy.review.on_dispute == "close":
+        return cases.close(moment, case, CloseReason.DISPUTED, cause=cause)
+    proposal = {"action": "resume"}
+    return cases.hold(moment, case, reason=cause, proposal=proposal, policy=policy)
+
+
+def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Case:
+    """A merchant who pauses collection in Stripe means us as well; resuming there resumes here."""
+    paused = picture.subscription is not None and picture.subscription.collection_paused
+    if paused and case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
+        return cases.move(
+            moment, case, "paused", cause=_PAUSED_IN_STRIPE, pause_cause=_PAUSED_IN_STRIPE
+        )
+    if not paused and case.state == CaseState.PAUSED and case.pause_cause == _PAUSED_IN_STRIPE:
+        return cases.move(
+            moment, case, "resumed", cause="collection goes on in Stripe", pause_cause=None
+        )
+    return case
+
+
+def _follow_processing(moment: Moment, case: Case) -> Case:
+    under_way = history.processing_attempts(moment.connection, case.id)
+    if case.state == CaseState.PROCESSING and not under_way:
+        return cases.move(moment, case, "debit_failed", cause="the debit came back unpaid")
+    if case.state == CaseState.OPEN and under_way:
+        return cases.move(moment, case, "charge_processing", cause="a payment is under way")
+    return case

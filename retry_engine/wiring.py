@@ -1,0 +1,456 @@
+"""Puts the engine together, once, from its settings. Here, and only here, is the outside world."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+from sqlalchemy import Connection
+
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.decisions import Decision
+from retry_engine.domain.errors import (
+    RetryEngineError,
+    SettingsError,
+    StoreUnavailable,
+    StripeForbidden,
+    StripeRejected,
+    StripeUnavailable,
+)
+from retry_engine.domain.policy import Policy, from_content
+from retry_engine.oversight import documents
+from retry_engine.oversight.overrides import Overseer, Override
+from retry_engine.recovery.execution import Executor
+from retry_engine.recovery.intake import EVENT_TYPES, Intake
+from retry_engine.recovery.planning import Planner
+from retry_engine.recovery.schedule import LEASE, Dispatcher
+from retry_engine.settings import Settings, bundled
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, history, inbox, reviews, schedule
+from retry_engine.store.database import CaseBusy, Database
+
+if TYPE_CHECKING:  # heavy, and needed by some processes only
+    from celery import Celery
+
+    from retry_engine.adapters.broker import Broker
+    from retry_engine.adapters.stripe_gateway import StripeGateway
+
+log = structlog.get_logger()
+
+_MAX_CLAIMS = 8
+
+
+def real_clock() -> datetime:
+    """Real time, UTC."""
+    return datetime.now(UTC)  # noqa: TID251  # the one place that reads the clock
+
+
+def celery_application(settings: Settings, *, in_web: bool = False) -> "Celery":
+    """The Celery application of these settings."""
+    from retry_engine.adapters import broker  # noqa: PLC0415  # 0.3 s that a CLI command may save
+
+    return broker.application(
+        settings.redis_url, concurrency=settings.worker_concurrency, in_web=in_web
+    )
+
+
+def build(settings: Settings, *, clock: Callable[[], datetime] = real_clock) -> "Engine":
+    """An engine that opens its connections when they are first needed."""
+    return Engine(settings, clock)
+
+
+class Engine:
+    """The whole, as the CLI, the web process and the workers see it."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.policy: Policy = settings.policy
+        self.database = Database(settings.database_url)
+        self._policies = lru_cache(maxsize=64)(self._read_policy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.database.close()
+        if "broker" in self.__dict__:
+            self.broker.close()
+
+    # -- parts
+
+    @cached_property
+    def broker(self) -> "Broker":
+        """How ids reach the workers."""
+        from retry_engine.adapters.broker import Broker  # noqa: PLC0415  # 0.3 s
+
+        return Broker(celery_application(self.settings, in_web=True))
+
+    @cached_property
+    def gateway(self) -> "StripeGateway":
+        """Stripe.
+
+        Raises:
+            SettingsError: no key is set.
+        """
+        from retry_engine.adapters.stripe_gateway import StripeGateway  # noqa: PLC0415  # 0.2 s
+
+        if self.settings.stripe_api_key is None:
+            raise SettingsError("STRIPE_API_KEY is not set; expected a secret or restricted key")
+        return StripeGateway(
+            key=self.settings.stripe_api_key.get_secret_value(),
+            base=self.settings.stripe_api_base,
+            pace=self._pace,
+            sleep=time.sleep,
+        )
+
+    @cached_property
+    def planner(self) -> Planner:
+        """Decides and writes the decision into the schedule."""
+        return Planner(decide=_decide, policy_of=self._policy_of)
+
+    @cached_property
+    def _intake(self) -> Intake:
+        return Intake(
+            database=self.database,
+            gateway=self.gateway,
+            engine_mode=self.settings.mode,
+            policy=self.policy,
+            policy_content=asdict(self.policy),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return Executor(
+            database=self.database, gateway=self.gateway, planner=self.planner, clock=self.clock
+        )
+
+    @cached_property
+    def _dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            database=self.database,
+            publish_actions=lambda ids: self.broker.publish_actions(ids),
+            publish_events=lambda ids: self.broker.publish_events(ids),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _overseer(self) -> Overseer:
+        return Overseer(
+            database=self.database,
+            planner=self.planner,
+            clock=self.clock,
+            current_policy_version=self.policy.version,
+            keep_current_policy=self._keep_policy,
+        )
+
+    def _keep_policy(self, connection: Connection) -> None:
+        engine_state.keep_policy(connection, self.policy.version, asdict(self.policy))
+
+    def _policy_of(self, version: str) -> Policy:
+        return self.policy if version == self.policy.version else self._policies(version)
+
+    def _read_policy(self, version: str) -> Policy:
+        with self.database.transaction() as connection:
+            content = engine_state.policy_content(connection, version)
+        if content is None:
+            raise RetryEngineError(f"policy version {version!r} is not in the database")
+        return from_content(content)
+
+    def _pace(self, endpoint: str) -> None:
+        """Take a place in the queue that all workers share, and wait for its turn."""
+        with self.database.connection() as connection:
+            connection.exec_driver_sql("set local synchronous_commit = off")
+            wait = engine_state.reserve_call(
+                connection, endpoint, per_second=self.settings.stripe_requests_per_second
+            )
+            connection.commit()
+        if wait > 0:
+            time.sleep(wait)
+
+    # -- the workers' side
+
+    def process_events(self, ids: Sequence[str]) -> None:
+        """Apply stored events; what fails is put back and shows in `events dead` at last."""
+        with self.database.transaction() as connection:
+            events = inbox.claim(connection, ids, now=self.clock(), lease=2 * LEASE)
+        for event in events:
+            with structlog.contextvars.bound_contextvars(event=event.event_id):
+                self._process_event(event)
+        self.dispatch()
+
+    def _process_event(self, event: inbox.StoredEvent) -> None:
+        transient = False
+        try:
+            self._intake.handle(event)
+        except StoreUnavailable:
+            raise  # there is nowhere to write it down; the claim runs out
+        except (StripeUnavailable, StripeForbidden) as error:
+            transient, text = True, str(error)
+        except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
+            text = f"{type(error).__name__}: {error}"
+        else:
+            return
+        with self.database.transaction() as connection:
+            state = inbox.fail(
+                connection, event, error=text, now=self.clock(), transient=transient
+            )
+        log.warning("event_failed", type=event.type, error=text, tries=event.tries, state=state)
+
+    def run_action(self, action_id: int) -> None:
+        """Carry out one claimed action, unless somebody else has or does."""
+        with self.database.transaction() as connection:
+            action = schedule.get(connection, action_id)
+        if action is None or action.state != "claimed":
+            return
+        with structlog.contextvars.bound_contextvars(case=action.case_id, action=action.id):
+            try:
+                with self.database.case_lock(action.case_id, wait_seconds=2.0) as connection:
+                    action = self._still_claimed(connection, action_id)
+                    if action is not None:
+                        self._executor.run(connection, action.case_id, action)
+            except CaseBusy:
+                with self.database.transaction() as connection:
+                    schedule.put_back(connection, action) if action else None
+            except StoreUnavailable:
+                raise
+            except (StripeUnavailable, StripeForbidden) as error:
+                self._hold(action_id, str(error))
+            except Exception as error:  # noqa: BLE001  # it is recorded, and a person asked at last
+                self._fail(action_id, error)
+
+    @staticmethod
+    def _still_claimed(connection: Connection, action_id: int) -> schedule.Action | None:
+        with connection.begin():
+            action = schedule.get(connection, action_id)
+        return action if action is not None and action.state == "claimed" else None
+
+    def _hold(self, action_id: int, error: str) -> None:
+        log.warning("action_held", error=error)
+        with self.database.transaction() as connection:
+            action = schedule.get(connection, action_id)
+            claims = action.claims if action else 1
+            wait = min(timedelta(seconds=2 ** min(claims, 9)), timedelta(minutes=5))
+            schedule.hold(connection, action_id, until=self.clock() + wait, result=error)
+
+    def _fail(self, action_id: int, error: Exception) -> None:
+        """Our own fault or Stripe's definite no: tried again a few times, then shown to a person."""
+        text = f"{type(error).__name__}: {error}"
+        log.error("action_failed", error=text, exc_info=not isinstance(error, RetryEngineError))
+        with self.database.transaction() as connection:
+            action = schedule.get(connection, action_id)
+        if action is None:
+            return
+        if action.claims < _MAX_CLAIMS:
+            self._hold(action_id, text)
+            return
+        with self.database.transaction() as connection:
+            schedule.finish(connection, action_id, result=text, state="cancelled")
+        with suppress(RetryEngineError):
+            self.override(
+                action.case_id, action="hold", reason=f"the engine failed: {text}", by="engine"
+            )
+
+    def dispatch(self) -> int:
+        """Hand what is due to the workers."""
+        return self._dispatcher.dispatch()
+
+    def sweep(self) -> None:
+        """Find again what the broker lost."""
+        self._dispatcher.sweep()
+        self._dispatcher.dispatch()
+
+    def housekeeping(self) -> None:
+        """Read the clocks that nobody told us of, and let old handled events go."""
+        real_now = self.clock()
+        with self.database.transaction() as connection:
+            clocks = rows.watched_clocks(connection, read_before=real_now - timedelta(minutes=1))
+            inbox.forget(connection, before=real_now - timedelta(days=90))
+        for account, clock_id in clocks:
+            with suppress(StripeRejected, StripeUnavailable):
+                at, status = self.gateway.clock(account, clock_id)
+                with self.database.transaction() as connection:
+                    rows.set_clock(
+                        connection, account, clock_id, at=at, status=status, now=real_now
+                    )
+        self.dispatch()
+
+    # -- people's side
+
+    def status(self) -> dict[str, Any]:
+        """How much work there is, by each case's own clock."""
+        with self.database.transaction() as connection:
+            counted = schedule.counts(connection, now=self.clock())
+            events = inbox.counts(connection)
+            states = rows.counts(connection)
+            paused = engine_state.read(connection).paused
+        return {
+            "inbox_pending": events["pending"],
+            "actions_due": counted["due"],
+            "actions_in_flight": counted["in_flight"],
+            "actions_planned": counted["planned"],
+            "cases_open": sum(states.values()),
+            "cases_in_review": states.get("in_review", 0),
+            "paused": paused,
+            "mode": self.settings.mode,
+            "model": PRIOR_VERSION,
+            "events_dead": events["dead"],
+        }
+
+    def list_cases(
+        self,
+        *,
+        state: str | None = None,
+        customer: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """One page of cases, newest first."""
+        with self.database.transaction() as connection:
+            return documents.list_cases(
+                connection,
+                state=state,
+                customer=customer,
+                limit=limit,
+                cursor=cursor,
+                real_now=self.clock(),
+            )
+
+    def show_case(self, ref: str) -> dict[str, Any]:
+        """One case with all that happened to it."""
+        with self.database.transaction() as connection:
+            return documents.whole_case(connection, rows.find(connection, ref), self.clock())
+
+    def override(
+        self,
+        ref: str,
+        *,
+        action: str,
+        reason: str,
+        by: str,
+        at: datetime | None = None,
+        payment_method: str | None = None,
+    ) -> dict[str, Any]:
+        """A person's act on a case."""
+        wanted = Override(
+            action=action, reason=reason, by=by, at=at, payment_method=payment_method
+        )
+        document = self._overseer.override(ref, wanted)
+        self._nudge()
+        return document
+
+    def list_reviews(
+        self, *, state: str | None = "open", limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One page of the review queue, oldest first."""
+        with self.database.transaction() as connection:
+            return documents.list_reviews(connection, state=state, limit=limit, cursor=cursor)
+
+    def decide_review(
+        self, review_id: str, *, verdict: str, reason: str, by: str
+    ) -> dict[str, Any]:
+        """A person's verdict."""
+        document = self._overseer.decide_review(review_id, verdict=verdict, reason=reason, by=by)
+        self._nudge()
+        return document
+
+    def set_engine(self, *, action: str, reason: str, by: str) -> dict[str, Any]:
+        """The stop for everything, or its end."""
+        document = self._overseer.set_engine(action=action, reason=reason, by=by)
+        self._nudge()
+        return document
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The events that were given up."""
+        with self.database.transaction() as connection:
+            found = inbox.dead(connection)
+        return [{**row, "received_at": documents.text(row["received_at"])} for row in found]
+
+    def replay_event(self, event_id: str) -> None:
+        """Give a dead event another life."""
+        with self.database.transaction() as connection:
+            ids = inbox.replay(connection, event_id, now=self.clock())
+        self.broker.publish_events(ids)
+
+    def invariants(self) -> dict[str, int]:
+        """Truths that must hold at any moment, with how often each is broken."""
+        with self.database.transaction() as connection:
+            return history.invariant_breaches(connection)
+
+    def counts(self) -> dict[str, Any]:
+        """Figures for the metrics page."""
+        with self.database.transaction() as connection:
+            return {
+                "cases": rows.counts(connection),
+                "attempts": history.attempt_counts(connection),
+                "inbox": inbox.counts(connection),
+                "reviews_open": reviews.open_count(connection),
+            }
+
+    def _nudge(self) -> None:
+        """What a person asked for is done at once, not at the next tick."""
+        with suppress(RetryEngineError):
+            self.dispatch()
+
+    # -- the database itself
+
+    def migrate(self, target: str = "head") -> None:
+        """Bring the database to a revision: `head`, `base` or a name."""
+        from alembic import command  # noqa: PLC0415  # 0.3 s that only migrations need
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", str(bundled("migrations")))
+        with self._migration_connection() as connection:
+            config.attributes["connection"] = connection
+            if target == "base" or target.startswith("-"):
+                command.downgrade(config, target)
+            else:
+                command.upgrade(config, target)
+
+    @contextmanager
+    def _migration_connection(self) -> Any:
+        """One migrator at a time: several processes may start at once."""
+        with self.database.connection() as connection:
+            connection.exec_driver_sql("select pg_advisory_lock(72657472, 1)")
+            connection.commit()
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql("select pg_advisory_unlock(72657472, 1)")
+                connection.commit()
+
+
+PRIOR_VERSION = "prior-1"
+
+
+def _decide(view: CaseView, policy: Policy) -> Decision:
+    from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where decisions are made
+
+    return planner.decide(view, policy=policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One row of `doctor`."""
+
+    name: str
+    status: str
+    detail: str
+    mend: str = ""
+
+
+__all__ = ["EVENT_TYPES", "Check", "Engine", "Path", "build", "celery_application", "uuid"]
