@@ -1,13 +1,11 @@
 """Puts the engine together, once, from its settings. Here, and only here, is the outside world."""
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -16,6 +14,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
+    BrokerUnavailable,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -25,7 +24,8 @@ from retry_engine.domain.errors import (
 )
 from retry_engine.domain.policy import Policy, from_content
 from retry_engine.oversight import documents
-from retry_engine.oversight.overrides import Overseer, Override
+from retry_engine.oversight.doctor import Check, check_part, check_stripe
+from retry_engine.oversight.overrides import Override, Overseer
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.intake import EVENT_TYPES, Intake
 from retry_engine.recovery.planning import Planner
@@ -140,8 +140,8 @@ class Engine:
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
             database=self.database,
-            publish_actions=lambda ids: self.broker.publish_actions(ids),
-            publish_events=lambda ids: self.broker.publish_events(ids),
+            publish_actions=self.broker.publish_actions,
+            publish_events=self.broker.publish_events,
             clock=self.clock,
         )
 
@@ -203,9 +203,7 @@ class Engine:
         else:
             return
         with self.database.transaction() as connection:
-            state = inbox.fail(
-                connection, event, error=text, now=self.clock(), transient=transient
-            )
+            state = inbox.fail(connection, event, error=text, now=self.clock(), transient=transient)
         log.warning("event_failed", type=event.type, error=text, tries=event.tries, state=state)
 
     def run_action(self, action_id: int) -> None:
@@ -245,7 +243,7 @@ class Engine:
             schedule.hold(connection, action_id, until=self.clock() + wait, result=error)
 
     def _fail(self, action_id: int, error: Exception) -> None:
-        """Our own fault or Stripe's definite no: tried again a few times, then shown to a person."""
+        """Our own fault or Stripe's definite no: tried a few times, then shown to a person."""
         text = f"{type(error).__name__}: {error}"
         log.error("action_failed", error=text, exc_info=not isinstance(error, RetryEngineError))
         with self.database.transaction() as connection:
@@ -297,15 +295,16 @@ class Engine:
             paused = engine_state.read(connection).paused
         return {
             "inbox_pending": events["pending"],
-            "actions_due": counted["due"],
-            "actions_in_flight": counted["in_flight"],
-            "actions_planned": counted["planned"],
+            "actions_due": counted.due,
+            "actions_in_flight": counted.in_flight,
+            "actions_planned": counted.planned,
             "cases_open": sum(states.values()),
             "cases_in_review": states.get("in_review", 0),
             "paused": paused,
             "mode": self.settings.mode,
             "model": PRIOR_VERSION,
             "events_dead": events["dead"],
+            "next_due_at": documents.text(counted.next_due_at),
         }
 
     def list_cases(
@@ -343,9 +342,7 @@ class Engine:
         payment_method: str | None = None,
     ) -> dict[str, Any]:
         """A person's act on a case."""
-        wanted = Override(
-            action=action, reason=reason, by=by, at=at, payment_method=payment_method
-        )
+        wanted = Override(action=action, reason=reason, by=by, at=at, payment_method=payment_method)
         document = self._overseer.override(ref, wanted)
         self._nudge()
         return document
@@ -398,6 +395,75 @@ class Engine:
                 "reviews_open": reviews.open_count(connection),
             }
 
+    def doctor(self) -> list[Check]:
+        """Is everything in its place?"""
+        checks = [
+            check_part("database", self._describe_database, mend="check DATABASE_URL; run migrate"),
+            check_part("broker", self._describe_broker, mend="check REDIS_URL"),
+            self._check_secrets(),
+        ]
+        try:
+            gateway = self.gateway
+        except SettingsError as error:
+            mend = "set STRIPE_API_KEY, or try `retry-engine sandbox`"
+            missing = Check(name="stripe key", status="fail", detail=str(error), mend=mend)
+            return [*checks, missing]
+        from retry_engine.adapters.stripe_gateway import API_VERSION  # noqa: PLC0415  # 0.2 s
+
+        checks += check_stripe(
+            gateway,
+            mode=self.settings.mode,
+            api_version=API_VERSION,
+            heard=EVENT_TYPES,
+            now=self.clock(),
+        )
+        checks.append(
+            Check(
+                name="model",
+                status="ok",
+                detail=f"{PRIOR_VERSION}: the documented prior; it needs no data",
+            )
+        )
+        return checks
+
+    def _describe_database(self) -> str:
+        from alembic.runtime.migration import MigrationContext  # noqa: PLC0415  # 0.3 s
+
+        with self.database.connection() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            version = connection.exec_driver_sql("show server_version").scalar_one()
+        if found != SCHEMA_REVISION:
+            raise RetryEngineError(
+                f"its schema is {found or 'empty'}, this engine needs {SCHEMA_REVISION}: "
+                "run `retry-engine migrate`"
+            )
+        broken = {name: count for name, count in self.invariants().items() if count}
+        if broken:
+            raise RetryEngineError(f"truths that do not hold: {broken}")
+        return f"PostgreSQL {version}, schema {found}"
+
+    def _describe_broker(self) -> str:
+        if not self.broker.is_reachable():
+            raise BrokerUnavailable(
+                "the broker does not answer; stored work waits, nothing is lost"
+            )
+        return "answers"
+
+    def _check_secrets(self) -> Check:
+        count = len(self.settings.stripe_webhook_secrets)
+        if count == 0:
+            return Check(
+                name="webhook secret",
+                status="fail",
+                detail="STRIPE_WEBHOOK_SECRET is not set: every webhook is refused",
+                mend="copy the endpoint's signing secret (whsec_…) from the Dashboard",
+            )
+        return Check(
+            name="webhook secret",
+            status="ok",
+            detail=f"{count} configured, mode {self.settings.mode}",
+        )
+
     def _nudge(self) -> None:
         """What a person asked for is done at once, not at the next tick."""
         with suppress(RetryEngineError):
@@ -435,22 +501,10 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
+SCHEMA_REVISION = "0001"
 
 
 def _decide(view: CaseView, policy: Policy) -> Decision:
     from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where decisions are made
 
     return planner.decide(view, policy=policy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One row of `doctor`."""
-
-    name: str
-    status: str
-    detail: str
-    mend: str = ""
-
-
-__all__ = ["EVENT_TYPES", "Check", "Engine", "Path", "build", "celery_application", "uuid"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import stripe
@@ -235,6 +236,34 @@ class StripeGateway:
             "events.read", lambda: list(self._client.v1.events.list(query).auto_paging_iter())
         )
         return [e.to_dict(for_json=True) for e in reversed(found) if e.type in wanted]
+
+    def stripe_time(self) -> datetime | None:
+        """Stripe's own time, from the header of an answer."""
+        found = self._call("invoices.read", lambda: self._client.v1.invoices.list({"limit": 1}))
+        header = (found.last_response.headers if found.last_response else {}).get("Date")
+        return parsedate_to_datetime(header) if header else None
+
+    def may(self, permission: str) -> bool:
+        """Whether the key has a permission, found out by asking for what does not exist."""
+        probe = "doctor_probe_000000000000"
+        v1 = self._client.v1
+        asks: dict[str, Callable[[], object]] = {
+            "invoices": lambda: v1.invoices.retrieve(f"in_{probe}"),
+            "invoice_payments": lambda: v1.invoice_payments.retrieve(f"inpay_{probe}"),
+            "charges": lambda: v1.charges.retrieve(f"ch_{probe}"),
+            "customers": lambda: v1.customers.retrieve(f"cus_{probe}"),
+            "payment_methods": lambda: v1.payment_methods.retrieve(f"pm_{probe}"),
+            "subscriptions": lambda: v1.subscriptions.retrieve(f"sub_{probe}"),
+            "events": lambda: v1.events.retrieve(f"evt_{probe}"),
+            "invoices:write": lambda: v1.invoices.update(f"in_{probe}", {"auto_advance": False}),
+        }
+        try:
+            self._call("doctor", asks[permission])
+        except StripeForbidden:
+            return False
+        except StripeRejected:
+            return True
+        return True
 
     # -- writing
 

@@ -84,7 +84,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def run_beat(settings: Settings) -> int:
-    """Tick. The ticks only save waiting; two beats do no harm, and neither does none for a while."""
+    """Tick. Ticks only save waiting: two beats do no harm, nor does none for a while."""
     telemetry.configure("beat", log_format=settings.log_format)
     app = wiring.celery_application(settings)
     signals.setup_logging.connect(_leave_logging_alone, weak=False)

@@ -16,8 +16,8 @@ from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, reviews, schedule
 from retry_engine.store.cases import Case
 
-# While nothing else is planned a living case is read again this often, in case an event was lost.
-SAFETY_INTERVAL = timedelta(days=1)
+# A living case is read again this often, in case an event was lost; Stripe redelivers for 3 days.
+SAFETY_INTERVAL = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

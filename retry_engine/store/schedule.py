@@ -68,12 +68,35 @@ _RECLAIM = text(
     """
 )
 
-_DUE = """
-    (a.test_clock is null and a.due_at <= :now
-      or a.test_clock is not null and exists (select from clocks c where c.account = a.account
-         and c.id = a.test_clock and a.due_at <= c.frozen_time))
-    and (a.kind <> 'retry' or not (select paused from engine_state))
-"""
+_COUNTS = text(
+    """
+    select
+      (select count(*) from actions where state = 'planned' and test_clock is null
+        and due_at <= :now and (kind <> 'retry' or not engine_state.paused))
+      + (select coalesce(sum(found.due), 0) from clocks c cross join lateral (
+          select count(*) as due from actions a
+            where a.state = 'planned' and a.test_clock is not null
+              and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
+              and (a.kind <> 'retry' or not engine_state.paused)) found) as due,
+      (select count(*) from actions where state = 'planned') as planned,
+      (select count(*) from actions where state = 'claimed') as in_flight,
+      least(
+        (select min(due_at) from actions where state = 'planned' and test_clock is null),
+        (select min(due_at) from actions where state = 'planned' and test_clock is not null)
+      ) as next_due_at
+    from engine_state
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many actions are due, in flight, and planned for later, each by its case's clock."""
+
+    due: int
+    in_flight: int
+    planned: int
+    next_due_at: datetime | None
 
 
 def plan(connection: Connection, case: Case, kind: str, *, at: datetime, **values: Any) -> None:
@@ -209,15 +232,12 @@ def planned_retries(connection: Connection, case_ids: list[str]) -> dict[str, Ac
     return {action.case_id: action for action in found}
 
 
-def counts(connection: Connection, *, now: datetime) -> dict[str, int]:
-    """How many actions are due, in flight, and planned for later, each by its case's clock."""
-    statement = text(
-        f"""
-        select count(*) filter (where a.state = 'planned' and {_DUE}) as due,
-               count(*) filter (where a.state = 'planned') as planned,
-               count(*) filter (where a.state = 'claimed') as in_flight
-        from actions a where a.state in ('planned', 'claimed')
-        """  # noqa: S608  # no input is put into the text
+def counts(connection: Connection, *, now: datetime) -> Counts:
+    """The schedule in figures; what waits for the paused engine counts as planned."""
+    row = connection.execute(_COUNTS, {"now": now}).one()
+    return Counts(
+        due=int(row.due),
+        in_flight=row.in_flight,
+        planned=row.planned - int(row.due),
+        next_due_at=row.next_due_at,
     )
-    row = connection.execute(statement, {"now": now}).one()
-    return {"due": row.due, "in_flight": row.in_flight, "planned": row.planned - row.due}
