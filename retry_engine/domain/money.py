@@ -1,0 +1,48 @@
+"""Money at Stripe: integers in the minor unit, whose size and smallest charge differ by currency.
+
+Source: docs.stripe.com/currencies. Stripe's units are not ISO's in every case (ugx, isk, mga).
+"""
+
+from collections.abc import Mapping
+
+_ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
+_THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+
+# Whole units only, though sent with two decimals; and a last digit that must be 0.
+_STEPS: Mapping[str, int] = {"isk": 100, "ugx": 100, **dict.fromkeys(_THREE_DECIMAL, 10)}
+
+# The smallest charge, in minor units. Stripe may raise these: its own `amount_too_small` decides.
+_MINIMUMS: Mapping[str, int] = {
+    "usd": 50, "aed": 200, "aud": 50, "bgn": 100, "brl": 50, "cad": 50, "chf": 50, "czk": 1500,
+    "dkk": 250, "eur": 50, "gbp": 30, "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000,
+    "myr": 200, "nok": 300, "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
+}  # fmt: skip
+
+
+def exponent(currency: str) -> int:
+    """How many decimals Stripe's minor unit stands for: 2 for cents, 0 for yen."""
+    if currency in _ZERO_DECIMAL:
+        return 0
+    return 3 if currency in _THREE_DECIMAL else 2
+
+
+def step(currency: str) -> int:
+    """Amounts are multiples of this."""
+    return _STEPS.get(currency, 1)
+
+
+def minimum_charge(currency: str) -> int:
+    """The smallest amount that can be charged, 0 where none is published."""
+    return _MINIMUMS.get(currency, 0)
+
+
+def plain(amount: int, currency: str) -> str:
+    """For logs and terminals: `12.34 EUR`, `500 JPY`.
+
+    >>> plain(1234, "eur"), plain(500, "jpy")
+    ('12.34 EUR', '500 JPY')
+    """
+    decimals = exponent(currency)
+    sign, digits = ("-" if amount < 0 else ""), str(abs(amount)).rjust(decimals + 1, "0")
+    number = digits if decimals == 0 else f"{digits[:-decimals]}.{digits[-decimals:]}"
+    return f"{sign}{number} {currency.upper()}"

@@ -1,0 +1,324 @@
+"""All settings, read once, validated, and passed on. The environment is touched here only.
+
+Every error is one line that names the variable, what was found (secrets masked) and what was
+expected.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from retry_engine.domain.errors import SettingsError
+from retry_engine.domain.policy import Policy
+
+_SECTIONS = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
+ROLES = ("viewer", "operator", "admin")
+
+# name -> (lowest, highest), both allowed
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "value.attempt_cost": (0, 10**9),
+    "value.message_cost": (0, 10**9),
+    "value.rule_breach_cost": (0, 10**9),
+    "value.margin": (0, 1),
+    "value.lifetime_value_multiple": (0, 1000),
+    "value.churn_per_day": (0, 0.5),
+    "value.attempt_shadow_price_share": (0, 1),
+    "limits.horizon_days": (1, 60),
+    "limits.max_attempts": (1, 15),
+    "limits.max_attempts_per_card_30_days": (1, 35),
+    "limits.min_gap_hours": (1, 720),
+    "limits.min_gap_after_decline_hours": (1, 720),
+    "limits.unknown_code_retries": (0, 8),
+    "limits.unknown_code_gap_hours": (1, 720),
+    "limits.quiet_zone_hours": (0, 168),
+    "limits.first_invoice_hours": (0, 23),
+    "limits.late_action_hours": (1, 168),
+    "comparison.holdout": (0, 1),
+    "review.amount_above": (0, 10**12),
+    "review.deadline_hours": (1, 8760),
+    "review.dispute_days": (0, 3650),
+}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"review.on_dispute": ("review", "close")}
+
+
+class ApiToken(BaseModel):
+    """One bearer token of `/api`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    role: str
+    token: SecretStr
+
+
+class Settings(BaseModel):
+    """What the engine runs on; empty `database_url` and `redis_url` mean the embedded servers."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    database_url: str = Field(default="", repr=False)
+    redis_url: str = Field(default="", repr=False)
+    stripe_api_key: SecretStr | None = None
+    stripe_webhook_secrets: tuple[SecretStr, ...] = ()
+    stripe_api_base: str | None = None
+    mode: str = "shadow"
+    smtp_url: SecretStr | None = None
+    home: Path
+    policy: Policy
+    api_tokens: tuple[ApiToken, ...] = ()
+    log_format: str = "auto"
+    worker_concurrency: int = 4
+    stripe_requests_per_second: float = 25.0
+
+
+def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
+    """Settings from the environment, over those of a `.env` file.
+
+    Raises:
+        SettingsError: the first setting that cannot be used.
+    """
+    given = {**_read_dotenv(dotenv), **environ}
+    env = {name: value.strip() for name, value in given.items() if value.strip()}
+    key = _key(env.get("STRIPE_API_KEY"))
+    return Settings(
+        database_url=_database_url(env.get("DATABASE_URL", "")),
+        redis_url=_broker_url(env.get("REDIS_URL", "")),
+        stripe_api_key=key,
+        stripe_webhook_secrets=_webhook_secrets(env.get("STRIPE_WEBHOOK_SECRET", "")),
+        stripe_api_base=_http_url("STRIPE_API_BASE", env.get("STRIPE_API_BASE")),
+        mode=_mode(env.get("RETRY_ENGINE_MODE"), key),
+        smtp_url=_smtp_url(env.get("SMTP_URL")),
+        home=_home(env),
+        policy=read_policy(env.get("RETRY_ENGINE_CONFIG")),
+        api_tokens=_tokens(env.get("RETRY_ENGINE_API_TOKEN", "")),
+        log_format=_choice(env, "RETRY_ENGINE_LOG_FORMAT", "auto", ("auto", "json", "console")),
+        worker_concurrency=int(_number(env, "RETRY_ENGINE_WORKERS", 4, 1, 64)),
+        stripe_requests_per_second=_number(
+            env, "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND", 25, 0.1, 100_000
+        ),
+    )
+
+
+def from_process(dotenv: Path = Path(".env")) -> Settings:
+    """Settings of this process: its environment and the `.env` of its folder."""
+    return load(os.environ, dotenv=dotenv)
+
+
+def bundled(name: str) -> Path:
+    """`config` or `migrations`: inside an installed wheel, else in the checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "_bundled" / name
+    return inside if inside.is_dir() else here.parent / name
+
+
+# -- the policy file
+
+
+def read_policy(path: str | None) -> Policy:
+    """The defaults, with the operator's file laid over them; its version names its content."""
+    policy = _overlay(Policy(), _toml(bundled("config") / "default.toml", "config"), "default.toml")
+    if path is not None:
+        policy = _overlay(policy, _toml(Path(path), "RETRY_ENGINE_CONFIG"), path)
+    content = {name: _plain(getattr(policy, name)) for name in _SECTIONS}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return replace(policy, version=f"policy-{digest}")
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    return {f.name: getattr(section, f.name) for f in fields(section)}
+
+
+def _toml(path: Path, variable: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{variable}: no file {path}; expected a policy file (TOML)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{variable}: {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{variable}: {path} is not valid TOML: {error}") from None
+
+
+def _overlay(policy: Policy, content: Mapping[str, Any], path: str) -> Policy:
+    changed: dict[str, Any] = {}
+    for name, values in content.items():
+        if name not in _SECTIONS:
+            raise SettingsError(f"{path}: unknown section [{name}]{_near(name, _SECTIONS)}")
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: {name} is {values!r}; expected a section [{name}]")
+        section = getattr(policy, name)
+        known = {f.name: getattr(section, f.name) for f in fields(section)}
+        for key in values:
+            if key not in known:
+                raise SettingsError(f"{path}: unknown key {name}.{key}{_near(key, known)}")
+        checked = {k: _value(f"{name}.{k}", v, known[k], path) for k, v in values.items()}
+        changed[name] = replace(section, **checked)
+    return replace(policy, **changed)
+
+
+def _value(key: str, value: Any, default: Any, path: str) -> Any:
+    wanted = type(default)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise SettingsError(f"{path}: {key} is {value!r}; expected {kind[wanted]}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise SettingsError(f"{path}: {key} is {value!r}; expected one of {_CHOICES[key]}")
+    if key in _RANGES:
+        low, high = _RANGES[key]
+        if not low <= value <= high:
+            raise SettingsError(f"{path}: {key} is {value}; expected {low:g} to {high:g}")
+    return value
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; expected one of {', '.join(sorted(known))}"
+
+
+# -- single settings
+
+
+def _masked(value: str) -> str:
+    """Enough to recognise a secret, not enough to use it."""
+    return f"{value[:8]}… ({len(value)} characters)" if len(value) > 12 else "a short text"
+
+
+def _key(value: str | None) -> SecretStr | None:
+    if value is None:
+        return None
+    if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise SettingsError(
+            f"STRIPE_API_KEY is {_masked(value)}; expected a secret key (sk_test_…, sk_live_…) "
+            "or a restricted key (rk_test_…, rk_live_…)"
+        )
+    return SecretStr(value)
+
+
+def _mode(value: str | None, key: SecretStr | None) -> str:
+    if value is None:
+        is_test = key is not None and key.get_secret_value()[3:].startswith("test_")
+        return "takeover" if is_test else "shadow"
+    if value not in ("takeover", "shadow"):
+        raise SettingsError(f"RETRY_ENGINE_MODE is {value!r}; expected takeover or shadow")
+    return value
+
+
+def _webhook_secrets(value: str) -> tuple[SecretStr, ...]:
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    for part in found:
+        if not part.startswith("whsec_"):
+            raise SettingsError(
+                f"STRIPE_WEBHOOK_SECRET holds {_masked(part)}; expected whsec_…, "
+                "several separated by commas"
+            )
+    return tuple(SecretStr(part) for part in found)
+
+
+def _database_url(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise SettingsError("DATABASE_URL is no URL; expected postgresql://…") from None
+    if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise SettingsError(f"DATABASE_URL begins with {url.drivername}; expected postgresql://…")
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _broker_url(value: str) -> str:
+    if value and "://" not in value:
+        raise SettingsError("REDIS_URL is no URL; expected redis://… or rediss://…")
+    return value
+
+
+def _http_url(name: str, value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise SettingsError(f"{name} is {value!r}; expected http://… or https://…")
+    return value
+
+
+def _smtp_url(value: str | None) -> SecretStr | None:
+    if value is None:
+        return None
+    if not value.startswith(("smtp://", "smtps://")):
+        raise SettingsError("SMTP_URL is no mail address of a server; expected smtp:// or smtps://")
+    return SecretStr(value)
+
+
+def _tokens(value: str) -> tuple[ApiToken, ...]:
+    return tuple(_token(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _token(part: str) -> ApiToken:
+    pieces = part.split(":")
+    if len(pieces) not in (2, 3) or not all(pieces):
+        raise SettingsError(
+            "RETRY_ENGINE_API_TOKEN holds a token that is not name:token or name:role:token"
+        )
+    name, role, token = pieces if len(pieces) == 3 else (pieces[0], "operator", pieces[1])
+    if role not in ROLES:
+        raise SettingsError(
+            f"RETRY_ENGINE_API_TOKEN: {name} has role {role!r}; expected one of {', '.join(ROLES)}"
+        )
+    return ApiToken(name=name, role=role, token=SecretStr(token))
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    if "RETRY_ENGINE_HOME" in env:
+        return Path(env["RETRY_ENGINE_HOME"]).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "retry-engine"
+    data = env.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "retry-engine"
+
+
+def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name, default)
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = env.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingsError(f"{name} is {text!r}; expected a number") from None
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {text}; expected {low:g} to {high:g}")
+    return value
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str]:
+    """NAME=value lines; quotes are taken off, comments and empty lines passed over."""
+    if path is None or not path.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        line = raw.strip().removeprefix("export ").strip()
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:
+            raise SettingsError(f"{path}, line {number}: expected NAME=value")
+        found[name.strip()] = value.strip().strip("'\"")
+    return found

@@ -1,0 +1,92 @@
+"""The real servers for the tests: embedded ones, or those that the environment names."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from alembic import command
+from alembic.config import Config
+from psycopg import sql
+
+from retry_engine.adapters.embedded import EmbeddedServers
+from retry_engine.store.database import Database
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(a PostgreSQL DSN that may create databases, the broker's URL)."""
+    given = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    if given[0] and given[1]:
+        yield given[0].replace("postgresql+psycopg://", "postgresql://"), given[1]
+        return
+    with EmbeddedServers(tmp_path_factory.mktemp("servers"), ephemeral=True) as embedded:
+        yield (
+            embedded.database_url.replace("postgresql+psycopg://", "postgresql://"),
+            embedded.redis_url,
+        )
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: tuple[str, str]) -> str:
+    """The name of a database with the newest schema and nothing in it, to copy from."""
+    name = f"template_{os.getpid()}"
+    url = _create(servers[0], name)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    database = Database(url)
+    with database.connection() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    database.close()
+    return name
+
+
+@pytest.fixture
+def database_url(servers: tuple[str, str], migrated_template: str) -> Iterator[str]:
+    """A database of its own for one test: migrated and empty."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield _create(servers[0], name, template=migrated_template)
+    with psycopg.connect(servers[0], autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        )
+
+
+@pytest.fixture
+def empty_database_url(servers: tuple[str, str]) -> str:
+    """A database without any schema."""
+    return _create(servers[0], f"empty_{os.getpid()}_{next(_numbers)}")
+
+
+@pytest.fixture
+def redis_url(servers: tuple[str, str]) -> str:
+    """The broker, emptied."""
+    flush_redis(servers[1])
+    return servers[1]
+
+
+def flush_redis(url: str) -> None:
+    """Lose everything the broker holds."""
+    if url.startswith("redis+socket://"):
+        client = redis.Redis(unix_socket_path=url.removeprefix("redis+socket://"))
+    else:
+        client = redis.Redis.from_url(url)
+    client.flushall()
+    client.close()
+
+
+def _create(admin: str, name: str, *, template: str | None = None) -> str:
+    with psycopg.connect(admin, autocommit=True) as connection:
+        statement = sql.SQL("create database {}").format(sql.Identifier(name))
+        if template is not None:
+            statement += sql.SQL(" template {}").format(sql.Identifier(template))
+        connection.execute(statement)
+    head, _, query = admin.partition("?")
+    return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
