@@ -89,7 +89,8 @@ class EmbeddedServers:
 
     def _start(self) -> None:
         postgres, valkey = _postgres_folder(), _valkey_binary()
-        self._sockets = Path(tempfile.mkdtemp(prefix="retry-engine-", dir="/tmp"))  # socket paths must be short
+        # under /tmp, as the path of a socket has to be short
+        self._sockets = Path(tempfile.mkdtemp(prefix="retry-engine-", dir="/tmp"))
         _give_to_server_user(self._sockets)
         self._valkey = _launch(
             [

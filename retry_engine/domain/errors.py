@@ -1,18 +1,18 @@
 """Every error that crosses a room's border, as one tree.
 
-    RetryEngineError
-    ├── SettingsError            a setting is missing or malformed            (exit 2)
-    ├── NotFound                 no such case, review, event                  (exit 1, HTTP 404)
-    ├── Refused                  asked for, understood, not allowed           (exit 1, HTTP 409)
-    │   ├── AttemptRefused       the networks' rules forbid the attempt
-    │   └── TransitionRefused    the case's state forbids it
-    ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
-    ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
-    ├── BrokerUnavailable        the Celery broker cannot be reached
-    └── StripeError
-        ├── StripeUnavailable    no or no usable answer: the outcome is unknown
-        ├── StripeRejected       a definite no (400, 404): nothing was done
-        └── StripeForbidden      key or permission (401, 403): nothing was done
+RetryEngineError
+├── SettingsError            a setting is missing or malformed            (exit 2)
+├── NotFound                 no such case, review, event                  (exit 1, HTTP 404)
+├── Refused                  asked for, understood, not allowed           (exit 1, HTTP 409)
+│   ├── AttemptRefused       the networks' rules forbid the attempt
+│   └── TransitionRefused    the case's state forbids it
+├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
+├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
+├── BrokerUnavailable        the Celery broker cannot be reached
+└── StripeError
+    ├── StripeUnavailable    no or no usable answer: the outcome is unknown
+    ├── StripeRejected       a definite no (400, 404): nothing was done
+    └── StripeForbidden      key or permission (401, 403): nothing was done
 """
 
 from datetime import datetime

@@ -68,7 +68,7 @@ class End:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One version of the whole. `version` names its content; a case keeps the one it opened with."""
+    """One version of the whole; `version` names its content. A case keeps the one it opened on."""
 
     version: str = "default"
     value: Value = field(default_factory=Value)
