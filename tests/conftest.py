@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -21,19 +22,17 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(a PostgreSQL DSN that may create databases, the broker's URL)."""
-    given = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
-    if given[0] and given[1]:
-        yield given[0].replace("postgresql+psycopg://", "postgresql://"), given[1]
-        return
-    with EmbeddedServers(tmp_path_factory.mktemp("servers"), ephemeral=True) as embedded:
-        yield (
-            embedded.database_url.replace("postgresql+psycopg://", "postgresql://"),
-            embedded.redis_url,
-        )
+    database, broker = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    with ExitStack() as stack:
+        if not (database and broker):
+            home = tmp_path_factory.mktemp("servers")
+            embedded = stack.enter_context(EmbeddedServers(home, ephemeral=True))
+            database, broker = database or embedded.database_url, broker or embedded.redis_url
+        yield database.replace("postgresql+psycopg://", "postgresql://"), broker
 
 
 @pytest.fixture(scope="session")
-def migrated_template(servers: tuple[str, str]) -> str:
+def migrated_template(servers: tuple[str, str]) -> Iterator[str]:
     """The name of a database with the newest schema and nothing in it, to copy from."""
     name = f"template_{os.getpid()}"
     url = _create(servers[0], name)
@@ -45,7 +44,8 @@ def migrated_template(servers: tuple[str, str]) -> str:
         command.upgrade(config, "head")
         connection.commit()
     database.close()
-    return name
+    yield name
+    _drop(servers[0], name)
 
 
 @pytest.fixture
@@ -53,16 +53,15 @@ def database_url(servers: tuple[str, str], migrated_template: str) -> Iterator[s
     """A database of its own for one test: migrated and empty."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     yield _create(servers[0], name, template=migrated_template)
-    with psycopg.connect(servers[0], autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-        )
+    _drop(servers[0], name)
 
 
 @pytest.fixture
-def empty_database_url(servers: tuple[str, str]) -> str:
+def empty_database_url(servers: tuple[str, str]) -> Iterator[str]:
     """A database without any schema."""
-    return _create(servers[0], f"empty_{os.getpid()}_{next(_numbers)}")
+    name = f"empty_{os.getpid()}_{next(_numbers)}"
+    yield _create(servers[0], name)
+    _drop(servers[0], name)
 
 
 @pytest.fixture
@@ -90,3 +89,10 @@ def _create(admin: str, name: str, *, template: str | None = None) -> str:
         connection.execute(statement)
     head, _, query = admin.partition("?")
     return f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def _drop(admin: str, name: str) -> None:
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        )

@@ -20,7 +20,8 @@ log = structlog.get_logger()
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 25.0
 _LONGEST_BACKOFF_SECONDS = 30.0
-_FAILED_STARTS = 5
+# a child that ends by itself this often, each time this soon, will not get better
+_FAILED_STARTS, _YOUNG_SECONDS = 5, 5.0
 
 
 class ChildFailed(RetryEngineError):
@@ -36,6 +37,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     deaths: int = 0
+    failures: int = 0
     start_at: float = 0.0
     started_at: float = 0.0
 
@@ -47,9 +49,16 @@ class Supervisor:
     the database. On Linux none of them outlives this process, however it ends.
     """
 
-    def __init__(self, children: Sequence[Child], *, stderr: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        stderr: IO[bytes] | None = None,
+        grace_seconds: float = _GRACE_SECONDS,
+    ) -> None:
         self.children = list(children)
         self._stderr = stderr
+        self._grace = grace_seconds
 
     def __enter__(self) -> Self:
         try:
@@ -81,15 +90,17 @@ class Supervisor:
                 self._launch(child)
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, which end all of them cleanly."""
+        """Start all; until SIGTERM or SIGINT, which end all of them cleanly."""
         asked: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: asked.append(received))
-        while not asked:
-            self.check()
-            time.sleep(0.2)
-        log.info("stopping", signal=signal.Signals(asked[0]).name)
-        self.stop()
+        try:
+            while not asked:
+                self.check()
+                time.sleep(0.2)
+            log.info("stopping", signal=signal.Signals(asked[0]).name)
+        finally:
+            self.stop()
         return 0
 
     def stop(self) -> None:
@@ -98,7 +109,7 @@ class Supervisor:
         for process in living:
             with suppress(ProcessLookupError):
                 process.terminate()
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + self._grace
         for process in living:
             try:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))
@@ -110,26 +121,34 @@ class Supervisor:
 
     def _launch(self, child: Child) -> None:
         child.started_at = time.monotonic()
-        child.process = subprocess.Popen(  # noqa: S603  # our own arguments
-            list(child.argv),
-            env={**os.environ, **child.env},
-            stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
-            stderr=self._stderr,
-            # its own group: a Ctrl-C at the terminal reaches us, and we end them in order
-            process_group=0,
-            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  # we start no threads
-        )
+        child.process = self._process_of(child)
         log.info("started", child=child.name, pid=child.process.pid)
+
+    def _process_of(self, child: Child) -> "subprocess.Popen[bytes]":
+        try:
+            return subprocess.Popen(  # noqa: S603  # our own arguments
+                list(child.argv),
+                env={**os.environ, **child.env},
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                # its own group: a Ctrl-C at the terminal reaches us, and we end them in order
+                process_group=0,
+                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  # we start no threads
+            )
+        except OSError as error:
+            raise ChildFailed(f"{child.name} cannot be started: {error}") from None
 
     @staticmethod
     def _bury(child: Child, now: float) -> None:
         assert child.process is not None
         lived = now - child.started_at
-        child.deaths = child.deaths + 1 if lived < _LONGEST_BACKOFF_SECONDS else 1
         code, child.process = child.process.returncode, None
+        child.deaths = child.deaths + 1 if lived < _LONGEST_BACKOFF_SECONDS else 1
+        # killed from outside (negative): says nothing against the child
+        child.failures = child.failures + 1 if code >= 0 and lived < _YOUNG_SECONDS else 0
         log.warning("died", child=child.name, code=code, lived_seconds=round(lived, 1))
-        if code == 2 or child.deaths > _FAILED_STARTS:  # 2: bad settings, which no restart mends
+        if code == 2 or child.failures >= _FAILED_STARTS:  # 2: bad settings, which no restart mends
             raise ChildFailed(f"{child.name} ended with exit code {code}; see its log above")
         child.start_at = now + min(0.2 * 2**child.deaths, _LONGEST_BACKOFF_SECONDS)
 

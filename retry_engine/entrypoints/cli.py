@@ -1,0 +1,464 @@
+"""`retry-engine`: commands parse, call one thing, and print. A user never sees a traceback."""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import click
+import typer
+
+from retry_engine.domain.errors import BadRequest, RetryEngineError, SettingsError
+
+if TYPE_CHECKING:  # each command imports what it needs: `--help` must not wait for a database
+    from retry_engine.settings import Settings
+    from retry_engine.wiring import Engine
+
+app = typer.Typer(
+    name="retry-engine",
+    help="Recovers failed subscription payments on Stripe Billing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+cases = typer.Typer(no_args_is_help=True, help="Recovery cases: look at them, override them.")
+reviews = typer.Typer(no_args_is_help=True, help="What waits for a person.")
+engine_app = typer.Typer(no_args_is_help=True, help="The stop for everything.")
+events = typer.Typer(no_args_is_help=True, help="Stripe's events that could not be handled.")
+app.add_typer(cases, name="cases")
+app.add_typer(reviews, name="reviews")
+app.add_typer(engine_app, name="engine")
+app.add_typer(events, name="events")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Case = Annotated[str, typer.Argument(metavar="CASE", help="A case's id or its invoice's (in_…).")]
+Reason = Annotated[str, typer.Option(help="Why; kept with what was done.")]
+By = Annotated[str | None, typer.Option(help="Who; else the user of this machine.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PORT, else 8000.")]
+
+_DEFAULT_PORT = 8000
+
+
+# -- running things
+
+
+@app.command()
+def demo(
+    invoices: Annotated[int, typer.Option(min=1, max=5000, help="Failed renewals.")] = 200,
+    days: Annotated[int, typer.Option(min=1, max=90, help="Days to play.")] = 30,
+    seed: Annotated[int, typer.Option(help="Which population.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Play the main job in minutes: the real engine beside a sandbox Stripe."""
+    from retry_engine.entrypoints import demo as play
+
+    raise typer.Exit(play.run(invoices=invoices, days=days, seed=seed, as_json=as_json))
+
+
+@app.command()
+def up(host: Host = None, port: Port = None) -> None:
+    """Web, worker and beat under one roof, against the Stripe of the settings."""
+    from retry_engine import telemetry
+    from retry_engine.entrypoints.supervisor import Child, Supervisor
+
+    with _servers(_settings(webhooks=True)) as (settings, environment):
+        telemetry.configure("up", log_format=settings.log_format)
+        _migrated(settings)
+        address = ["--host", _host(host), "--port", str(_port(port))]
+        children = [
+            Child(name=name, argv=_command(name, *arguments), env=environment)
+            for name, arguments in (("web", address), ("worker", []), ("beat", []))
+        ]
+        raise typer.Exit(Supervisor(children).run())
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 12111,
+    seed: Annotated[int, typer.Option(help="Of everything random in it.")] = 1,
+    webhook_url: Annotated[str | None, typer.Option(help="Where to send events.")] = None,
+    webhook_secret: Annotated[str | None, typer.Option(help="What to sign them with.")] = None,
+) -> None:
+    """A sandbox Stripe alone, for trying the engine without an account."""
+    from retry_engine.sandbox.server import serve
+
+    serve(
+        host=host,
+        port=port,
+        seed=seed,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+    )
+
+
+@app.command()
+def migrate(
+    to: Annotated[str, typer.Option(help="A revision: head, base, or its name.")] = "head",
+) -> None:
+    """Bring the database's schema to a revision."""
+    with _engine() as engine:
+        engine.migrate(to)
+    print(f"The schema is at {to}.")
+
+
+@app.command()
+def web(host: Host = None, port: Port = None) -> None:
+    """The web process: webhooks, API, probes, metrics."""
+    from retry_engine.entrypoints.web.app import serve
+
+    with _servers(_settings(webhooks=True)) as (settings, environment):
+        if not environment:
+            serve(settings, host=_host(host), port=_port(port))
+        else:
+            _migrated(settings)
+            serve(settings, host=_host(host), port=_port(port))
+
+
+@app.command()
+def worker() -> None:
+    """A worker: handles events and carries out what is due."""
+    from retry_engine.entrypoints.worker import run_worker
+
+    with _servers(_settings(stripe=True)) as (settings, _):
+        raise typer.Exit(run_worker(settings))
+
+
+@app.command()
+def beat() -> None:
+    """The ticks that make workers look for what is due."""
+    from retry_engine.entrypoints.worker import run_beat
+
+    with _servers(_settings()) as (settings, _):
+        raise typer.Exit(run_beat(settings))
+
+
+# -- looking
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Is everything in its place? One row each, with the mend."""
+    with _engine() as engine:
+        checks = engine.doctor()
+    if as_json:
+        _print_json(
+            [
+                {"name": c.name, "status": c.status, "detail": c.detail, "mend": c.mend}
+                for c in checks
+            ]
+        )
+    else:
+        _rendering().show_checks(checks)
+    raise typer.Exit(1 if any(c.status == "fail" for c in checks) else 0)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """How much work there is, by each case's own clock."""
+    with _engine() as engine:
+        _show(engine.status(), as_json, lambda found: _rendering().show_status(found))
+
+
+@cases.command("list")
+def list_cases(
+    state: Annotated[str | None, typer.Option(help="Only cases in this state.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Only this customer's (cus_…).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cases, newest first."""
+    with _engine() as engine:
+        found = engine.list_cases(state=state, customer=customer, limit=limit, cursor=cursor)
+    _show(found, as_json, lambda page: _rendering().show_cases(page))
+
+
+@cases.command("show")
+def show_case(case: Case, as_json: Json = False) -> None:
+    """One case: its life as a timeline."""
+    with _engine() as engine:
+        found = engine.show_case(case)
+    _show(found, as_json, lambda whole: _rendering().show_case(whole))
+
+
+# -- overriding
+
+
+@cases.command("retry")
+def retry_case(
+    case: Case,
+    reason: Reason,
+    at: Annotated[str | None, typer.Option(help="When (RFC 3339); else now.")] = None,
+    method: Annotated[str | None, typer.Option(help="On what (pm_…); else as planned.")] = None,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Charge at a time of your choice, inside the networks' rules."""
+    wanted = _time(at) if at is not None else None
+    _override(case, "retry", reason, by, as_json, at=wanted, payment_method=method)
+
+
+def _add_override(name: str, says: str) -> None:
+    def command(case: Case, reason: Reason, by: By = None, as_json: Json = False) -> None:
+        _override(case, name, reason, by, as_json)
+
+    command.__doc__ = says
+    cases.command(name.replace("_", "-"))(command)
+
+
+for _name, _says in (
+    ("pause", "Nothing is charged until it is resumed."),
+    ("resume", "Go on with a paused case."),
+    ("stop", "Close the case; the invoice goes back to Stripe."),
+    ("hold", "Put the case into the review queue."),
+    ("note", "Write something into the case's history."),
+    ("migrate_policy", "Continue the case on today's policy."),
+):
+    _add_override(_name, _says)
+
+
+@reviews.command("list")
+def list_reviews(
+    state: Annotated[str, typer.Option(help="open, approved, rejected, withdrawn.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    as_json: Json = False,
+) -> None:
+    """What waits for a person, the longest waiting first."""
+    with _engine() as engine:
+        found = engine.list_reviews(state=state, limit=limit)
+    _show(found, as_json, lambda page: _rendering().show_reviews(page))
+
+
+@reviews.command("approve")
+def approve(
+    review: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Reason,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out what is proposed."""
+    _decide(review, "approve", reason, by, as_json)
+
+
+@reviews.command("reject")
+def reject(
+    review: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Reason,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Drop what is proposed; the case is paused until a person resumes it."""
+    _decide(review, "reject", reason, by, as_json)
+
+
+@engine_app.command("pause")
+def pause_engine(reason: Reason, by: By = None, as_json: Json = False) -> None:
+    """No money moves until it is resumed; returns when no charge is under way."""
+    _switch("pause", reason, by, as_json)
+
+
+@engine_app.command("resume")
+def resume_engine(reason: Reason, by: By = None, as_json: Json = False) -> None:
+    """Go on."""
+    _switch("resume", reason, by, as_json)
+
+
+@events.command("dead")
+def dead_events(as_json: Json = False) -> None:
+    """Events that were given up, with their errors."""
+    with _engine() as engine:
+        found = engine.dead_letters()
+    _show(found, as_json, lambda rows: _rendering().show_dead(rows))
+
+
+@events.command("replay")
+def replay(event_id: Annotated[str, typer.Argument(metavar="EVENT")]) -> None:
+    """Handle a dead event anew."""
+    with _engine() as engine:
+        engine.replay_event(event_id)
+    print(f"{event_id} will be handled anew.")
+
+
+# -- parts
+
+
+def _override(
+    case: str,
+    action: str,
+    reason: str,
+    by: str | None,
+    as_json: bool,
+    *,
+    at: datetime | None = None,
+    payment_method: str | None = None,
+) -> None:
+    with _engine() as engine:
+        found = engine.override(
+            case, action=action, reason=reason, by=_who(by), at=at, payment_method=payment_method
+        )
+    _show(found, as_json, lambda whole: _rendering().show_after_override(action, whole))
+
+
+def _decide(review: str, verdict: str, reason: str, by: str | None, as_json: bool) -> None:
+    with _engine() as engine:
+        found = engine.decide_review(review, verdict=verdict, reason=reason, by=_who(by))
+    _show(found, as_json, lambda one: print(f"Review {one['id']} is {one['state']}."))
+
+
+def _switch(action: str, reason: str, by: str | None, as_json: bool) -> None:
+    with _engine() as engine:
+        found = engine.set_engine(action=action, reason=reason, by=_who(by))
+    word = "paused: no money moves" if found["paused"] else "running"
+    _show(found, as_json, lambda _: print(f"The engine is {word}."))
+
+
+def _who(by: str | None) -> str:
+    try:
+        return by or getpass.getuser()
+    except (OSError, KeyError):
+        return "cli"
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise BadRequest(
+            f"--at is {text!r}; expected RFC 3339 with a zone, such as 2026-03-01T09:00:00Z"
+        )
+    return at
+
+
+def _settings(*, stripe: bool = False, webhooks: bool = False) -> "Settings":
+    from retry_engine import settings
+
+    found = settings.from_process()
+    if (stripe or webhooks) and found.stripe_api_key is None:
+        raise SettingsError(
+            "STRIPE_API_KEY is not set; expected a secret (sk_…) or restricted key (rk_…)"
+        )
+    if webhooks and not found.stripe_webhook_secrets:
+        raise SettingsError(
+            "STRIPE_WEBHOOK_SECRET is not set; expected the endpoint's signing secret (whsec_…)"
+        )
+    return found
+
+
+@contextmanager
+def _servers(settings: "Settings") -> "Iterator[tuple[Settings, dict[str, str]]]":
+    """Settings with both URLs, embedded servers where they are unset; and what children need."""
+    if settings.database_url and settings.redis_url:
+        yield settings, {}
+        return
+    from retry_engine.adapters.embedded import EmbeddedServers
+
+    with EmbeddedServers(settings.home) as servers:
+        urls = {
+            "DATABASE_URL": settings.database_url or servers.database_url,
+            "REDIS_URL": settings.redis_url or servers.redis_url,
+        }
+        changed = {"database_url": urls["DATABASE_URL"], "redis_url": urls["REDIS_URL"]}
+        yield settings.model_copy(update=changed), urls
+
+
+@contextmanager
+def _engine() -> "Iterator[Engine]":
+    from retry_engine import telemetry, wiring
+
+    with ExitStack() as stack:
+        settings, environment = stack.enter_context(_servers(_settings()))
+        telemetry.configure("cli", log_format=settings.log_format)
+        if environment:
+            _migrated(settings)
+        yield stack.enter_context(wiring.build(settings))
+
+
+def _migrated(settings: "Settings") -> None:
+    from retry_engine import wiring
+
+    with wiring.build(settings) as engine:
+        engine.migrate()
+
+
+def _command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "retry_engine.entrypoints.cli", name, *arguments]
+
+
+def _port(given: int | None) -> int:
+    if given is not None:
+        return given
+    text = os.environ.get("PORT", str(_DEFAULT_PORT))
+    if not text.isdigit() or int(text) > 65535:
+        raise SettingsError(f"PORT is {text!r}; expected 0 to 65535")
+    return int(text)
+
+
+def _host(given: str | None) -> str:
+    # platforms that set PORT reach the process from outside
+    return given or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")  # noqa: S104
+
+
+def _show(found: Any, as_json: bool, draw: Callable[[Any], None]) -> None:
+    _print_json(found) if as_json else draw(found)
+
+
+def _print_json(found: Any) -> None:
+    json.dump(found, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _rendering() -> Any:
+    from retry_engine.entrypoints import rendering
+
+    return rendering
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit code: 0 done, 1 failed or refused, 2 bad usage."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except (SettingsError, BadRequest) as error:
+        return _complain(error, 2)
+    except RetryEngineError as error:
+        return _complain(error, 1)
+    except click.exceptions.Exit as wanted:
+        return wanted.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:  # the last net: one line, not a traceback
+        if os.environ.get("RETRY_ENGINE_DEBUG"):
+            raise
+        return _complain(RetryEngineError(f"{type(error).__name__}: {error}"), 1)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(error: RetryEngineError, code: int) -> int:
+    from retry_engine.telemetry import clean_text
+
+    text = " ".join(clean_text(str(error)).split())
+    sys.stderr.write(f"retry-engine: {text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

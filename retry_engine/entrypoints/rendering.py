@@ -1,0 +1,220 @@
+"""What a person sees in the terminal."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retry_engine.domain.money import plain
+from retry_engine.oversight.doctor import Check
+
+Document = dict[str, Any]
+
+_STATE_STYLE = {
+    "open": "cyan",
+    "processing": "blue",
+    "needs_customer": "yellow",
+    "in_review": "magenta",
+    "paused": "bright_black",
+    "closed": "green",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+}
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """The doctor's rows."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in checks:
+        detail = Text(check.detail)
+        if check.mend and check.status != "ok":
+            detail.append(f"\n→ {check.mend}", style="italic")
+        table.add_row(_styled(check.status), Text(check.name, style="bold"), detail)
+    _console().print(table)
+
+
+def show_status(status: Document) -> None:
+    """Status as a short table."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in status.items():
+        shown = str(value)
+        style = "bold red" if name == "paused" and value else ""
+        table.add_row(Text(name.replace("_", " ")), Text(shown, style=style))
+    _console().print(table)
+
+
+def show_cases(page: Document) -> None:
+    """A page of cases."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("case", "invoice", "customer", "state", "owed", "tries", "next", "opened"):
+        table.add_column(heading, justify="right" if heading in ("owed", "tries") else "left")
+    for case in page["data"]:
+        table.add_row(
+            case["id"],
+            case["invoice"],
+            case["customer"],
+            _styled(case["close_reason"] or case["state"], case["state"]),
+            plain(case["amount_remaining"], case["currency"]),
+            str(case["attempts_made"]),
+            _when(case["next_action"]["at"]) if case["next_action"] else "",
+            _when(case["opened_at"]),
+        )
+    console = _console()
+    if not page["data"]:
+        console.print("No cases.")
+        return
+    console.print(table)
+    if page["has_more"]:
+        console.print(f"More: --cursor {page['next_cursor']}", style="italic")
+
+
+def show_case(case: Document) -> None:
+    """One case: a head, then its life in order."""
+    console = _console()
+    head = Text.assemble(
+        (case["id"], "bold"),
+        f"  {case['invoice']}  {case['customer']}  ",
+        _styled(case["state"]),
+        f"  {plain(case['amount_remaining'], case['currency'])} owed",
+    )
+    if case["close_reason"]:
+        head.append(f"  {case['close_reason']}", style="bold")
+    console.print(head)
+    clock = case["clock"]
+    on = f"test clock {clock['test_clock']}" if clock["test_clock"] else "real time"
+    console.print(
+        f"mode {case['mode']}, {on}, now {_when(clock['now'])} UTC, "
+        f"policy {case['policy_version']}, worked on until {_when(case['deadline_at'])}",
+        style="bright_black",
+    )
+    console.print()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bright_black")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for moment in sorted(_moments(case), key=lambda m: m.at):
+        table.add_row(_when(moment.at), Text(moment.sign, style=moment.style), moment.text)
+    console.print(table)
+    planned = case["next_action"]
+    if planned is not None:
+        console.print()
+        console.print(
+            f"next: {planned['kind']} at {_when(planned['at'])} UTC on {planned['payment_method']}",
+            style="bold cyan",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    at: str
+    sign: str
+    style: str
+    text: str
+
+
+def _moments(case: Document) -> Iterator[_Moment]:
+    for attempt in case["attempts"]:
+        paid = attempt["outcome"] == "succeeded"
+        codes = [attempt[k] for k in ("decline_code", "advice_code", "network_decline_code")]
+        why = ", ".join(code for code in codes if code)
+        yield _Moment(
+            attempt["at"],
+            "● paid" if paid else "○ charge",
+            "bold green" if paid else "red",
+            f"#{attempt['number']} by {attempt['source']} on {attempt['payment_method']}: "
+            f"{attempt['outcome']}{f' ({why})' if why else ''}",
+        )
+    for decision in case["decisions"]:
+        yield _Moment(decision["at"], "◆ decided", "cyan", _decision(decision))
+    for override in case["overrides"]:
+        text = f"{override['by']}: {override['action']} ({override['reason']})"
+        yield _Moment(override["at"], "■ person", "magenta", text)
+    for transition in case["transitions"]:
+        text = f"{transition['from'] or '–'} → {transition['to']}: {transition['cause']}"
+        yield _Moment(transition["at"], "→ state", "bright_black", text)
+
+
+def _decision(decision: Document) -> str:
+    reasons = "; ".join(_reason(reason) for reason in decision["explanation"])
+    if decision["kind"] != "retry":
+        return f"{decision['kind'].replace('_', ' ')}: {reasons}"
+    chance = decision["success_probability"]
+    return (
+        f"retry {_when(decision['retry_at'])} on {decision['payment_method']}, "
+        f"chance {chance:.0%}: {reasons}"
+    )
+
+
+def _reason(reason: Document) -> str:
+    points = reason.get("points")
+    return str(reason["text"]) + (f" ({points:+.0f} points)" if points is not None else "")
+
+
+def show_after_override(action: str, case: Document) -> None:
+    """What an override has led to."""
+    planned = case["next_action"]
+    then = f"; next: {planned['kind']} at {_when(planned['at'])} UTC" if planned else ""
+    print(f"{action.replace('_', ' ')}: case {case['id']} is {case['state']}{then}.")
+
+
+def show_reviews(page: Document) -> None:
+    """The review queue."""
+    console = _console()
+    if not page["data"]:
+        console.print("Nothing waits for a person.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("review", "case", "amount", "until", "why", "proposed"):
+        table.add_column(heading)
+    for review in page["data"]:
+        proposal = review["proposal"] or {}
+        at = f" {_when(proposal['at'])}" if proposal.get("at") else ""
+        table.add_row(
+            review["id"],
+            review["case"],
+            plain(review["amount"], review["currency"]),
+            _when(review["deadline_at"]),
+            review["reason"],
+            f"{proposal.get('action', '')}{at}",
+        )
+    console.print(table)
+
+
+def show_dead(rows: Sequence[Document]) -> None:
+    """Events that were given up."""
+    console = _console()
+    if not rows:
+        console.print("No dead events.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("event", "type", "received", "tries", "error"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(
+            row["event_id"],
+            row["type"],
+            _when(row["received_at"]),
+            str(row["tries"]),
+            row["last_error"] or "",
+        )
+    console.print(table)
+
+
+def _when(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M}"
+
+
+def _styled(text: str, state: str | None = None) -> Text:
+    return Text(text, style=_STATE_STYLE.get(state or text, ""))
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 200
+    return console

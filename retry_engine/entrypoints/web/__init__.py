@@ -1,0 +1,1 @@
+"""HTTP in: Stripe's webhooks, the API for people and programs, probes and metrics."""

@@ -1,0 +1,185 @@
+"""`/api`: the handlers parse, call one method of the engine, and answer."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from retry_engine.domain.errors import BadRequest, RetryEngineError
+from retry_engine.entrypoints.web import openapi, problems
+from retry_engine.entrypoints.web.auth import Caller, Denied, authorise
+from retry_engine.settings import ApiToken
+from retry_engine.wiring import Engine
+
+Handler = Callable[[Request, Caller], Awaitable[Any]]
+_LARGEST_BODY = 64 * 1024
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+_T = TypeVar("_T", bound=_Strict)
+
+
+class OverrideBody(_Strict):
+    """`POST /api/cases/{CASE}/override`."""
+
+    action: Literal["retry", "pause", "resume", "stop", "hold", "note", "migrate_policy"]
+    reason: str = Field(min_length=1, max_length=2000)
+    at: AwareDatetime | None = None
+    payment_method: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
+
+
+class VerdictBody(_Strict):
+    """`POST /api/reviews/{ID}`."""
+
+    verdict: Literal["approve", "reject"]
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class EngineBody(_Strict):
+    """`POST /api/engine`."""
+
+    action: Literal["pause", "resume"]
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+BODIES: dict[str, type[_Strict]] = {
+    "Override": OverrideBody,
+    "Verdict": VerdictBody,
+    "EngineSwitch": EngineBody,
+}
+
+
+def routes(engine: Engine, tokens: Sequence[ApiToken]) -> list[Route]:
+    """All of `/api`."""
+    api = _Api(engine)
+
+    def route(path: str, method: str, handler: Handler) -> Route:
+        return Route(path, _endpoint(handler, tokens), methods=[method])
+
+    return [
+        route("/api/openapi.json", "GET", api.describe),
+        route("/api/status", "GET", api.status),
+        route("/api/cases", "GET", api.list_cases),
+        route("/api/cases/{case}", "GET", api.show_case),
+        route("/api/cases/{case}/override", "POST", api.override),
+        route("/api/reviews", "GET", api.list_reviews),
+        route("/api/reviews/{review}", "POST", api.decide_review),
+        route("/api/engine", "POST", api.set_engine),
+    ]
+
+
+class _Api:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def describe(self, _request: Request, _caller: Caller) -> Any:
+        return openapi.document(BODIES)
+
+    async def status(self, _request: Request, _caller: Caller) -> Any:
+        return await run_in_threadpool(self._engine.status)
+
+    async def list_cases(self, request: Request, _caller: Caller) -> Any:
+        query = _query(request, "state", "customer", "limit", "cursor")
+        return await run_in_threadpool(
+            self._engine.list_cases,
+            state=query.get("state"),
+            customer=query.get("customer"),
+            limit=_limit(query),
+            cursor=query.get("cursor"),
+        )
+
+    async def show_case(self, request: Request, _caller: Caller) -> Any:
+        return await run_in_threadpool(self._engine.show_case, request.path_params["case"])
+
+    async def override(self, request: Request, caller: Caller) -> Any:
+        body = await _body(request, OverrideBody)
+        at: datetime | None = body.at
+        return await run_in_threadpool(
+            self._engine.override,
+            request.path_params["case"],
+            action=body.action,
+            reason=body.reason,
+            by=caller.name,
+            at=at,
+            payment_method=body.payment_method,
+        )
+
+    async def list_reviews(self, request: Request, _caller: Caller) -> Any:
+        query = _query(request, "state", "limit", "cursor")
+        return await run_in_threadpool(
+            self._engine.list_reviews,
+            state=query.get("state", "open"),
+            limit=_limit(query),
+            cursor=query.get("cursor"),
+        )
+
+    async def decide_review(self, request: Request, caller: Caller) -> Any:
+        body = await _body(request, VerdictBody)
+        return await run_in_threadpool(
+            self._engine.decide_review,
+            request.path_params["review"],
+            verdict=body.verdict,
+            reason=body.reason,
+            by=caller.name,
+        )
+
+    async def set_engine(self, request: Request, caller: Caller) -> Any:
+        body = await _body(request, EngineBody)
+        return await run_in_threadpool(
+            self._engine.set_engine, action=body.action, reason=body.reason, by=caller.name
+        )
+
+
+def _endpoint(
+    handler: Handler, tokens: Sequence[ApiToken]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            caller = authorise(request, tokens)
+            return JSONResponse(await handler(request, caller))
+        except Denied as denied:
+            headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else None
+            return problems.response(denied.status, str(denied), headers=headers)
+        except RetryEngineError as error:
+            return problems.of_error(error)
+
+    return endpoint
+
+
+def _query(request: Request, *known: str) -> dict[str, str]:
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        raise BadRequest(f"unknown parameter {unknown[0]!r}; expected {', '.join(known)}")
+    return {name: value for name, value in request.query_params.items() if value}
+
+
+def _limit(query: dict[str, str]) -> int:
+    text = query.get("limit", "50")
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f"limit is {text!r}; expected 1 to 200")
+    return int(text)
+
+
+async def _body(request: Request, shape: type[_T]) -> _T:
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > _LARGEST_BODY:
+            raise BadRequest(f"the body is over {_LARGEST_BODY} bytes")
+    try:
+        return shape.model_validate(json.loads(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise BadRequest(f"{where}: {first['msg']}") from None
+    except ValueError:
+        raise BadRequest("the body is not JSON") from None

@@ -1,0 +1,130 @@
+"""The web application, put together, and how it is served."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from retry_engine import telemetry
+from retry_engine.domain.errors import RetryEngineError
+from retry_engine.entrypoints.web import api, metrics, problems
+from retry_engine.entrypoints.web.webhook_door import (
+    Inbox,
+    Receive,
+    Scope,
+    Send,
+    Signatures,
+    WebhookDoor,
+)
+from retry_engine.settings import Settings
+from retry_engine.wiring import Engine, build
+
+_WEBHOOK_PATH = "/webhooks/stripe"
+
+
+def create_app(
+    engine: Engine, *, clock: Callable[[], float]
+) -> Callable[[Scope, Receive, Send], Any]:
+    """The ASGI application; `clock` gives epoch seconds, for the signatures' age."""
+    settings = engine.settings
+    inbox = Inbox(
+        settings.database_url.replace("postgresql+psycopg://", "postgresql://"),
+        lambda ids: engine.broker.publish_events(ids),  # noqa: PLW0108  # Celery is loaded late
+    )
+    secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
+    door = WebhookDoor(Signatures(secrets), inbox, clock)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await inbox.start()
+        yield
+        await inbox.stop()
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        parts = await run_in_threadpool(_parts, engine)
+        ready = all(part == "ok" for part in parts.values())
+        return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
+
+    async def show_metrics(_request: Request) -> Response:
+        try:
+            page = await run_in_threadpool(metrics.render, engine, door.answers)
+        except RetryEngineError as error:
+            return problems.of_error(error)
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app = Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", show_metrics),
+            *api.routes(engine, settings.api_tokens),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_problem, Exception: _crash},
+    )
+
+    async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
+        # the one path that has to be fast passes by the routing
+        if scope["type"] == "http" and scope["path"] == _WEBHOOK_PATH:
+            await door(scope, receive, send)
+        else:
+            await app(scope, receive, send)  # type: ignore[arg-type]  # ASGI's types are wider
+
+    return entrance
+
+
+def _parts(engine: Engine) -> dict[str, str]:
+    return {
+        "database": _database(engine),
+        "broker": "ok" if engine.broker.is_reachable() else "unreachable",
+    }
+
+
+def _database(engine: Engine) -> str:
+    try:
+        with engine.database.connection() as connection:
+            connection.exec_driver_sql("select 1 from inbox limit 1")
+    except (RetryEngineError, psycopg.Error) as error:
+        return f"unreachable: {type(error).__name__}"
+    except Exception:  # noqa: BLE001  # a missing table, above all
+        return "not migrated"
+    return "ok"
+
+
+async def _http_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problems.response(error.status_code, str(error.detail))
+
+
+async def _crash(_request: Request, _error: Exception) -> Response:
+    # the server logs it; the caller learns nothing of our insides
+    return problems.response(500, "an error on our side; it has been logged")
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve until told to stop; requests in hand are finished."""
+    telemetry.configure("web", log_format=settings.log_format)
+    with build(settings) as engine:
+        uvicorn.run(
+            create_app(engine, clock=time.time),  # noqa: TID251  # handed in, as everywhere
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=10,
+        )

@@ -1,0 +1,250 @@
+"""The description of `/api` (OpenAPI 3.1), kept beside the handlers and checked in the tests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from retry_engine.domain.attempts import Outcome, Source
+from retry_engine.domain.case_states import CaseState, CloseReason
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_MAYBE_TIME: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
+_AMOUNT: dict[str, Any] = {"type": "integer", "description": "minor units"}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _list_of(schema: str) -> dict[str, Any]:
+    return {"type": "array", "items": _ref(schema)}
+
+
+def _ref(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+_CASE = {
+    "id": _TEXT,
+    "account": _MAYBE_TEXT,
+    "invoice": _TEXT,
+    "customer": _TEXT,
+    "subscription": _MAYBE_TEXT,
+    "state": {"enum": [s.value for s in CaseState]},
+    "amount_remaining": _AMOUNT,
+    "currency": _TEXT,
+    "opened_at": _TIME,
+    "closed_at": _MAYBE_TIME,
+    "close_reason": {"enum": [*(r.value for r in CloseReason), None]},
+    "mode": {"enum": ["takeover", "shadow", "holdout"]},
+    "attempts_made": _COUNT,
+    "next_action": {
+        "oneOf": [
+            {"type": "null"},
+            _object({"kind": _TEXT, "at": _TIME, "payment_method": _MAYBE_TEXT}),
+        ]
+    },
+    "clock": _object({"test_clock": _MAYBE_TEXT, "now": _TIME}),
+    "policy_version": _TEXT,
+    "deadline_at": _TIME,
+}
+_SCHEMAS: dict[str, Any] = {
+    "Case": _object(_CASE),
+    "WholeCase": _object(
+        {
+            **_CASE,
+            "attempts": _list_of("Attempt"),
+            "decisions": _list_of("Decision"),
+            "messages": {"type": "array"},
+            "offers": {"type": "array"},
+            "overrides": _list_of("OverrideRecord"),
+            "transitions": _list_of("Transition"),
+        }
+    ),
+    "Attempt": _object(
+        {
+            "number": _COUNT,
+            "at": _TIME,
+            "payment_method": _MAYBE_TEXT,
+            "source": {"enum": [s.value for s in Source]},
+            "outcome": {"enum": [o.value for o in Outcome]},
+            "decline_code": _MAYBE_TEXT,
+            "advice_code": _MAYBE_TEXT,
+            "network_advice_code": _MAYBE_TEXT,
+            "network_decline_code": _MAYBE_TEXT,
+            "idempotency_key": _MAYBE_TEXT,
+        }
+    ),
+    "Decision": _object(
+        {
+            "at": _TIME,
+            "kind": _TEXT,
+            "retry_at": _MAYBE_TIME,
+            "payment_method": _MAYBE_TEXT,
+            "success_probability": {"type": ["number", "null"]},
+            "expected_value": _AMOUNT,
+            "propensity": {"type": "number"},
+            "policy_version": _TEXT,
+            "model_version": _TEXT,
+            "carried_out": {"type": "boolean"},
+            "explanation": {"type": "array"},
+            "candidates": {"type": "array"},
+        }
+    ),
+    "OverrideRecord": _object(
+        {
+            "at": _TIME,
+            "by": _TEXT,
+            "action": _TEXT,
+            "reason": _TEXT,
+            "before": {"type": "object"},
+            "after": {"type": "object"},
+        }
+    ),
+    "Transition": _object(
+        {
+            "at": _TIME,
+            "name": _TEXT,
+            "from": _MAYBE_TEXT,
+            "to": _TEXT,
+            "cause": _TEXT,
+            "by": _MAYBE_TEXT,
+        }
+    ),
+    "Review": _object(
+        {
+            "id": _TEXT,
+            "case": _TEXT,
+            "reason": _TEXT,
+            "amount": _AMOUNT,
+            "currency": _TEXT,
+            "opened_at": _TIME,
+            "deadline_at": _TIME,
+            "proposal": {"type": ["object", "null"]},
+            "state": {"enum": ["open", "approved", "rejected", "withdrawn"]},
+        }
+    ),
+    "Status": _object(
+        {
+            "inbox_pending": _COUNT,
+            "actions_due": _COUNT,
+            "actions_in_flight": _COUNT,
+            "actions_planned": _COUNT,
+            "cases_open": _COUNT,
+            "cases_in_review": _COUNT,
+            "paused": {"type": "boolean"},
+            "mode": _TEXT,
+            "model": _TEXT,
+        }
+    ),
+    "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
+    "Problem": _object(
+        {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
+    ),
+}
+
+
+def _page(schema: str) -> dict[str, Any]:
+    return _object(
+        {"data": _list_of(schema), "has_more": {"type": "boolean"}, "next_cursor": _MAYBE_TEXT}
+    )
+
+
+def _parameter(name: str, schema: dict[str, Any], *, place: str = "query") -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+
+
+_LIMIT = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50})
+_CURSOR = _parameter("cursor", _TEXT)
+
+
+def _operation(
+    summary: str,
+    answer: dict[str, Any],
+    *,
+    parameters: tuple[dict[str, Any], ...] = (),
+    body: str | None = None,
+) -> dict[str, Any]:
+    errors = ("401", "403", "404", "422", "503", *(("409",) if body else ()))
+    problem = {"application/problem+json": {"schema": _ref("Problem")}}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {
+            "200": {"description": "done", "content": {"application/json": {"schema": answer}}},
+            **{code: {"description": "refused", "content": problem} for code in errors},
+        },
+    }
+    if body is not None:
+        content = {"application/json": {"schema": _ref(body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+_CASE_ID = _parameter("case", {"type": "string", "description": "case_… or in_…"}, place="path")
+_REVIEW_ID = _parameter("review", _TEXT, place="path")
+_PATHS: dict[str, Any] = {
+    "/api/openapi.json": {"get": _operation("This document", {"type": "object"})},
+    "/api/status": {"get": _operation("How much work there is", _ref("Status"))},
+    "/api/cases": {
+        "get": _operation(
+            "Cases, newest first",
+            _page("Case"),
+            parameters=(
+                _parameter("state", {"enum": [s.value for s in CaseState]}),
+                _parameter("customer", _TEXT),
+                _LIMIT,
+                _CURSOR,
+            ),
+        )
+    },
+    "/api/cases/{case}": {
+        "get": _operation("One case with its history", _ref("WholeCase"), parameters=(_CASE_ID,))
+    },
+    "/api/cases/{case}/override": {
+        "post": _operation(
+            "Do something to a case",
+            _ref("WholeCase"),
+            parameters=(_CASE_ID,),
+            body="Override",
+        )
+    },
+    "/api/reviews": {
+        "get": _operation(
+            "What waits for a person",
+            _page("Review"),
+            parameters=(_parameter("state", _TEXT), _LIMIT, _CURSOR),
+        )
+    },
+    "/api/reviews/{review}": {
+        "post": _operation(
+            "Decide a review", _ref("Review"), parameters=(_REVIEW_ID,), body="Verdict"
+        )
+    },
+    "/api/engine": {
+        "post": _operation("Stop or restart everything", _ref("Switch"), body="EngineSwitch")
+    },
+}
+
+
+def document(bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """The whole document; `bodies` are the request bodies' models by schema name."""
+    requests = {
+        name: model.model_json_schema(ref_template="#/components/schemas/{model}")
+        for name, model in bodies.items()
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "retry-engine", "version": "1"},
+        "paths": _PATHS,
+        "components": {
+            "schemas": {**_SCHEMAS, **requests},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }

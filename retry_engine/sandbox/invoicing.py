@@ -1,0 +1,448 @@
+"""Invoices: drafts, finalizing, paying, voiding, giving up, credit notes."""
+
+from typing import Any
+
+from retry_engine.sandbox import methods, objects
+from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox.collecting import (
+    Result,
+    collect,
+    collectable,
+    decline_error,
+    default_intent,
+    fails_without_method,
+    has_payment_under_way,
+    mark_paid,
+    message_of,
+    method_for,
+    plan_retry,
+)
+from retry_engine.sandbox.refusals import Obj, Refused, invalid
+
+
+def draft(
+    account: Account, customer: Obj, *, currency: str, reason: str, subscription: Obj | None = None,
+    period: tuple[int, int] | None = None, auto_advance: bool = True,
+) -> Obj:  # fmt: skip
+    """A draft without lines."""
+    now = account.now_of(customer)
+    invoice = objects.invoice(
+        id=account.new_id("invoice"),
+        created=now,
+        customer=customer,
+        currency=currency,
+        reason=reason,
+        subscription=subscription,
+        country=account.terms.country,
+        period=period or (now, now),
+    )
+    invoice["auto_advance"] = auto_advance
+    account.put("invoice", invoice)
+    if subscription is not None:
+        subscription["latest_invoice"] = invoice["id"]
+    return invoice
+
+
+def add_line(
+    account: Account, invoice: Obj, *, amount: int, description: str, period: tuple[int, int],
+    subscription_item: Obj | None = None, invoice_item: str | None = None,
+) -> None:  # fmt: skip
+    """Put a line on a draft and add it up."""
+    line = objects.line_item(
+        id=account.new_id("line_item"),
+        invoice=invoice["id"],
+        amount=amount,
+        currency=invoice["currency"],
+        description=description,
+        period=period,
+        subscription_item=subscription_item,
+        invoice_item=invoice_item,
+    )
+    invoice["lines"]["data"].append(line)
+    total = sum(row["amount"] for row in invoice["lines"]["data"])
+    for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"):
+        invoice[name] = total
+    invoice["amount_due"] = invoice["amount_remaining"] = max(0, total)
+
+
+def create(account: Account, params: Obj) -> Obj:
+    """`POST /v1/invoices`: takes the customer's waiting invoice items along."""
+    if not params.get("customer"):
+        raise invalid("Missing required param: customer.", param="customer")
+    customer = account.get("customer", params["customer"], param="customer")
+    account.refuse_while_advancing(customer)
+    waiting = [i for i in account.of("invoiceitem", customer["id"]) if not i["invoice"]]
+    currency = params.get("currency") or (waiting[0]["currency"] if waiting else None)
+    invoice = draft(
+        account,
+        customer,
+        currency=currency or account.terms.default_currency,
+        reason="manual",
+        auto_advance=bool(params.get("auto_advance", False)),
+    )
+    set_default_method(account, invoice, params)
+    for name in ("description", "metadata", "collection_method"):
+        if name in params:
+            invoice[name] = params[name]
+    if params.get("pending_invoice_items_behavior") != "exclude":
+        for item in waiting:
+            _take(account, invoice, item)
+    account.emit("invoice.created", invoice)
+    plan_finalizing(account, invoice)
+    return invoice
+
+
+def _take(account: Account, invoice: Obj, item: Obj) -> None:
+    item["invoice"] = invoice["id"]
+    add_line(
+        account,
+        invoice,
+        amount=item["amount"],
+        description=item["description"] or "Item",
+        period=(item["created"], item["created"]),
+        invoice_item=item["id"],
+    )
+
+
+def create_item(account: Account, params: Obj) -> Obj:
+    """`POST /v1/invoiceitems`."""
+    customer = account.get("customer", params.get("customer") or "", param="customer")
+    item = objects.invoice_item(
+        id=account.new_id("invoiceitem"),
+        created=account.now_of(customer),
+        customer=customer["id"],
+        amount=int(params.get("amount") or 0),
+        currency=params.get("currency") or account.terms.default_currency,
+    )
+    item["description"] = params.get("description")
+    item["test_clock"] = customer["test_clock"]
+    account.put("invoiceitem", item)
+    if params.get("invoice"):
+        _take(account, account.get("invoice", params["invoice"], param="invoice"), item)
+    return item
+
+
+def plan_finalizing(account: Account, invoice: Obj) -> None:
+    """Stripe finalizes a draft about an hour after it was made, and charges it then."""
+    if not invoice["auto_advance"]:
+        return
+    when = invoice["created"] + account.terms.finalize_after
+    invoice["automatically_finalizes_at"] = when
+    invoice["next_payment_attempt"] = when
+    account.at(
+        account.clock_of(invoice),
+        when,
+        "invoice finalizes",
+        lambda: _advance(account, invoice),
+        lambda: invoice["status"] == "draft" and invoice["auto_advance"],
+    )
+
+
+def _advance(account: Account, invoice: Obj) -> None:
+    finalize(account, invoice)
+    attempt(account, invoice)
+
+
+def finalize(account: Account, invoice: Obj) -> Obj:
+    """Freeze the amounts and open the invoice."""
+    if invoice["status"] != "draft":
+        raise invalid("This invoice is already finalized, you can't re-finalize it.")
+    now = account.now_of(invoice)
+    customer = account.tables["customer"][invoice["customer"]]
+    number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+    customer["next_invoice_sequence"] += 1
+    before = account.change(
+        invoice,
+        status="open",
+        number=number,
+        effective_at=now,
+        hosted_invoice_url=f"https://invoice.stripe.com/i/{account.id}/test_{invoice['id']}",
+        invoice_pdf=f"https://pay.stripe.com/invoice/{account.id}/test_{invoice['id']}/pdf",
+        automatically_finalizes_at=None,
+        next_payment_attempt=None,
+        ending_balance=0,
+    )
+    invoice["status_transitions"] = {**invoice["status_transitions"], "finalized_at": now}
+    account.emit("invoice.finalized", invoice)
+    account.emit("invoice.updated", invoice, before)
+    if invoice["amount_remaining"] == 0:
+        mark_paid(account, invoice, 0)
+    else:
+        intent = default_intent(account, invoice)
+        account.emit("payment_intent.created", intent)
+    return invoice
+
+
+def finalize_by_hand(account: Account, invoice: Obj, params: Obj) -> Obj:
+    """`POST /v1/invoices/{id}/finalize`; with auto_advance Stripe charges it an hour later."""
+    account.refuse_while_advancing(invoice)
+    if "auto_advance" in params:
+        invoice["auto_advance"] = bool(params["auto_advance"])
+    finalize(account, invoice)
+    if invoice["status"] == "open" and invoice["auto_advance"]:
+        plan_first_attempt(account, invoice)
+    return invoice
+
+
+def plan_first_attempt(account: Account, invoice: Obj) -> None:
+    """Stripe's first attempt at an invoice that is open already."""
+    when = account.now_of(invoice) + HOUR
+    invoice["next_payment_attempt"] = when
+    account.at(
+        account.clock_of(invoice),
+        when,
+        "Stripe's first attempt",
+        lambda: attempt(account, invoice),
+        lambda: invoice["status"] == "open" and invoice["next_payment_attempt"] == when,
+    )
+
+
+def attempt(account: Account, invoice: Obj) -> Result | None:
+    """Stripe's own attempt, with the method that is its turn."""
+    if not collectable(invoice) or has_payment_under_way(account, invoice):
+        return None
+    method = method_for(account, invoice)
+    if method is None:
+        fails_without_method(account, invoice)
+        return None
+    return collect(account, invoice, method, source="stripe")
+
+
+def pay(account: Account, invoice: Obj, params: Obj) -> Obj:
+    """`POST /v1/invoices/{id}/pay`: all of what remains, once, or a 402."""
+    account.refuse_while_advancing(invoice)
+    _refuse_what_cannot_be_paid(account, invoice)
+    if params.get("paid_out_of_band"):
+        _open_first(account, invoice)
+        mark_paid(account, invoice, invoice["amount_remaining"], out_of_band=True)
+        return invoice
+    method = _method_to_pay_with(account, invoice, params)
+    _open_first(account, invoice)
+    if invoice["status"] == "paid":
+        return invoice
+    on_session = not params.get("off_session", True)
+    result = collect(account, invoice, method, source="api", on_session=on_session)
+    if result.verdict.outcome in ("succeeded", "processing"):
+        return invoice
+    raise _declined(account, result)
+
+
+def _open_first(account: Account, invoice: Obj) -> None:
+    if invoice["status"] == "draft":
+        finalize(account, invoice)
+
+
+def _refuse_what_cannot_be_paid(account: Account, invoice: Obj) -> None:
+    # There is no code for any of these: who asks has to read the invoice again.
+    if invoice["status"] == "paid":
+        raise invalid("Invoice is already paid")
+    if invoice["status"] == "void":
+        raise invalid("Invoice is voided and can no longer be paid")
+    if has_payment_under_way(account, invoice):
+        raise invalid("This invoice has a payment that is still processing")
+
+
+def _method_to_pay_with(account: Account, invoice: Obj, params: Obj) -> Obj:
+    wanted = params.get("payment_method")
+    if not wanted:
+        method = method_for(account, invoice)
+        if method is None:
+            raise invalid(
+                "There is no default payment method set on this Customer, their Subscription or "
+                "Invoice. Please provide a payment method.",
+                code="resource_missing",
+            )
+        return method
+    if methods.is_test_name(wanted):
+        method = methods.from_name(account, wanted)
+        method["customer"] = invoice["customer"]
+        return method
+    method = account.get("payment_method", wanted, param="payment_method")
+    if method["customer"] != invoice["customer"]:
+        raise invalid(
+            f"The customer does not have a payment method with the ID {wanted}. The payment "
+            "method must be attached to the customer.",
+            code="resource_missing",
+            param="payment_method",
+        )
+    return method
+
+
+def _declined(account: Account, result: Result) -> Refused:
+    code = result.verdict.code
+    if result.verdict.outcome == "requires_action":
+        code = "invoice_payment_intent_requires_action"
+    return Refused(
+        402,
+        "card_error",
+        message_of(result),
+        code=code,
+        stored=True,
+        **decline_error(account, result),
+    )
+
+
+_FREELY = ("description", "footer", "metadata", "default_source")
+
+
+def update(account: Account, invoice: Obj, params: Obj) -> Obj:
+    """`POST /v1/invoices/{id}`."""
+    account.refuse_while_advancing(invoice)
+    if invoice["status"] not in ("draft", "open") and set(params) - {"metadata"}:
+        raise invalid(
+            f"Finalized invoices can't be updated in this way; its status is {invoice['status']}.",
+            code="invoice_not_editable",
+        )
+    before: Obj = {}
+    for name in _FREELY:
+        if name in params:
+            value = params[name]
+            if name == "metadata":
+                value = merged(invoice["metadata"], value)
+            before |= account.change(invoice, **{name: value})
+    if "default_payment_method" in params:
+        was = invoice["default_payment_method"]
+        set_default_method(account, invoice, params)
+        if was != invoice["default_payment_method"]:
+            before["default_payment_method"] = was
+    if "auto_advance" in params:
+        before |= _set_auto_advance(account, invoice, on=bool(params["auto_advance"]))
+    if before:
+        account.emit("invoice.updated", invoice, before)
+    return invoice
+
+
+def merged(metadata: Obj, given: Any) -> Obj:
+    """Stripe's metadata: keys are added, an empty value takes one away."""
+    if not isinstance(given, dict):
+        return {}
+    both = {**metadata, **{k: str(v) for k, v in given.items()}}
+    return {k: v for k, v in both.items() if v != ""}
+
+
+def _set_auto_advance(account: Account, invoice: Obj, *, on: bool) -> Obj:
+    if invoice["auto_advance"] == on:
+        return {}
+    before = {
+        "auto_advance": invoice["auto_advance"],
+        "next_payment_attempt": invoice["next_payment_attempt"],
+    }
+    invoice["auto_advance"] = on
+    if not on:
+        invoice["next_payment_attempt"] = None
+        invoice["automatically_finalizes_at"] = None
+    elif invoice["status"] == "draft":
+        plan_finalizing(account, invoice)
+    elif invoice["attempt_count"] == 0:
+        plan_first_attempt(account, invoice)
+    elif not has_payment_under_way(account, invoice):
+        plan_retry(account, invoice)
+    return before
+
+
+def set_default_method(account: Account, thing: Obj, params: Obj) -> None:
+    """`default_payment_method` of an invoice or subscription: the customer's own, or none."""
+    if "default_payment_method" not in params:
+        return
+    wanted = params["default_payment_method"]
+    if not wanted:
+        thing["default_payment_method"] = None
+        return
+    method = account.get("payment_method", wanted, param="default_payment_method")
+    if method["customer"] != thing["customer"]:
+        raise invalid(
+            f"The customer does not have a payment method with the ID {wanted}.",
+            code="resource_missing",
+            param="default_payment_method",
+        )
+    thing["default_payment_method"] = wanted
+
+
+def void(account: Account, invoice: Obj) -> Obj:
+    """`POST /v1/invoices/{id}/void`: final."""
+    account.refuse_while_advancing(invoice)
+    if not collectable(invoice):
+        raise invalid(f"You can only void open or uncollectible invoices, not {invoice['status']}.")
+    _end(account, invoice, "void", "voided_at", "invoice.voided")
+    _cancel_payments(account, invoice)
+    return invoice
+
+
+def mark_uncollectible(account: Account, invoice: Obj) -> Obj:
+    """`POST /v1/invoices/{id}/mark_uncollectible`: given up, but it can still be paid."""
+    account.refuse_while_advancing(invoice)
+    if invoice["status"] != "open":
+        raise invalid(f"Only open invoices can be marked uncollectible, not {invoice['status']}.")
+    stamp = "marked_uncollectible_at"
+    invoice["status_details"] = {"uncollectible": {"reason": "user_forgiven"}}
+    _end(account, invoice, "uncollectible", stamp, "invoice.marked_uncollectible")
+    return invoice
+
+
+def _end(account: Account, invoice: Obj, status: str, stamp: str, event: str) -> None:
+    before = account.change(invoice, status=status, next_payment_attempt=None)
+    invoice["status_transitions"] = {
+        **invoice["status_transitions"],
+        stamp: account.now_of(invoice),
+    }
+    account.emit("invoice.updated", invoice, before)
+    account.emit(event, invoice)
+
+
+def _cancel_payments(account: Account, invoice: Obj) -> None:
+    now = account.now_of(invoice)
+    for payment in account.of("invoice_payment", invoice["id"]):
+        intent = account.tables["payment_intent"][payment["payment"]["payment_intent"]]
+        if intent["status"] == "processing":
+            continue  # the bank has it already
+        intent.update(status="canceled", canceled_at=now, cancellation_reason="void_invoice")
+        payment["status"] = "canceled"
+        payment["status_transitions"]["canceled_at"] = now
+
+
+def credit(account: Account, params: Obj) -> Obj:
+    """`POST /v1/credit_notes` on an open invoice: lowers what remains, never below nothing."""
+    if not params.get("invoice"):
+        raise invalid("Missing required param: invoice.", param="invoice")
+    invoice = account.get("invoice", params["invoice"], param="invoice")
+    account.refuse_while_advancing(invoice)
+    if not collectable(invoice):
+        raise invalid("The sandbox makes credit notes for open invoices only.", param="invoice")
+    amount = int(params.get("amount") or 0)
+    if not 0 < amount <= invoice["amount_remaining"]:
+        raise invalid("The amount must be positive and at most what remains.", param="amount")
+    note = objects.credit_note(
+        id=account.new_id("credit_note"),
+        created=account.now_of(invoice),
+        invoice=invoice,
+        amount=amount,
+        number=f"{invoice['number']}-CN-{len(account.of('credit_note', invoice['id'])) + 1:02d}",
+    )
+    note.update({n: params[n] for n in ("reason", "memo", "metadata") if n in params})
+    account.put("credit_note", note)
+    _lower(account, invoice, amount)
+    account.emit("credit_note.created", note)
+    return note
+
+
+def void_credit_note(account: Account, note: Obj) -> Obj:
+    """`POST /v1/credit_notes/{id}/void`: the invoice asks for it again."""
+    invoice = account.tables["invoice"][note["invoice"]]
+    if note["status"] == "void" or not collectable(invoice):
+        raise invalid("This credit note can't be voided any more.")
+    note.update(status="void", voided_at=account.now_of(invoice))
+    _lower(account, invoice, -note["amount"])
+    account.emit("credit_note.voided", note)
+    return note
+
+
+def _lower(account: Account, invoice: Obj, amount: int) -> None:
+    before = account.change(
+        invoice,
+        amount_due=invoice["amount_due"] - amount,
+        amount_remaining=invoice["amount_remaining"] - amount,
+        pre_payment_credit_notes_amount=invoice["pre_payment_credit_notes_amount"] + amount,
+    )
+    account.emit("invoice.updated", invoice, before)
+    if invoice["amount_remaining"] == 0:
+        mark_paid(account, invoice, 0)

@@ -1,0 +1,259 @@
+"""A simulated population behind an account: its people become customers, and act by themselves."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from retry_engine.sandbox import collecting, methods, objects, reversals, subscribing
+from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox.refusals import Obj, invalid
+
+
+class World(Protocol):
+    """Who the people are, what their banks answer, and what they do unasked."""
+
+    @property
+    def people(self) -> Sequence[Any]: ...
+
+    def authorize(
+        self, instrument_key: str, *, amount: int, at: datetime, on_session: bool,
+        previous: Sequence[datetime],
+    ) -> Any: ...  # fmt: skip
+
+    def own_acts(
+        self, person_key: str, *, failed_at: datetime, horizon_end: datetime
+    ) -> Sequence[Any]: ...
+
+
+class Population:
+    """Puts a world's people on a test clock and lets their banks answer for their methods."""
+
+    def __init__(
+        self, account: Account, world: World, *, clock: Obj, horizon_end: datetime
+    ) -> None:
+        self._account = account
+        self._world = world
+        self._clock = clock
+        self._horizon_end = horizon_end
+        self._instrument_of: dict[str, str] = {}
+        self._method_of: dict[str, str] = {}
+        self._person_of: dict[str, str] = {}
+        self._acting: set[str] = set()
+        account.issuers.append(self)
+        account.on_failure.append(self._somebody_failed)
+
+    def settle_in(self) -> None:
+        """Make everybody a customer with methods and a subscription about to renew.
+
+        Nothing is told of it: these customers were there before anybody listened.
+        """
+        for person in self._world.people:
+            self._settle(person)
+
+    def answer(
+        self, method: Obj, *, amount: int, at: datetime, on_session: bool,
+        previous: Sequence[datetime],
+    ) -> Any:  # fmt: skip
+        """The bank's answer, for the people's own methods."""
+        key = self._instrument_of.get(method["id"])
+        if key is None:
+            return None
+        return self._world.authorize(
+            key, amount=amount, at=at, on_session=on_session, previous=previous
+        )
+
+    def _settle(self, person: Any) -> None:
+        account = self._account
+        customer = objects.customer(
+            id=account.new_id("customer"),
+            created=_seconds(person.customer_since),
+            clock=self._clock["id"],
+            prefix=f"P{len(self._person_of):06d}",
+        )
+        customer["address"] = {**objects.billing_details(person.country)["address"]}
+        customer["metadata"] = {"timezone": str(person.timezone)}
+        account.put("customer", customer)
+        self._person_of[customer["id"]] = person.key
+        default = None
+        for instrument in person.instruments:
+            method = self._plant(customer, instrument)
+            default = method if default is None or instrument.is_default else default
+        subscription = self._subscribe(customer, person)
+        if default is not None:
+            chosen = default["id"]
+            customer["invoice_settings"]["default_payment_method"] = chosen
+            if person.subscription_default:
+                subscription["default_payment_method"] = chosen
+
+    def _plant(self, customer: Obj, instrument: Any) -> Obj:
+        method = methods.plant(
+            self._account,
+            kind=instrument.type,
+            detail=_detail(instrument),
+            created=_seconds(instrument.added_at),
+            country=instrument.country,
+        )
+        self._instrument_of[method["id"]] = instrument.key
+        self._method_of[instrument.key] = method["id"]
+        method["customer"] = customer["id"]
+        return self._account.put("payment_method", method)
+
+    def _subscribe(self, customer: Obj, person: Any) -> Obj:
+        price = subscribing.price_from_data(
+            self._account,
+            {
+                "currency": person.currency,
+                "unit_amount": person.amount,
+                "recurring": {"interval": person.interval},
+            },
+        )
+        # Stripe charges about an hour after the period has ended
+        ends = _seconds(person.renewal_at) - self._account.terms.finalize_after
+        started = min(_seconds(person.customer_since), ends - HOUR)
+        subscription = subscribing.begin(
+            self._account, customer, price, quantity=1, start=started, end=ends
+        )
+        subscription["status"] = "active"
+        return subscription
+
+    def _somebody_failed(self, invoice: Obj) -> None:
+        person_key = self._person_of.get(invoice["customer"])
+        # one troubled renewal at a time: the world knows one story per person
+        if person_key is None or person_key in self._acting:
+            return
+        self._acting.add(person_key)
+        failed_at = self._account.moment(self._account.now_of(invoice))
+        acts = self._world.own_acts(person_key, failed_at=failed_at, horizon_end=self._horizon_end)
+        for act in acts:
+            self._plan(invoice, act)
+
+    def _plan(self, invoice: Obj, own: Any) -> None:
+        # a person disputes what was charged; all the rest ends when the invoice is settled
+        live = (
+            (lambda: True) if own.kind == "disputes" else (lambda: collecting.collectable(invoice))
+        )
+        self._account.at(
+            self._clock["id"],
+            max(_seconds(own.at), self._account.now_of(invoice) + 1),
+            own.kind,
+            lambda: self._does(invoice, own.kind, own.instrument),
+            live,
+        )
+
+    def _does(self, invoice: Obj, kind: str, instrument: Any) -> None:
+        account = self._account
+        customer = account.tables["customer"].get(invoice["customer"])
+        if customer is None:
+            return
+        method = self._method(instrument)
+        if kind == "pays_on_page":
+            chosen = method or self._new(instrument) or collecting.method_for(account, invoice)
+            if chosen is not None:
+                pay_on_page(account, invoice, chosen)
+        elif kind == "updates_card":
+            new_default(account, customer, self._attached(customer, instrument))
+        elif kind == "adds_method":
+            self._attached(customer, instrument)
+        elif kind == "cancels":
+            subscription = collecting.subscription_of(account, invoice)
+            if subscription is not None and subscription["status"] != "canceled":
+                subscribing.end(account, subscription, reason="cancellation_requested")
+        elif kind == "card_automatically_updated":
+            self._renewed_by_the_network(customer, invoice, instrument)
+        elif kind == "disputes":
+            reversals.dispute_latest(account, customer["id"])
+
+    def _method(self, instrument: Any) -> Obj | None:
+        known = self._method_of.get(instrument.key) if instrument is not None else None
+        return self._account.tables["payment_method"].get(known) if known else None
+
+    def _new(self, instrument: Any) -> Obj | None:
+        """A method used once on the page, without being kept for the customer."""
+        if instrument is None:
+            return None
+        method = methods.plant(
+            self._account,
+            kind=instrument.type,
+            detail=_detail(instrument),
+            created=self._account.clock_now(self._clock["id"]),
+            country=instrument.country,
+        )
+        self._instrument_of[method["id"]] = instrument.key
+        return method
+
+    def _attached(self, customer: Obj, instrument: Any) -> Obj | None:
+        method = self._method(instrument)
+        if method is not None and method["customer"] == customer["id"]:
+            return method
+        method = self._new(instrument)
+        if method is None:
+            return None
+        self._method_of[instrument.key] = method["id"]
+        return methods.attach_to(self._account, method, customer)
+
+    def _renewed_by_the_network(self, customer: Obj, invoice: Obj, instrument: Any) -> None:
+        """The card updater: the same payment method, another card behind it."""
+        last = self._account.hidden.get(invoice["id"], {}).get("last_method")
+        method = self._account.tables["payment_method"].get(last or "")
+        if method is None or instrument is None or method["customer"] != customer["id"]:
+            return
+        before = {"card": dict(method.get("card") or {})}
+        method[method["type"]] = _detail(instrument)
+        self._instrument_of[method["id"]] = instrument.key
+        self._account.emit("payment_method.automatically_updated", method, before)
+
+
+def pay_on_page(account: Account, invoice: Obj, method: Obj) -> collecting.Result | None:
+    """The customer pays on the hosted page, being there to authenticate."""
+    if not collecting.collectable(invoice) or collecting.has_payment_under_way(account, invoice):
+        return None
+    return collecting.collect(account, invoice, method, source="customer", on_session=True)
+
+
+def new_default(account: Account, customer: Obj, method: Obj | None) -> None:
+    """The customer's new default, as the portal sets it; a subscription's own stays."""
+    if method is None:
+        return
+    settings = customer["invoice_settings"]
+    before = {"invoice_settings": {"default_payment_method": settings["default_payment_method"]}}
+    settings["default_payment_method"] = method["id"]
+    account.emit("customer.updated", customer, before)
+
+
+def settle(
+    account: Account, *, seed: int, invoices: int, days: int, start: datetime, clock: Obj
+) -> Population:
+    """Generate a world and put it on a clock that stands at its start."""
+    from retry_engine.sandbox.world import World as Simulated  # noqa: PLC0415 -- only who needs it
+
+    if account.clock_now(clock["id"]) > _seconds(start):
+        raise invalid("The clock is past the population's start.", param="clock")
+    world = Simulated.generate(seed=seed, failing_invoices=invoices, start=start, days=days)
+    horizon_end = start + timedelta(days=days)
+    population = Population(account, world, clock=clock, horizon_end=horizon_end)
+    population.settle_in()
+    return population
+
+
+def _detail(instrument: Any) -> Obj:
+    if instrument.type == "card":
+        return objects.card(
+            brand=instrument.brand,
+            country=instrument.country,
+            exp_month=instrument.exp_month,
+            exp_year=instrument.exp_year,
+            fingerprint=instrument.fingerprint,
+            funding=instrument.funding,
+            last4=instrument.last4,
+        )
+    mark, last4 = instrument.fingerprint, instrument.last4
+    if instrument.type == "sepa_debit":
+        return objects.sepa_debit(country=instrument.country, fingerprint=mark, last4=last4)
+    if instrument.type == "us_bank_account":
+        bank = getattr(instrument, "bank_name", None)
+        return objects.us_bank_account(fingerprint=mark, last4=last4, bank_name=bank)
+    return objects.bacs_debit(fingerprint=mark, last4=last4)
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())

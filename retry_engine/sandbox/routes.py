@@ -1,0 +1,552 @@
+"""The API's routes: path, parameters, and the operation behind them. No HTTP here."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from retry_engine.sandbox import (
+    clocks,
+    collecting,
+    invoicing,
+    methods,
+    objects,
+    reversals,
+    subscribing,
+    wire,
+)
+from retry_engine.sandbox.account import Account
+from retry_engine.sandbox.refusals import Obj, invalid
+from retry_engine.sandbox.wire import Kind, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, understood."""
+
+    account: Account
+    params: Obj
+    ids: tuple[str, ...] = ()
+    path: str = ""
+
+    def thing(self, table: str) -> Obj:
+        """The object that the path names."""
+        return self.account.get(table, self.ids[0])
+
+
+Operation = Callable[[Call], Obj]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """`pattern` has `*` for ids. `locks`: while it runs nobody else may touch the object."""
+
+    method: str
+    pattern: str
+    run: Operation
+    spec: Spec = field(default_factory=dict)
+    locks: bool = False
+
+    @property
+    def resource(self) -> str:
+        """What a restricted key's permission is named after."""
+        steps = self.pattern.split("/")
+        return steps[3] if steps[2] in ("test_helpers", "radar") else steps[2]
+
+
+_PAGE: dict[str, Kind] = {"limit": "number", "starting_after": "text", "ending_before": "text"}
+
+
+def _spec(**kinds: Kind) -> Spec:
+    return {**kinds, "expand": "list"}
+
+
+def _page_spec(**kinds: Kind) -> Spec:
+    return {**_PAGE, **kinds, "expand": "list"}
+
+
+# -- reading
+
+
+def _retrieve(table: str) -> Operation:
+    return lambda call: call.thing(table)
+
+
+def _list(table: str, **special: Callable[[Account, Obj, Any], bool]) -> Operation:
+    """A list, newest first, filtered by each given parameter."""
+
+    def run(call: Call) -> Obj:
+        filters = {k: v for k, v in call.params.items() if k not in _PAGE and k != "expand"}
+        rows = _candidates(call.account, table, filters)
+        kept = [
+            row
+            for row in rows
+            if all(
+                _fits(call.account, row, name, value, special) for name, value in filters.items()
+            )
+        ]
+        return wire.page(kept, call.params, call.path)
+
+    return run
+
+
+def _candidates(account: Account, table: str, filters: Obj) -> list[Obj]:
+    """All rows that can match; far fewer where a filter names their owner."""
+    for name in ("invoice", "payment_intent", "customer"):
+        if isinstance(filters.get(name), str):
+            return account.newest_first(table, filters[name])
+    return account.newest_first(table)
+
+
+def _fits(
+    account: Account, row: Obj, name: str, value: Any,
+    special: Mapping[str, Callable[[Account, Obj, Any], bool]],
+) -> bool:  # fmt: skip
+    if name in special:
+        return special[name](account, row, value)
+    if name == "created":
+        return wire.within(row["created"], value)
+    return bool(row.get(name) == value)
+
+
+def _of_subscription(account: Account, invoice: Obj, wanted: str) -> bool:
+    found = collecting.subscription_of(account, invoice)
+    return found is not None and found["id"] == wanted
+
+
+def _of_payment(account: Account, payment: Obj, wanted: Any) -> bool:
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    return bool(
+        payment["payment"]["type"] == kind and payment["payment"].get(kind) == wanted.get(kind)
+    )
+
+
+def _with_price(account: Account, subscription: Obj, wanted: str) -> bool:
+    return any(item["price"]["id"] == wanted for item in subscription["items"]["data"])
+
+
+def _with_status(account: Account, subscription: Obj, wanted: str) -> bool:
+    if wanted == "all":
+        return True
+    if wanted == "ended":
+        return subscription["status"] in ("canceled", "incomplete_expired")
+    return bool(subscription["status"] == wanted)
+
+
+def _delivered(account: Account, event: Obj, wanted: bool) -> bool:
+    lost = account.hidden.get(event["id"], {}).get("undelivered", False)
+    return wanted is not bool(lost or event["pending_webhooks"])
+
+
+def _types(account: Account, event: Obj, wanted: list[str]) -> bool:
+    return event["type"] in wanted
+
+
+def _one_type(account: Account, event: Obj, wanted: str) -> bool:
+    if wanted.endswith(".*"):
+        return bool(event["type"].startswith(wanted[:-1]))
+    return bool(event["type"] == wanted)
+
+
+def _list_subscriptions(call: Call) -> Obj:
+    if "status" in call.params:
+        return _list("subscription", status=_with_status, price=_with_price)(call)
+    # unless asked for, Stripe leaves out those that are canceled
+    rows = _list("subscription", price=_with_price)
+    everything = rows(Call(call.account, {**call.params, "limit": 100}, call.ids, call.path))
+    alive = [s for s in everything["data"] if s["status"] != "canceled"]
+    return wire.page(alive, {"limit": call.params.get("limit", 10)}, call.path)
+
+
+def _customers_methods(call: Call) -> Obj:
+    customer = call.thing("customer")
+    params = {**call.params, "customer": customer["id"]}
+    return _list("payment_method")(Call(call.account, params, call.ids, call.path))
+
+
+def _customers_method(call: Call) -> Obj:
+    method = call.account.get("payment_method", call.ids[1])
+    if method["customer"] != call.ids[0]:
+        raise invalid("The customer does not have this payment method.", code="resource_missing")
+    return method
+
+
+def _account(call: Call) -> Obj:
+    account = call.account
+    return objects.account(
+        id=account.id,
+        created=account.real_now(),
+        country=account.terms.country,
+        currency=account.terms.default_currency,
+    )
+
+
+# -- customers
+
+
+_CUSTOMER = _spec(
+    name="text", email="text", phone="text", description="text", metadata="map", address="map",
+    shipping="map", invoice_settings="map", payment_method="text", test_clock="text",
+    preferred_locales="list", tax_exempt="text", balance="number", invoice_prefix="text",
+    next_invoice_sequence="number",
+)  # fmt: skip
+
+
+def _create_customer(call: Call) -> Obj:
+    account, params = call.account, call.params
+    clock = params.get("test_clock") or None
+    if clock:
+        account.get("test_helpers.test_clock", clock, param="test_clock")
+    customer = objects.customer(
+        id=account.new_id("customer"),
+        created=account.clock_now(clock),
+        clock=clock,
+        prefix="".join(account.rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=8)),
+    )
+    account.put("customer", customer)
+    if params.get("payment_method"):
+        methods.attach(account, params["payment_method"], customer["id"])
+    _fill_customer(account, customer, params)
+    account.emit("customer.created", customer)
+    return customer
+
+
+def _fill_customer(account: Account, customer: Obj, params: Obj) -> Obj:
+    before: Obj = {}
+    for name, value in params.items():
+        if name in ("expand", "payment_method", "test_clock"):
+            continue
+        if name == "invoice_settings":
+            before |= _invoice_settings(account, customer, value or {})
+            continue
+        given = invoicing.merged(customer["metadata"], value) if name == "metadata" else value
+        if name == "address" and isinstance(given, dict):
+            given = {**objects.billing_details()["address"], **given}
+        before |= account.change(customer, **{name: None if given == "" else given})
+    return before
+
+
+def _invoice_settings(account: Account, customer: Obj, given: Obj) -> Obj:
+    settings = customer["invoice_settings"]
+    before = dict(settings)
+    wanted = given.get("default_payment_method", settings["default_payment_method"]) or None
+    if wanted:
+        method = account.get("payment_method", wanted, param="invoice_settings")
+        if method["customer"] != customer["id"]:
+            raise invalid(
+                f"The customer does not have a payment method with the ID {wanted}.",
+                code="resource_missing",
+                param="invoice_settings[default_payment_method]",
+            )
+    customer["invoice_settings"] = {**settings, "default_payment_method": wanted}
+    return {"invoice_settings": before} if before != customer["invoice_settings"] else {}
+
+
+def _update_customer(call: Call) -> Obj:
+    customer = call.thing("customer")
+    call.account.refuse_while_advancing(customer)
+    before = _fill_customer(call.account, customer, call.params)
+    if before:
+        call.account.emit("customer.updated", customer, before)
+    return customer
+
+
+def _delete_customer(call: Call) -> Obj:
+    account, customer = call.account, call.thing("customer")
+    account.refuse_while_advancing(customer)
+    for subscription in account.of("subscription", customer["id"]):
+        if subscription["status"] not in ("canceled", "incomplete_expired"):
+            subscribing.end(account, subscription, reason="cancellation_requested")
+    account.emit("customer.deleted", customer)
+    for method in account.of("payment_method", customer["id"]):
+        method["customer"] = None
+    gone = {"id": customer["id"], "object": "customer", "deleted": True}
+    clock = customer["test_clock"]
+    customer.clear()
+    customer.update(gone, test_clock=clock, created=0, invoice_settings={}, delinquent=False)
+    account.hidden.setdefault(gone["id"], {})["deleted"] = True
+    return gone
+
+
+def _retrieve_customer(call: Call) -> Obj:
+    customer = call.thing("customer")
+    if customer.get("deleted"):
+        return {"id": customer["id"], "object": "customer", "deleted": True}
+    return customer
+
+
+def _list_customers(call: Call) -> Obj:
+    table = call.account.tables["customer"]
+    clock = call.params.get("test_clock")
+    rows = [
+        c for c in call.account.newest_first("customer")
+        if not c.get("deleted") and c["id"] in table and c["test_clock"] == (clock or None)
+        and ("email" not in call.params or c["email"] == call.params["email"])
+        and ("created" not in call.params or wire.within(c["created"], call.params["created"]))
+    ]  # fmt: skip
+    return wire.page(rows, call.params, call.path)
+
+
+# -- the catalogue, endpoints, clocks
+
+
+def _create_product(call: Call) -> Obj:
+    account = call.account
+    product = objects.product(
+        id=account.new_id("product"),
+        created=account.real_now(),
+        name=call.params.get("name") or "",
+    )
+    if not product["name"]:
+        raise invalid("Missing required param: name.", param="name")
+    product.update({n: v for n, v in call.params.items() if n in ("description", "metadata")})
+    return account.put("product", product)
+
+
+def _update_plain(table: str, *names: str) -> Operation:
+    def run(call: Call) -> Obj:
+        thing = call.thing(table)
+        thing.update({n: v for n, v in call.params.items() if n in names})
+        return thing
+
+    return run
+
+
+def _create_endpoint(call: Call) -> Obj:
+    return endpoint(call.account, call.params)
+
+
+def endpoint(account: Account, params: Obj, *, secret: str | None = None) -> Obj:
+    """A webhook endpoint. Its secret is shown this once."""
+    if not params.get("url") or not params.get("enabled_events"):
+        raise invalid("Missing required param: url or enabled_events.", param="url")
+    made = objects.webhook_endpoint(
+        id=account.new_id("webhook_endpoint"),
+        created=account.real_now(),
+        url=params["url"],
+        events=list(params["enabled_events"]),
+        version=params.get("api_version"),
+    )
+    made.update({n: params[n] for n in ("description", "metadata") if n in params})
+    secret = secret or "whsec_" + "".join(account.rng.choices("abcdefghijkmnpqrstuvwxyz", k=32))
+    account.hidden[made["id"]] = {"secret": secret, "connect": bool(params.get("connect"))}
+    account.put("webhook_endpoint", made)
+    return {**made, "secret": secret}
+
+
+def _update_endpoint(call: Call) -> Obj:
+    made = call.thing("webhook_endpoint")
+    for name in ("url", "enabled_events", "description", "metadata"):
+        if name in call.params:
+            made[name] = call.params[name]
+    if "disabled" in call.params:
+        made["status"] = "disabled" if call.params["disabled"] else "enabled"
+    return made
+
+
+def _delete_endpoint(call: Call) -> Obj:
+    made = call.thing("webhook_endpoint")
+    del call.account.tables["webhook_endpoint"][made["id"]]
+    return {"id": made["id"], "object": "webhook_endpoint", "deleted": True}
+
+
+def _advance(call: Call) -> Obj:
+    """Sets out only; the door plays what is due in the background."""
+    clock = call.thing("test_helpers.test_clock")
+    if "frozen_time" not in call.params:
+        raise invalid("Missing required param: frozen_time.", param="frozen_time")
+    clocks.begin_advancing(call.account, clock, call.params["frozen_time"])
+    return clock
+
+
+# -- the rest, one line each
+
+_INVOICE_UPDATE = _spec(
+    auto_advance="flag", default_payment_method="text", default_source="text", description="text",
+    footer="text", metadata="map",
+)  # fmt: skip
+_SUBSCRIPTION = _spec(
+    default_payment_method="text", description="text", metadata="map", cancel_at_period_end="flag",
+    collection_method="text", days_until_due="number", pause_collection="any",
+    payment_settings="map", proration_behavior="text", payment_behavior="text", off_session="flag",
+    trial_end="any",
+)  # fmt: skip
+
+ROUTES: tuple[Route, ...] = (
+    Route(method="GET", pattern="/v1/account", run=_account, spec=_spec()),
+    Route(method="POST", pattern="/v1/customers", run=_create_customer, spec=_CUSTOMER),
+    Route(method="GET", pattern="/v1/customers", run=_list_customers,
+          spec=_page_spec(email="text", created="range", test_clock="text")),
+    Route(method="GET", pattern="/v1/customers/*", run=_retrieve_customer, spec=_spec()),
+    Route(method="POST", pattern="/v1/customers/*", run=_update_customer, spec=_CUSTOMER),
+    Route(method="DELETE", pattern="/v1/customers/*", run=_delete_customer),
+    Route(method="GET", pattern="/v1/customers/*/payment_methods", run=_customers_methods,
+          spec=_page_spec(type="text")),
+    Route(method="GET", pattern="/v1/customers/*/payment_methods/*", run=_customers_method,
+          spec=_spec()),
+    Route(method="POST", pattern="/v1/payment_methods",
+          run=lambda c: methods.create(c.account, c.params),
+          spec=_spec(type="text", card="map", sepa_debit="map", us_bank_account="map",
+                     bacs_debit="map", billing_details="map", metadata="map")),
+    Route(method="GET", pattern="/v1/payment_methods", run=_list("payment_method"),
+          spec=_page_spec(customer="text", type="text")),
+    Route(method="GET", pattern="/v1/payment_methods/*", run=_retrieve("payment_method"),
+          spec=_spec()),
+    Route(method="POST", pattern="/v1/payment_methods/*",
+          run=lambda c: methods.update(c.account, c.thing("payment_method"), c.params),
+          spec=_spec(card="map", billing_details="map", metadata="map")),
+    Route(method="POST", pattern="/v1/payment_methods/*/attach",
+          run=lambda c: methods.attach(c.account, c.ids[0], c.params.get("customer") or ""),
+          spec=_spec(customer="text")),
+    Route(method="POST", pattern="/v1/payment_methods/*/detach",
+          run=lambda c: methods.detach(c.account, c.thing("payment_method")), spec=_spec()),
+    Route(method="POST", pattern="/v1/products", run=_create_product,
+          spec=_spec(name="text", description="text", metadata="map")),
+    Route(method="GET", pattern="/v1/products", run=_list("product"),
+          spec=_page_spec(created="range", active="flag")),
+    Route(method="GET", pattern="/v1/products/*", run=_retrieve("product"), spec=_spec()),
+    Route(method="POST", pattern="/v1/products/*",
+          run=_update_plain("product", "name", "description", "metadata", "active"),
+          spec=_spec(name="text", description="text", metadata="map", active="flag")),
+    Route(method="POST", pattern="/v1/prices",
+          run=lambda c: subscribing.price_from_data(c.account, c.params),
+          spec=_spec(currency="text", unit_amount="number", recurring="map", product="text",
+                     product_data="map", nickname="text", metadata="map", lookup_key="text")),
+    Route(method="GET", pattern="/v1/prices", run=_list("price"),
+          spec=_page_spec(product="text", active="flag", currency="text", created="range")),
+    Route(method="GET", pattern="/v1/prices/*", run=_retrieve("price"), spec=_spec()),
+    Route(method="POST", pattern="/v1/prices/*",
+          run=_update_plain("price", "nickname", "metadata", "active"),
+          spec=_spec(nickname="text", metadata="map", active="flag")),
+    Route(method="POST", pattern="/v1/subscriptions",
+          run=lambda c: subscribing.create(c.account, c.params),
+          spec={**_SUBSCRIPTION, "customer": "text", "items": "list",
+                "billing_cycle_anchor": "number", "trial_period_days": "number"}),
+    Route(method="GET", pattern="/v1/subscriptions", run=_list_subscriptions,
+          spec=_page_spec(customer="text", status="text", price="text", created="range",
+                          collection_method="text", test_clock="text")),
+    Route(method="GET", pattern="/v1/subscriptions/*", run=_retrieve("subscription"),
+          spec=_spec()),
+    Route(method="POST", pattern="/v1/subscriptions/*",
+          run=lambda c: subscribing.update(c.account, c.thing("subscription"), c.params),
+          spec=_SUBSCRIPTION),
+    Route(method="DELETE", pattern="/v1/subscriptions/*",
+          run=lambda c: subscribing.cancel(c.account, c.thing("subscription")),
+          spec=_spec(cancellation_details="map", invoice_now="flag", prorate="flag")),
+    Route(method="POST", pattern="/v1/subscriptions/*/pause",
+          run=lambda c: subscribing.pause(c.account, c.thing("subscription")),
+          spec=_spec(type="text", bill_for="map", invoicing_behavior="text")),
+    Route(method="POST", pattern="/v1/subscriptions/*/resume",
+          run=lambda c: subscribing.resume(c.account, c.thing("subscription")),
+          spec=_spec(billing_cycle_anchor="text", proration_behavior="text")),
+    Route(method="POST", pattern="/v1/invoiceitems",
+          run=lambda c: invoicing.create_item(c.account, c.params),
+          spec=_spec(customer="text", amount="number", currency="text", description="text",
+                     invoice="text", metadata="map")),
+    Route(method="POST", pattern="/v1/invoices",
+          run=lambda c: invoicing.create(c.account, c.params),
+          spec={**_INVOICE_UPDATE, "customer": "text", "currency": "text",
+                "collection_method": "text", "pending_invoice_items_behavior": "text"}),
+    Route(method="GET", pattern="/v1/invoices",
+          run=_list("invoice", subscription=_of_subscription),
+          spec=_page_spec(customer="text", status="text", subscription="text", created="range",
+                          collection_method="text")),
+    Route(method="GET", pattern="/v1/invoices/*", run=_retrieve("invoice"), spec=_spec()),
+    Route(method="POST", pattern="/v1/invoices/*", locks=True,
+          run=lambda c: invoicing.update(c.account, c.thing("invoice"), c.params),
+          spec=_INVOICE_UPDATE),
+    Route(method="POST", pattern="/v1/invoices/*/finalize", locks=True,
+          run=lambda c: invoicing.finalize_by_hand(c.account, c.thing("invoice"), c.params),
+          spec=_spec(auto_advance="flag")),
+    Route(method="POST", pattern="/v1/invoices/*/pay", locks=True,
+          run=lambda c: invoicing.pay(c.account, c.thing("invoice"), c.params),
+          spec=_spec(payment_method="text", off_session="flag", paid_out_of_band="flag",
+                     mandate="text", forgive="flag", source="text")),
+    Route(method="POST", pattern="/v1/invoices/*/void", locks=True,
+          run=lambda c: invoicing.void(c.account, c.thing("invoice")), spec=_spec()),
+    Route(method="POST", pattern="/v1/invoices/*/mark_uncollectible", locks=True,
+          run=lambda c: invoicing.mark_uncollectible(c.account, c.thing("invoice")),
+          spec=_spec()),
+    Route(method="GET", pattern="/v1/invoice_payments",
+          run=_list("invoice_payment", payment=_of_payment),
+          spec=_page_spec(invoice="text", payment="map", status="text", created="range")),
+    Route(method="GET", pattern="/v1/invoice_payments/*", run=_retrieve("invoice_payment"),
+          spec=_spec()),
+    Route(method="GET", pattern="/v1/payment_intents", run=_list("payment_intent"),
+          spec=_page_spec(customer="text", created="range")),
+    Route(method="GET", pattern="/v1/payment_intents/*", run=_retrieve("payment_intent"),
+          spec=_spec()),
+    Route(method="GET", pattern="/v1/charges", run=_list("charge"),
+          spec=_page_spec(customer="text", payment_intent="text", created="range")),
+    Route(method="GET", pattern="/v1/charges/*", run=_retrieve("charge"), spec=_spec()),
+    Route(method="GET", pattern="/v1/events",
+          run=_list("event", types=_types, type=_one_type, delivery_success=_delivered),
+          spec=_page_spec(type="text", types="list", created="range", delivery_success="flag")),
+    Route(method="GET", pattern="/v1/events/*", run=_retrieve("event"), spec=_spec()),
+    Route(method="POST", pattern="/v1/test_helpers/test_clocks",
+          run=lambda c: clocks.create(c.account, c.params),
+          spec=_spec(frozen_time="number", name="text")),
+    Route(method="GET", pattern="/v1/test_helpers/test_clocks",
+          run=_list("test_helpers.test_clock"), spec=_page_spec()),
+    Route(method="GET", pattern="/v1/test_helpers/test_clocks/*",
+          run=_retrieve("test_helpers.test_clock"), spec=_spec()),
+    Route(method="POST", pattern="/v1/test_helpers/test_clocks/*/advance", run=_advance,
+          spec=_spec(frozen_time="number")),
+    Route(method="DELETE", pattern="/v1/test_helpers/test_clocks/*",
+          run=lambda c: clocks.delete(c.account, c.thing("test_helpers.test_clock"))),
+    Route(method="POST", pattern="/v1/webhook_endpoints", run=_create_endpoint,
+          spec=_spec(url="text", enabled_events="list", api_version="text", connect="flag",
+                     description="text", metadata="map")),
+    Route(method="GET", pattern="/v1/webhook_endpoints", run=_list("webhook_endpoint"),
+          spec=_page_spec()),
+    Route(method="GET", pattern="/v1/webhook_endpoints/*", run=_retrieve("webhook_endpoint"),
+          spec=_spec()),
+    Route(method="POST", pattern="/v1/webhook_endpoints/*", run=_update_endpoint,
+          spec=_spec(url="text", enabled_events="list", disabled="flag", description="text",
+                     metadata="map")),
+    Route(method="DELETE", pattern="/v1/webhook_endpoints/*", run=_delete_endpoint),
+    Route(method="GET", pattern="/v1/disputes", run=_list("dispute"),
+          spec=_page_spec(charge="text", payment_intent="text", created="range")),
+    Route(method="GET", pattern="/v1/disputes/*", run=_retrieve("dispute"), spec=_spec()),
+    Route(method="GET", pattern="/v1/radar/early_fraud_warnings",
+          run=_list("radar.early_fraud_warning"),
+          spec=_page_spec(charge="text", payment_intent="text", created="range")),
+    Route(method="GET", pattern="/v1/radar/early_fraud_warnings/*",
+          run=_retrieve("radar.early_fraud_warning"), spec=_spec()),
+    Route(method="POST", pattern="/v1/refunds",
+          run=lambda c: reversals.refund(c.account, c.params),
+          spec=_spec(charge="text", payment_intent="text", amount="number", reason="text",
+                     metadata="map")),
+    Route(method="GET", pattern="/v1/refunds", run=_list("refund"),
+          spec=_page_spec(charge="text", payment_intent="text", created="range")),
+    Route(method="GET", pattern="/v1/refunds/*", run=_retrieve("refund"), spec=_spec()),
+    Route(method="GET", pattern="/v1/mandates/*", run=_retrieve("mandate"), spec=_spec()),
+    Route(method="POST", pattern="/v1/credit_notes",
+          run=lambda c: invoicing.credit(c.account, c.params),
+          spec=_spec(invoice="text", amount="number", reason="text", memo="text",
+                     metadata="map", email_type="text")),
+    Route(method="GET", pattern="/v1/credit_notes", run=_list("credit_note"),
+          spec=_page_spec(invoice="text", customer="text", created="range")),
+    Route(method="GET", pattern="/v1/credit_notes/*", run=_retrieve("credit_note"),
+          spec=_spec()),
+    Route(method="POST", pattern="/v1/credit_notes/*/void",
+          run=lambda c: invoicing.void_credit_note(c.account, c.thing("credit_note")),
+          spec=_spec()),
+)  # fmt: skip
+
+_COMPILED = tuple(
+    (re.compile(route.pattern.replace("*", "([^/]+)") + "$"), route) for route in ROUTES
+)
+
+
+def match(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+    """The route of a request, or Stripe's 404 for what the sandbox does not have."""
+    for pattern, route in _COMPILED:
+        found = pattern.match(path)
+        if found and route.method == method:
+            return route, found.groups()
+    raise invalid(
+        f"Unrecognized request URL ({method}: {path}). The sandbox has no such endpoint; see "
+        "`retry-engine sandbox --help` for what it has.",
+        status=404,
+    )

@@ -1,0 +1,346 @@
+"""Subscriptions: their start, their renewals and their end."""
+
+import calendar
+from typing import Any
+
+from retry_engine.sandbox import invoicing, objects
+from retry_engine.sandbox.account import DAY, HOUR, Account
+from retry_engine.sandbox.collecting import subscription_of
+from retry_engine.sandbox.refusals import Obj, invalid
+
+_FIRST_INVOICE_LIVES = 23 * HOUR
+
+
+def later(account: Account, start: int, *, interval: str, count: int, anchor: int) -> int:
+    """The end of a period; months keep the anchor's day where the month has it."""
+    moment = account.moment(start)
+    if interval in ("day", "week"):
+        return start + count * (DAY if interval == "day" else 7 * DAY)
+    months = count * (12 if interval == "year" else 1)
+    index = moment.year * 12 + moment.month - 1 + months
+    year, month = divmod(index, 12)
+    day = min(account.moment(anchor).day, calendar.monthrange(year, month + 1)[1])
+    return int(moment.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def create(account: Account, params: Obj) -> Obj:
+    """`POST /v1/subscriptions`: makes the first invoice and charges it, unless there is a trial."""
+    if not params.get("customer"):
+        raise invalid("Missing required param: customer.", param="customer")
+    customer = account.get("customer", params["customer"], param="customer")
+    account.refuse_while_advancing(customer)
+    price, quantity = _price_of(account, params)
+    now = account.now_of(customer)
+    trial_end = _trial_end(params, now)
+    subscription = begin(
+        account, customer, price, quantity=quantity, start=now,
+        end=trial_end or params.get("billing_cycle_anchor"),
+    )  # fmt: skip
+    try:
+        invoicing.set_default_method(account, subscription, params)
+    except Exception:
+        _forget(account, subscription)
+        raise
+    _set_plain(subscription, params)
+    if trial_end:
+        subscription.update(status="trialing", trial_start=now, trial_end=trial_end)
+    account.emit("customer.subscription.created", subscription)
+    if not trial_end and not params.get("billing_cycle_anchor"):
+        _first_invoice(account, customer, subscription, str(params.get("payment_behavior") or ""))
+    return subscription
+
+
+def _forget(account: Account, subscription: Obj) -> None:
+    del account.tables["subscription"][subscription["id"]]
+
+
+def _price_of(account: Account, params: Obj) -> tuple[Obj, int]:
+    items = params.get("items")
+    if not isinstance(items, list) or len(items) != 1:
+        raise invalid("The sandbox's subscriptions have exactly one item.", param="items")
+    item = items[0]
+    if "price_data" in item:
+        price = price_from_data(account, item["price_data"])
+    else:
+        price = account.get("price", str(item.get("price") or ""), param="items[0][price]")
+    if price["recurring"] is None:
+        raise invalid("The price must be a recurring one.", param="items[0][price]")
+    return price, int(item.get("quantity") or 1)
+
+
+def price_from_data(account: Account, data: Any) -> Obj:
+    """A price, from the parameters of `POST /v1/prices` or an item's `price_data`."""
+    if not isinstance(data, dict) or not data.get("currency"):
+        raise invalid("Missing required param: currency.", param="currency")
+    product = data.get("product")
+    now = account.real_now()
+    if not product:
+        name = str((data.get("product_data") or {}).get("name") or "Product")
+        made = objects.product(id=account.new_id("product"), created=now, name=name)
+        product = account.put("product", made)["id"]
+    recurring = data.get("recurring") or {}
+    price = objects.price(
+        id=account.new_id("price"),
+        created=now,
+        product=str(product),
+        currency=str(data["currency"]).lower(),
+        unit_amount=int(data.get("unit_amount") or 0),
+        interval=recurring.get("interval"),
+        interval_count=int(recurring.get("interval_count") or 1),
+    )
+    for name in ("nickname", "metadata", "lookup_key"):
+        if name in data:
+            price[name] = data[name]
+    return account.put("price", price)
+
+
+def _trial_end(params: Obj, now: int) -> int | None:
+    if params.get("trial_period_days"):
+        return now + int(params["trial_period_days"]) * DAY
+    end = params.get("trial_end")
+    return None if end in (None, "now") else int(end)
+
+
+def begin(
+    account: Account, customer: Obj, price: Obj, *, quantity: int, start: int, end: Any = None
+) -> Obj:
+    """A subscription with its current period and its renewal planned; nothing is charged."""
+    recurring = price["recurring"]
+    anchor = int(end) if end else start
+    subscription = objects.subscription(
+        id=account.new_id("subscription"),
+        created=start,
+        customer=customer,
+        currency=price["currency"],
+        anchor=anchor,
+    )
+    until = int(end) if end else later(
+        account, start, interval=recurring["interval"], count=recurring["interval_count"],
+        anchor=start,
+    )  # fmt: skip
+    item = objects.subscription_item(
+        id=account.new_id("subscription_item"),
+        created=start,
+        subscription=subscription["id"],
+        price=price,
+        quantity=quantity,
+        start=start,
+        end=until,
+    )
+    subscription["items"]["data"] = [item]
+    subscription["items"]["total_count"] = 1
+    customer["currency"] = price["currency"]
+    account.put("subscription", subscription)
+    _plan_renewal(account, subscription)
+    return subscription
+
+
+def _plan_renewal(account: Account, subscription: Obj) -> None:
+    item = subscription["items"]["data"][0]
+    end = item["current_period_end"]
+    account.at(
+        subscription["test_clock"],
+        end,
+        "subscription renews",
+        lambda: _renew(account, subscription),
+        lambda: (
+            item["current_period_end"] == end
+            and subscription["status"] not in ("canceled", "incomplete_expired")
+        ),
+    )
+
+
+def _first_invoice(account: Account, customer: Obj, subscription: Obj, behavior: str) -> None:
+    item = subscription["items"]["data"][0]
+    period = (item["current_period_start"], item["current_period_end"])
+    invoice = _invoice(account, customer, subscription, "subscription_create", period)
+    subscription["status"] = "incomplete"
+    invoicing.finalize(account, invoice)
+    if behavior != "default_incomplete" and invoice["status"] == "open":
+        invoicing.attempt(account, invoice)
+    if invoice["status"] == "paid":
+        subscription["status"] = "active"
+        return
+    account.at(
+        subscription["test_clock"],
+        account.now_of(customer) + _FIRST_INVOICE_LIVES,
+        "first invoice expires",
+        lambda: _expire(account, subscription, invoice),
+        lambda: subscription["status"] == "incomplete",
+    )
+
+
+def _expire(account: Account, subscription: Obj, invoice: Obj) -> None:
+    before = account.change(subscription, status="incomplete_expired")
+    subscription["ended_at"] = account.now_of(subscription)
+    account.emit("customer.subscription.updated", subscription, before)
+    if invoice["status"] == "open":
+        invoicing.void(account, invoice)
+
+
+def _invoice(
+    account: Account, customer: Obj, subscription: Obj, reason: str, period: tuple[int, int]
+) -> Obj:
+    item = subscription["items"]["data"][0]
+    invoice = invoicing.draft(
+        account,
+        customer,
+        currency=subscription["currency"],
+        reason=reason,
+        subscription=subscription,
+        period=period,
+    )
+    invoicing.add_line(
+        account,
+        invoice,
+        amount=item["price"]["unit_amount"] * item["quantity"],
+        description="Subscription",
+        period=period,
+        subscription_item=item,
+    )
+    account.emit("invoice.created", invoice)
+    return invoice
+
+
+def _renew(account: Account, subscription: Obj) -> None:
+    if subscription["cancel_at_period_end"]:
+        end(account, subscription, reason="cancellation_requested")
+        return
+    item = subscription["items"]["data"][0]
+    recurring = item["price"]["recurring"]
+    start = item["current_period_end"]
+    before = {"items": {"data": [{**item}]}}
+    item["current_period_start"] = start
+    item["current_period_end"] = later(
+        account, start, interval=recurring["interval"], count=recurring["interval_count"],
+        anchor=subscription["billing_cycle_anchor"],
+    )  # fmt: skip
+    _plan_renewal(account, subscription)
+    if subscription["status"] == "paused":
+        return
+    if subscription["status"] == "trialing":
+        subscription["status"] = "active"
+    account.emit("customer.subscription.updated", subscription, before)
+    customer = account.tables["customer"].get(subscription["customer"])
+    if customer is None:
+        return
+    period = (start, item["current_period_end"])
+    invoice = _invoice(account, customer, subscription, "subscription_cycle", period)
+    _let_it_be_collected(account, subscription, invoice)
+
+
+def _let_it_be_collected(account: Account, subscription: Obj, invoice: Obj) -> None:
+    pause = subscription["pause_collection"]
+    if pause is None and subscription["status"] != "unpaid":
+        invoicing.plan_finalizing(account, invoice)
+        return
+    invoice["auto_advance"] = False
+    behavior = (pause or {}).get("behavior")
+    if behavior in ("void", "mark_uncollectible"):
+        invoicing.finalize(account, invoice)
+        if invoice["status"] == "open" and behavior == "void":
+            invoicing.void(account, invoice)
+        elif invoice["status"] == "open":
+            invoicing.mark_uncollectible(account, invoice)
+
+
+_PLAIN = (
+    "description", "metadata", "cancel_at_period_end", "collection_method", "days_until_due",
+)  # fmt: skip
+
+
+def _set_plain(subscription: Obj, params: Obj) -> None:
+    for name in _PLAIN:
+        if name not in params:
+            continue
+        value = params[name]
+        if name == "metadata":
+            value = invoicing.merged(subscription["metadata"], value)
+        subscription[name] = value
+
+
+def update(account: Account, subscription: Obj, params: Obj) -> Obj:
+    """`POST /v1/subscriptions/{id}`."""
+    account.refuse_while_advancing(subscription)
+    if subscription["status"] in ("canceled", "incomplete_expired"):
+        raise invalid("A canceled subscription can only update its cancellation_details.")
+    watched = (*_PLAIN, "default_payment_method", "pause_collection")
+    was = {name: subscription[name] for name in watched}
+    invoicing.set_default_method(account, subscription, params)
+    _set_plain(subscription, params)
+    if "pause_collection" in params:
+        _set_pause(account, subscription, params["pause_collection"])
+    before = {name: value for name, value in was.items() if subscription[name] != value}
+    if before:
+        account.emit("customer.subscription.updated", subscription, before)
+    return subscription
+
+
+def _set_pause(account: Account, subscription: Obj, given: Any) -> None:
+    if not given:
+        subscription["pause_collection"] = None
+        return
+    behavior = given.get("behavior")
+    if behavior not in ("keep_as_draft", "mark_uncollectible", "void"):
+        raise invalid("Invalid pause_collection[behavior]", param="pause_collection[behavior]")
+    resumes_at = int(given["resumes_at"]) if given.get("resumes_at") else None
+    pause = {"behavior": behavior, "resumes_at": resumes_at}
+    subscription["pause_collection"] = pause
+    if resumes_at:
+        account.at(
+            subscription["test_clock"],
+            resumes_at,
+            "collection resumes",
+            lambda: update(account, subscription, {"pause_collection": ""}),
+            lambda: subscription["pause_collection"] is pause,
+        )
+
+
+def pause(account: Account, subscription: Obj) -> Obj:
+    """`POST /v1/subscriptions/{id}/pause`: no more invoices; open ones stay collectible."""
+    account.refuse_while_advancing(subscription)
+    if subscription["status"] not in ("active", "past_due", "trialing"):
+        raise invalid(f"A subscription that is {subscription['status']} can't be paused.")
+    before = account.change(subscription, status="paused")
+    account.emit("customer.subscription.updated", subscription, before)
+    account.emit("customer.subscription.paused", subscription)
+    return subscription
+
+
+def resume(account: Account, subscription: Obj) -> Obj:
+    """`POST /v1/subscriptions/{id}/resume`."""
+    account.refuse_while_advancing(subscription)
+    if subscription["status"] != "paused":
+        raise invalid("Only paused subscriptions can be resumed.")
+    before = account.change(subscription, status="active")
+    account.emit("customer.subscription.updated", subscription, before)
+    account.emit("customer.subscription.resumed", subscription)
+    return subscription
+
+
+def cancel(account: Account, subscription: Obj) -> Obj:
+    """`DELETE /v1/subscriptions/{id}`."""
+    account.refuse_while_advancing(subscription)
+    if subscription["status"] in ("canceled", "incomplete_expired"):
+        raise invalid(f"No such subscription: '{subscription['id']}'", code="resource_missing")
+    return end(account, subscription, reason="cancellation_requested")
+
+
+def end(account: Account, subscription: Obj, *, reason: str) -> Obj:
+    """It ends now. Its open invoices can still be paid, but Stripe stops collecting them."""
+    now = account.now_of(subscription)
+    subscription.update(
+        status="canceled",
+        canceled_at=now,
+        ended_at=now,
+        cancellation_details={"comment": None, "feedback": None, "reason": reason},
+    )
+    account.emit("customer.subscription.deleted", subscription)
+    for invoice in account.of("invoice", subscription["customer"]):
+        if (
+            invoice["status"] in ("open", "draft")
+            and subscription_of(account, invoice) is subscription
+        ):
+            before = account.change(invoice, auto_advance=False, next_payment_attempt=None)
+            account.emit("invoice.updated", invoice, before)
+    return subscription

@@ -1,0 +1,35 @@
+"""Looking at real processes from outside, with bounded patience."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import psutil
+
+
+def eventually(holds: Callable[[], bool], *, within: float = 20.0) -> bool:
+    """Whether that comes to hold; asks again and again until it does or patience ends."""
+    pause = threading.Event()
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        pause.wait(0.02)
+    return holds()
+
+
+def running(pids: Iterable[int]) -> list[int]:
+    """Those that still run; a zombie that nobody has reaped does not."""
+    return [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """All that it started, however deep."""
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]

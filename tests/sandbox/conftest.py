@@ -1,0 +1,5 @@
+"""The sandbox's fixtures, for the tests of this folder."""
+
+from sandbox_shop import inbox, shop
+
+__all__ = ["inbox", "shop"]

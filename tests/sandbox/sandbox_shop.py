@@ -1,0 +1,179 @@
+"""A sandbox Stripe on real HTTP, and somebody who takes its webhooks."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+import stripe
+import uvicorn
+
+from retry_engine.sandbox.app import Sandbox, create_app
+from retry_engine.sandbox.routes import endpoint
+
+SECRET = "whsec_test"
+START = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+@dataclass
+class Wall:
+    """Real time, as far as the sandbox knows."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def passes(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@dataclass
+class Inbox:
+    """Everything that reached the webhook endpoint; `refuse` of the next ones get a 503."""
+
+    url: str = ""
+    received: list[tuple[str, str]] = field(default_factory=list)
+    refuse: int = 0
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(payload) for payload, _ in self.received]
+
+    def types(self) -> set[str]:
+        return {event["type"] for event in self.events()}
+
+
+@dataclass
+class Shop:
+    """A merchant with a Stripe account in the sandbox."""
+
+    sandbox: Sandbox
+    url: str
+    wall: Wall
+    inbox: Inbox
+    stripe: stripe.StripeClient
+    http: httpx.Client
+
+    def client(self, key: str = "sk_test_shop", **options: Any) -> stripe.StripeClient:
+        return stripe.StripeClient(key, base_addresses={"api": self.url}, **options)
+
+    def customer_with(self, *script: Any, kind: str = "card", **more: Any) -> tuple[Any, Any]:
+        """A customer whose method follows the script, and that method."""
+        clock = self.stripe.v1.test_helpers.test_clocks.create(
+            {"frozen_time": int(START.timestamp())}
+        )
+        customer = self.stripe.v1.customers.create({"test_clock": clock.id})
+        detail: dict[str, Any] = {"card": {"token": "tok_visa"}}
+        if kind == "sepa_debit":
+            detail = {"sepa_debit": {"iban": "DE89370400440532013000"}}
+        metadata = {"sandbox_script": json.dumps(list(script))} if script else {}
+        method = self.stripe.v1.payment_methods.create(
+            {"type": kind, "metadata": metadata, **detail, **more}  # type: ignore[typeddict-item]
+        )
+        self.stripe.v1.payment_methods.attach(method.id, {"customer": customer.id})
+        self.stripe.v1.customers.update(
+            customer.id, {"invoice_settings": {"default_payment_method": method.id}}
+        )
+        return self.stripe.v1.customers.retrieve(customer.id), method
+
+    def subscribed(self, customer: Any) -> Any:
+        price = self.stripe.v1.prices.create(
+            {
+                "currency": "usd",
+                "unit_amount": 2000,
+                "recurring": {"interval": "month"},
+                "product_data": {"name": "Plan"},
+            }
+        )
+        return self.stripe.v1.subscriptions.create(
+            {"customer": customer.id, "items": [{"price": price.id}]}
+        )
+
+    def advances(self, customer: Any, **span: float) -> datetime:
+        """Move the customer's clock and wait until it is ready and all of it was delivered."""
+        clocks = self.stripe.v1.test_helpers.test_clocks
+        clock = clocks.retrieve(customer.test_clock)
+        to = clock.frozen_time + int(timedelta(**span).total_seconds())
+        clocks.advance(clock.id, {"frozen_time": to})
+        self.until_quiet()
+        return datetime.fromtimestamp(to, UTC)
+
+    def until_quiet(self) -> None:
+        deadline = time.monotonic() + 20
+        while self.http.get("/_sandbox/webhooks").json()["pending"]:
+            assert time.monotonic() < deadline, "webhooks are still pending"
+            time.sleep(0.01)
+
+    def failed_renewal(self, *script: Any, **more: Any) -> tuple[Any, Any, Any]:
+        """(customer, method, open invoice): the first payment went through, the renewal fails."""
+        customer, method = self.customer_with("succeeded", *script, **more)
+        self.subscribed(customer)
+        self.advances(customer, days=31, hours=2)
+        return customer, method, self.newest_invoice(customer)
+
+    def newest_invoice(self, customer: Any) -> Any:
+        return self.stripe.v1.invoices.list({"customer": customer.id, "limit": 1}).data[0]
+
+    def faults(self, **document: Any) -> None:
+        self.http.post("/_sandbox/faults", json=document).raise_for_status()
+
+    def ledger(self, invoice: Any = None) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.http.get("/_sandbox/ledger").json()["data"]
+        return [r for r in rows if invoice is None or r["invoice"] == invoice.id]
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    box = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            payload = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            refused = box.refuse > 0
+            if refused:
+                box.refuse -= 1
+            else:
+                box.received.append((payload, self.headers["Stripe-Signature"]))
+            self.send_response(503 if refused else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    box.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield box
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def shop(inbox: Inbox) -> Iterator[Shop]:
+    wall = Wall()
+    sandbox = Sandbox(now=wall, seed=7, backoff=(0.01, 0.02, 0.05, 0.1, 0.2))
+    endpoint(sandbox.platform, {"url": inbox.url, "enabled_events": ["*"]}, secret=SECRET)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = uvicorn.Config(create_app(sandbox), host="127.0.0.1", port=port, log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    url = f"http://127.0.0.1:{port}"
+    client = stripe.StripeClient("sk_test_shop", base_addresses={"api": url})
+    with httpx.Client(base_url=url) as http:
+        yield Shop(sandbox, url, wall, inbox, client, http)
+    server.should_exit = True
+    thread.join(10)
