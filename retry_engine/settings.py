@@ -8,12 +8,14 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.engine import make_url
@@ -103,7 +105,7 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         policy=read_policy(env.get("RETRY_ENGINE_CONFIG")),
         api_tokens=_tokens(env.get("RETRY_ENGINE_API_TOKEN", "")),
         log_format=_choice(env, "RETRY_ENGINE_LOG_FORMAT", "auto", ("auto", "json", "console")),
-        worker_concurrency=int(_number(env, "RETRY_ENGINE_WORKERS", 4, 1, 64)),
+        worker_concurrency=_whole(env, "RETRY_ENGINE_WORKERS", 4, 1, 64),
         stripe_requests_per_second=_number(
             env, "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND", 25, 0.1, 100_000
         ),
@@ -129,7 +131,9 @@ def read_policy(path: str | None) -> Policy:
     """The defaults, with the operator's file laid over them; its version names its content."""
     policy = _overlay(Policy(), _toml(bundled("config") / "default.toml", "config"), "default.toml")
     if path is not None:
-        policy = _overlay(policy, _toml(Path(path), "RETRY_ENGINE_CONFIG"), path)
+        file = Path(path).expanduser()
+        content = _toml(file, "RETRY_ENGINE_CONFIG")
+        policy = _overlay(policy, content, f"RETRY_ENGINE_CONFIG ({file})")
     content = {name: _plain(getattr(policy, name)) for name in _SECTIONS}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return replace(policy, version=f"policy-{digest}")
@@ -194,14 +198,17 @@ def _near(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _masked(value: str) -> str:
-    """Enough to recognise a secret, not enough to use it."""
-    return f"{value[:8]}… ({len(value)} characters)" if len(value) > 12 else "a short text"
+    """Which kind it is, and nothing of the secret itself."""
+    kind = re.match(r"(?:[a-z]{2}_(?:test|live)|whsec)_", value)
+    if kind is None:
+        return f"a text of {len(value)} characters"
+    return f"{kind.group()}… ({len(value)} characters)"
 
 
 def _key(value: str | None) -> SecretStr | None:
     if value is None:
         return None
-    if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+    if re.fullmatch(r"[sr]k_(?:test|live)_\w+", value) is None:
         raise SettingsError(
             f"STRIPE_API_KEY is {_masked(value)}; expected a secret key (sk_test_…, sk_live_…) "
             "or a restricted key (rk_test_…, rk_live_…)"
@@ -220,8 +227,8 @@ def _mode(value: str | None, key: SecretStr | None) -> str:
 
 def _webhook_secrets(value: str) -> tuple[SecretStr, ...]:
     found = [part.strip() for part in value.split(",") if part.strip()]
-    for part in found:
-        if not part.startswith("whsec_"):
+    for part in found or ([value] if value else []):
+        if re.fullmatch(r"whsec_[\w+/=-]+", part) is None:
             raise SettingsError(
                 f"STRIPE_WEBHOOK_SECRET holds {_masked(part)}; expected whsec_…, "
                 "several separated by commas"
@@ -234,30 +241,49 @@ def _database_url(value: str) -> str:
         return ""
     try:
         url = make_url(value)
-    except ArgumentError:
-        raise SettingsError("DATABASE_URL is no URL; expected postgresql://…") from None
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        raise SettingsError(
+            "DATABASE_URL is not a valid address; expected postgresql://user:password@host/name"
+        ) from None
     if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise SettingsError(f"DATABASE_URL begins with {url.drivername}; expected postgresql://…")
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def _broker_url(value: str) -> str:
-    if value and "://" not in value:
-        raise SettingsError("REDIS_URL is no URL; expected redis://… or rediss://…")
+    scheme, separator, _ = value.partition("://")
+    if value and (not separator or scheme in ("http", "https") or scheme.startswith("postgres")):
+        raise SettingsError(
+            "REDIS_URL is not a broker's address; expected redis://…, rediss://… "
+            "or that of another Celery broker"
+        )
     return value
 
 
 def _http_url(name: str, value: str | None) -> str | None:
-    if value is not None and not value.startswith(("http://", "https://")):
-        raise SettingsError(f"{name} is {value!r}; expected http://… or https://…")
-    return value
+    if value is None:
+        return None
+    if not _has_host(value, ("http", "https")):
+        raise SettingsError(f"{name} is not a valid address; expected http://… or https://…")
+    return value.rstrip("/")
+
+
+def _has_host(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def _smtp_url(value: str | None) -> SecretStr | None:
     if value is None:
         return None
-    if not value.startswith(("smtp://", "smtps://")):
-        raise SettingsError("SMTP_URL is no mail address of a server; expected smtp:// or smtps://")
+    if not _has_host(value, ("smtp", "smtps")):
+        raise SettingsError(
+            "SMTP_URL is not a mail server's address; expected smtp://host:port "
+            "or smtps://user:password@host:port"
+        )
     return SecretStr(value)
 
 
@@ -274,14 +300,18 @@ def _token(part: str) -> ApiToken:
     name, role, token = pieces if len(pieces) == 3 else (pieces[0], "operator", pieces[1])
     if role not in ROLES:
         raise SettingsError(
-            f"RETRY_ENGINE_API_TOKEN: {name} has role {role!r}; expected one of {', '.join(ROLES)}"
+            # what stands there may be half of a token with a colon in it
+            f"RETRY_ENGINE_API_TOKEN: {name} has an unknown role; expected {', '.join(ROLES)}"
         )
     return ApiToken(name=name, role=role, token=SecretStr(token))
 
 
 def _home(env: Mapping[str, str]) -> Path:
     if "RETRY_ENGINE_HOME" in env:
-        return Path(env["RETRY_ENGINE_HOME"]).expanduser().absolute()
+        home = Path(env["RETRY_ENGINE_HOME"]).expanduser().absolute()
+        if home.exists() and not home.is_dir():
+            raise SettingsError(f"RETRY_ENGINE_HOME is the file {home}; expected a folder")
+        return home
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "retry-engine"
     data = env.get("XDG_DATA_HOME")
@@ -308,17 +338,34 @@ def _number(env: Mapping[str, str], name: str, default: float, low: float, high:
     return value
 
 
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = _number(env, name, default, low, high)
+    if value % 1:
+        raise SettingsError(f"{name} is {env[name]}; expected a whole number")
+    return int(value)
+
+
 def _read_dotenv(path: Path | None) -> dict[str, str]:
     """NAME=value lines; quotes are taken off, comments and empty lines passed over."""
     if path is None or not path.is_file():
         return {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
     found: dict[str, str] = {}
-    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, raw in enumerate(lines, start=1):
         line = raw.strip().removeprefix("export ").strip()
         if not line or line.startswith("#"):
             continue
         name, separator, value = line.partition("=")
         if not separator:
             raise SettingsError(f"{path}, line {number}: expected NAME=value")
-        found[name.strip()] = value.strip().strip("'\"")
+        found[name.strip()] = _unquoted(value.strip())
     return found
+
+
+def _unquoted(value: str) -> str:
+    if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
+        return value[1:end]
+    return re.split(r"\s+#", value, maxsplit=1)[0]

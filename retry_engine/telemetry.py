@@ -7,15 +7,17 @@ To stderr: JSON lines, or readable text in a terminal. A line carries what was b
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
-_KEYS = re.compile(r"\b((?:sk|rk|pk)_(?:test|live)|whsec)_[A-Za-z0-9]+")
+_KEYS = re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|pk)_(?:test|live)|whsec)_\w+")
+_CLIENT_SECRET = re.compile(r"_secret_\w+")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
-_DIGITS = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.])")
+_DIGITS = re.compile(r"(?<!\w)(?<!\d\.)\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 _TELLTALE = ("secret", "password", "token", "api_key", "authorization", "email")
 
 
@@ -25,13 +27,14 @@ def configure(service: str, *, log_format: str = "auto", level: int = logging.IN
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         redact,
     ]
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -59,26 +62,35 @@ def configure(service: str, *, log_format: str = "auto", level: int = logging.IN
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Take keys, addresses, passwords and card-like numbers out of whatever is logged."""
     for name, value in event.items():
-        if isinstance(name, str) and any(part in name.lower() for part in _TELLTALE):
-            event[name] = "[removed]"
-        else:
-            event[name] = _clean(value)
+        if not name.startswith("_"):  # structlog's own, which it takes out before rendering
+            event[name] = _clean_entry(name, value)
     return event
 
 
+def _clean_entry(name: object, value: Any) -> Any:
+    if any(part in str(name).lower() for part in _TELLTALE):
+        return "[removed]"
+    return _clean(value)
+
+
 def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, dict):
-        return {k: _clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        cleaned = clean_text(str(value))
+        return value if cleaned == str(value) else cleaned
+    if isinstance(value, Mapping):
+        return {_clean(k): _clean_entry(k, v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_clean(v) for v in value]
-    return value
+    return clean_text(str(value))  # an exception's text is a text like any other
 
 
 def clean_text(text: str) -> str:
     """The text without what must not be in a log."""
     text = _KEYS.sub(r"\1_[removed]", text)
+    text = _CLIENT_SECRET.sub("_secret_[removed]", text)
+    text = _BEARER.sub(r"\1 [removed]", text)
     text = _PASSWORD.sub(r"\1[removed]@", text)
     text = _MAIL.sub("[address]", text)
     return _DIGITS.sub(lambda m: "[card number]" if _passes_luhn(m.group()) else m.group(), text)

@@ -194,9 +194,7 @@ class Engine:
         transient = False
         try:
             self._intake.handle(event)
-        except StoreUnavailable:
-            raise  # there is nowhere to write it down; the claim runs out
-        except (StripeUnavailable, StripeForbidden) as error:
+        except (StripeUnavailable, StripeForbidden, StoreUnavailable) as error:
             transient, text = True, str(error)
         except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
             text = f"{type(error).__name__}: {error}"

@@ -202,6 +202,7 @@ create index actions_due_real on actions (due_at) where state = 'planned' and te
 create index actions_due_clock on actions (account, test_clock, due_at)
   where state = 'planned' and test_clock is not null;
 create index actions_claimed on actions (claimed_until) where state = 'claimed';
+create index actions_claimed_case on actions (case_id) where state = 'claimed';
 create index actions_case on actions (case_id, id);
 create unique index actions_one_of_a_kind on actions (case_id, kind) where state = 'planned';
 create unique index actions_one_retry on actions (case_id)

@@ -27,9 +27,12 @@ from retry_engine.domain.errors import SettingsError, StoreUnavailable
 _USER = _DATABASE = "retry_engine"
 _START_SECONDS = 30.0
 
+# the path of a socket has to be short, which a home or TMPDIR need not be
+_SOCKETS, _SOCKETS_PREFIX = Path("/tmp"), "retry-engine-"  # noqa: S108  # mkdtemp
+
 # linux/prctl.h and linux/capability.h
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
-_CAPABILITY_VERSION_3, _CAP_DAC_OVERRIDE = 0x20080522, 1
+_CAPABILITY_VERSION_3, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 0x20080522, 1, 2
 
 
 class EmbeddedServers:
@@ -51,6 +54,11 @@ class EmbeddedServers:
         self._valkey: subprocess.Popen[bytes] | None = None
 
     @property
+    def _record(self) -> Path:
+        """Where a second command learns of the first one's servers."""
+        return self._home / "embedded.json"
+
+    @property
     def database_url(self) -> str:
         """For SQLAlchemy."""
         return f"postgresql+psycopg://{_USER}@/{_DATABASE}?host={self._sockets}"
@@ -66,15 +74,16 @@ class EmbeddedServers:
         return f"redis+socket://{self._sockets}/redis.sock"
 
     def __enter__(self) -> Self:
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = (self._home / "embedded.lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            self._lock = None
-            self._join()
-            return self
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._take_lock():
+            if self._join():
+                return self
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"another command holds the embedded servers of {self._home} "
+                    "and they do not answer"
+                )
+            time.sleep(0.05)
         try:
             self._start()
         except BaseException:
@@ -85,12 +94,29 @@ class EmbeddedServers:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    def _take_lock(self) -> bool:
+        try:
+            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = (self._home / "embedded.lock").open("a+")
+        except OSError as error:
+            raise SettingsError(
+                f"RETRY_ENGINE_HOME is {self._home}; expected a folder that can be written "
+                f"({error.strerror})"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
     # -- the first: starts them
 
     def _start(self) -> None:
         postgres, valkey = _postgres_folder(), _valkey_binary()
-        # under /tmp, as the path of a socket has to be short
-        self._sockets = Path(tempfile.mkdtemp(prefix="retry-engine-", dir="/tmp"))
+        self._clear_away_the_dead()
+        self._sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS_PREFIX, dir=_SOCKETS))
         _give_to_server_user(self._sockets)
         self._valkey = _launch(
             [
@@ -104,10 +130,41 @@ class EmbeddedServers:
         data = self._home / "postgres"
         if not (data / "PG_VERSION").exists():
             self._initialise(postgres, data)
-        (data / "postmaster.pid").unlink(missing_ok=True)  # we hold the lock: it is a dead one's
-        self._postgres = _launch(
+        self._start_postgres(postgres / "bin" / "postgres", data)
+        self._wait_for_valkey()
+        self._record.write_text(json.dumps({"sockets": str(self._sockets), "pid": os.getpid()}))
+
+    def _clear_away_the_dead(self) -> None:
+        """We hold the lock, so whatever an earlier command left here has no owner any more."""
+        with suppress(OSError, ValueError, KeyError):
+            sockets = Path(json.loads(self._record.read_text())["sockets"])
+            if sockets.parent == _SOCKETS and sockets.name.startswith(_SOCKETS_PREFIX):
+                shutil.rmtree(sockets, ignore_errors=True)
+        self._record.unlink(missing_ok=True)
+        _end_orphan(self._home / "postgres")
+
+    def _start_postgres(self, binary: Path, data: Path) -> None:
+        self._postgres = self._launch_postgres(binary, data)
+        deadline = time.monotonic() + _START_SECONDS
+        crashed_before = (data / "postmaster.pid").exists()
+        tries = 10 if crashed_before else 1
+        while not self._postgres_answers():
+            if self._postgres.poll() is not None:
+                # the last backends of a server that was killed may still hold its memory
+                tries -= 1
+                if tries > 0:
+                    time.sleep(0.3)
+                    self._postgres = self._launch_postgres(binary, data)
+            if tries == 0 or time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"the embedded PostgreSQL did not start; see {self._home}/postgres.log"
+                )
+            time.sleep(0.02)
+
+    def _launch_postgres(self, binary: Path, data: Path) -> "subprocess.Popen[bytes]":
+        return _launch(
             [
-                str(postgres / "bin" / "postgres"),
+                str(binary),
                 *("-D", str(data), "-k", str(self._sockets)),
                 *("-c", "listen_addresses=", "-c", "max_connections=200"),
                 *("-c", "shared_buffers=128MB", "-c", "log_min_messages=warning"),
@@ -115,10 +172,6 @@ class EmbeddedServers:
             log=self._home / "postgres.log",
             when_parent_dies=signal.SIGQUIT,
         )
-        self._wait_for_postgres()
-        self._wait_for_valkey()
-        record = self._home / "embedded.json"
-        record.write_text(json.dumps({"sockets": str(self._sockets), "pid": os.getpid()}))
 
     def _initialise(self, postgres: Path, data: Path) -> None:
         if data.exists():  # a first start that was cut off half-way
@@ -126,34 +179,33 @@ class EmbeddedServers:
         data.mkdir(mode=0o700)
         _give_to_server_user(data)
         command = [str(postgres / "bin" / "initdb"), "-D", str(data), "-U", _USER]
-        made = subprocess.run(  # noqa: S603  # our own arguments
-            [*command, "-A", "trust", "-E", "UTF8", "--locale", "C"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            preexec_fn=_as_server_user(signal.SIGKILL),  # we start no threads
-        )
+        try:
+            made = subprocess.run(  # noqa: S603  # our own arguments
+                [*command, "-A", "trust", "-E", "UTF8", "--locale", "C"],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd="/",
+                preexec_fn=_as_server_user(signal.SIGKILL),  # we start no threads
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _cannot_run(command[0], error) from None
         if made.returncode != 0:
             shutil.rmtree(data, ignore_errors=True)
             last = (made.stderr.strip() or "no message").splitlines()[-1]
-            raise StoreUnavailable(f"the embedded PostgreSQL could not be initialised: {last}")
+            raise StoreUnavailable(
+                f"the embedded PostgreSQL could not be initialised ({last}); "
+                "choose another RETRY_ENGINE_HOME, or set DATABASE_URL"
+            )
 
-    def _wait_for_postgres(self) -> None:
+    def _postgres_answers(self) -> bool:
         dsn = f"host={self._sockets} user={_USER} dbname=postgres connect_timeout=2"
-        assert self._postgres is not None
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                with psycopg.connect(dsn, autocommit=True) as connection:
-                    _create_database(connection)
-                    return
-            except psycopg.OperationalError as error:
-                if self._postgres.poll() is not None or time.monotonic() > deadline:
-                    raise StoreUnavailable(
-                        f"the embedded PostgreSQL did not start; see {self._home}/postgres.log"
-                    ) from error
-                time.sleep(0.02)
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                _create_database(connection)
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def _wait_for_valkey(self) -> None:
         assert self._valkey is not None
@@ -169,7 +221,7 @@ class EmbeddedServers:
     def _stop(self) -> None:
         if self._lock is None:
             return
-        (self._home / "embedded.json").unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
         # SIGINT: PostgreSQL's fast shutdown, which waits for no client
         _end(self._postgres, signal.SIGINT)
         _end(self._valkey, signal.SIGTERM)
@@ -183,18 +235,12 @@ class EmbeddedServers:
 
     # -- the second: joins
 
-    def _join(self) -> None:
-        record = self._home / "embedded.json"
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            with suppress(OSError, ValueError, psycopg.OperationalError):
-                self._sockets = Path(json.loads(record.read_text())["sockets"])
-                with psycopg.connect(f"{self.postgres_dsn} connect_timeout=2"):
-                    return
-            time.sleep(0.05)
-        raise StoreUnavailable(
-            f"another command holds the embedded servers of {self._home} and they do not answer"
-        )
+    def _join(self) -> bool:
+        with suppress(OSError, ValueError, KeyError, psycopg.OperationalError):
+            self._sockets = Path(json.loads(self._record.read_text())["sockets"])
+            with psycopg.connect(f"{self.postgres_dsn} connect_timeout=2"):
+                return (self._sockets / "redis.sock").exists()
+        return False
 
 
 def _create_database(connection: psycopg.Connection) -> None:
@@ -227,17 +273,70 @@ def _valkey_binary() -> Path:
 def _launch(
     command: Sequence[str], *, log: Path, when_parent_dies: int
 ) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603  # our own arguments
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            # its own group: Ctrl-C in a terminal is ours to pass on, in order
-            process_group=0,
-            preexec_fn=_as_server_user(when_parent_dies),  # noqa: PLW1509  # we start no threads
-        )
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(  # noqa: S603  # our own arguments
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                # its own group: Ctrl-C in a terminal is ours to pass on, in order
+                process_group=0,
+                preexec_fn=_as_server_user(when_parent_dies),  # noqa: PLW1509  # we start no threads
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _cannot_run(command[0], error) from None
+
+
+def _cannot_run(binary: str, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the embedded server {binary} cannot be run here ({error}); "
+        "run as a user who can, or set DATABASE_URL and REDIS_URL"
+    )
+
+
+def _end_orphan(data: Path) -> None:
+    """End a PostgreSQL that outlived its command: two on one folder would destroy it."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
+    except (OSError, ValueError, IndexError):
+        return
+    if not _serves(pid, data):
+        if _lives(pid):  # the number went to somebody else; PostgreSQL would take it for its own
+            (data / "postmaster.pid").unlink(missing_ok=True)
+        return  # else PostgreSQL's own check also looks after its memory
+    deadline = time.monotonic() + _START_SECONDS
+    while _serves(pid, data):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGQUIT)
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"an earlier PostgreSQL (pid {pid}) of {data} does not end")
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Whether that process is a PostgreSQL on that folder."""
+    if sys.platform == "linux":
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            return False
+    else:
+        listing = ["/bin/ps", "-o", "command=", "-p", str(pid)]
+        shown = subprocess.run(listing, capture_output=True, text=True, check=False)  # noqa: S603
+        command = shown.stdout
+    return f"-D {data} " in command
 
 
 def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None:
@@ -301,8 +400,11 @@ def _as_server_user(when_parent_dies: int) -> Callable[[], None]:
 
 def _keep_passage(libc: ctypes.CDLL) -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    bit = 1 << _CAP_DAC_OVERRIDE
-    # (effective, permitted, inheritable) for capabilities 0-31, then the same for 32-63
-    data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-    if libc.capset(header, data) == 0:
-        libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
+    # the lesser right is enough, but containers mostly have the greater one only
+    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
+        bit = 1 << capability
+        # (effective, permitted, inheritable) for capabilities 0-31, then the same for 32-63
+        data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
+        if libc.capset(header, data) == 0:
+            libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            return

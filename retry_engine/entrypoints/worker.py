@@ -5,12 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 
+import structlog
 from celery import Celery, signals
 
 from retry_engine import telemetry, wiring
+from retry_engine.domain.errors import RetryEngineError
 from retry_engine.settings import Settings
+
+log = structlog.get_logger()
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,26 +40,48 @@ class _EngineOfThisProcess:
 def register(app: Celery, engine: Callable[[], wiring.Engine]) -> None:
     """The tasks. All of them may come twice, late, or never."""
 
-    @app.task(name="events.process")  # type: ignore[untyped-decorator]  # celery ships no types
+    def task(name: str) -> Callable[[Callable[..., None]], None]:
+        def add(work: Callable[..., None]) -> None:
+            app.task(name=name)(_logged(name, work))
+
+        return add
+
+    @task("events.process")
     def process_events(ids: list[str]) -> None:
         engine().process_events(ids)
 
-    @app.task(name="actions.run")  # type: ignore[untyped-decorator]
+    @task("actions.run")
     def run_actions(ids: list[int]) -> None:
         for action_id in ids:
             engine().run_action(action_id)
+        engine().dispatch()  # what these led to need not wait for a tick
 
-    @app.task(name="engine.dispatch")  # type: ignore[untyped-decorator]
+    @task("engine.dispatch")
     def dispatch() -> None:
         engine().dispatch()
 
-    @app.task(name="engine.sweep")  # type: ignore[untyped-decorator]
+    @task("engine.sweep")
     def sweep() -> None:
         engine().sweep()
 
-    @app.task(name="engine.housekeeping")  # type: ignore[untyped-decorator]
+    @task("engine.housekeeping")
     def housekeeping() -> None:
         engine().housekeeping()
+
+
+def _logged(name: str, work: Callable[..., None]) -> Callable[..., None]:
+    """Errors are told once, in our own words; the rows say what is still to be done."""
+
+    @wraps(work)
+    def run(*arguments: object) -> None:
+        try:
+            work(*arguments)
+        except RetryEngineError as error:
+            log.warning("task_failed", task=name, error=str(error))
+        except Exception:
+            log.exception("task_failed", task=name)
+
+    return run
 
 
 def run_worker(settings: Settings) -> int:
@@ -77,6 +103,7 @@ def run_worker(settings: Settings) -> int:
         without_mingle=True,
         without_heartbeat=True,
         loglevel="WARNING",
+        quiet=True,
         hostname=f"retry-engine-{os.getpid()}@%h",
     )
     worker.start()

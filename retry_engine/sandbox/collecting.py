@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retry_engine.sandbox import objects, verdicts
-from retry_engine.sandbox.account import DAY, HOUR, Account, Try
+from retry_engine.sandbox.account import DAY, Account, Try
 from retry_engine.sandbox.methods import mandate_of
 from retry_engine.sandbox.refusals import Obj
 from retry_engine.sandbox.verdicts import HARD_CODES, Verdict
@@ -338,8 +338,11 @@ def _after_failure(account: Account, invoice: Obj, *, first: bool) -> None:
             listener(invoice)
 
 
-def plan_retry(account: Account, invoice: Obj) -> None:
-    """Stripe's next own attempt: so many days after the first failure, or none any more."""
+def plan_retry(account: Account, invoice: Obj, *, too_late: int | None = None) -> None:
+    """Stripe's next own attempt: so many days after the first failure, or none any more.
+
+    `too_late`: when to try where all slots have passed and attempts are left.
+    """
     days = account.terms.retry_days
     done = invoice["attempt_count"] - 1
     now = account.now_of(invoice)
@@ -358,8 +361,12 @@ def plan_retry(account: Account, invoice: Obj) -> None:
         invoice["next_payment_attempt"] = None
         return
     started = account.hidden.get(invoice["id"], {}).get("first_failed_at", now)
-    # handed back late, a slot of the past is made up for within the hour
-    when = max(started + int(days[done] * DAY), now + HOUR)
+    slots = [started + int(day * DAY) for day in days[done:]]
+    ahead = [slot for slot in slots if slot > now]
+    when = ahead[0] if ahead else too_late
+    if when is None:
+        invoice["next_payment_attempt"] = None
+        return
     invoice["next_payment_attempt"] = when
     account.at(
         account.clock_of(invoice),

@@ -336,7 +336,8 @@ def _set_auto_advance(account: Account, invoice: Obj, *, on: bool) -> Obj:
     elif invoice["attempt_count"] == 0:
         plan_first_attempt(account, invoice)
     elif not has_payment_under_way(account, invoice):
-        plan_retry(account, invoice)
+        # handed back after its slots have passed, it is tried once within the hour
+        plan_retry(account, invoice, too_late=account.now_of(invoice) + HOUR)
     return before
 
 

@@ -57,7 +57,21 @@ def account(*, id: str, created: int, country: str, currency: str) -> Obj:
         "external_accounts": listing([], f"/v1/accounts/{id}/external_accounts"),
         "metadata": {},
         "payouts_enabled": True,
-        "settings": {"dashboard": {"display_name": "Sandbox", "timezone": "Etc/UTC"}},
+        "settings": {
+            "branding": _nulls("icon", "logo", "primary_color", "secondary_color"),
+            "card_payments": {
+                "decline_on": {"avs_failure": True, "cvc_failure": True},
+                **_nulls(
+                    "statement_descriptor_prefix",
+                    "statement_descriptor_prefix_kana",
+                    "statement_descriptor_prefix_kanji",
+                ),
+            },
+            "dashboard": {"display_name": "Sandbox", "timezone": "Etc/UTC"},
+            "payments": _nulls(
+                "statement_descriptor", "statement_descriptor_kana", "statement_descriptor_kanji"
+            ),
+        },
         "type": "standard",
     }
 

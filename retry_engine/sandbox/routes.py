@@ -192,6 +192,9 @@ _CUSTOMER = _spec(
 )  # fmt: skip
 
 
+_CUSTOMER_UPDATE = {n: k for n, k in _CUSTOMER.items() if n not in ("payment_method", "test_clock")}
+
+
 def _create_customer(call: Call) -> Obj:
     account, params = call.account, call.params
     clock = params.get("test_clock") or None
@@ -372,13 +375,15 @@ _SUBSCRIPTION = _spec(
     trial_end="any",
 )  # fmt: skip
 
+_SUBSCRIPTION_CREATE = {n: k for n, k in _SUBSCRIPTION.items() if n != "pause_collection"}
+
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/account", run=_account, spec=_spec()),
     Route(method="POST", pattern="/v1/customers", run=_create_customer, spec=_CUSTOMER),
     Route(method="GET", pattern="/v1/customers", run=_list_customers,
           spec=_page_spec(email="text", created="range", test_clock="text")),
     Route(method="GET", pattern="/v1/customers/*", run=_retrieve_customer, spec=_spec()),
-    Route(method="POST", pattern="/v1/customers/*", run=_update_customer, spec=_CUSTOMER),
+    Route(method="POST", pattern="/v1/customers/*", run=_update_customer, spec=_CUSTOMER_UPDATE),
     Route(method="DELETE", pattern="/v1/customers/*", run=_delete_customer),
     Route(method="GET", pattern="/v1/customers/*/payment_methods", run=_customers_methods,
           spec=_page_spec(type="text")),
@@ -420,7 +425,7 @@ ROUTES: tuple[Route, ...] = (
           spec=_spec(nickname="text", metadata="map", active="flag")),
     Route(method="POST", pattern="/v1/subscriptions",
           run=lambda c: subscribing.create(c.account, c.params),
-          spec={**_SUBSCRIPTION, "customer": "text", "items": "list",
+          spec={**_SUBSCRIPTION_CREATE, "customer": "text", "items": "list",
                 "billing_cycle_anchor": "number", "trial_period_days": "number"}),
     Route(method="GET", pattern="/v1/subscriptions", run=_list_subscriptions,
           spec=_page_spec(customer="text", status="text", price="text", created="range",

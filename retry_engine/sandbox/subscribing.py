@@ -5,7 +5,7 @@ from typing import Any
 
 from retry_engine.sandbox import invoicing, objects
 from retry_engine.sandbox.account import DAY, HOUR, Account
-from retry_engine.sandbox.collecting import subscription_of
+from retry_engine.sandbox.collecting import has_payment_under_way, subscription_of
 from retry_engine.sandbox.refusals import Obj, invalid
 
 _FIRST_INVOICE_LIVES = 23 * HOUR
@@ -158,7 +158,8 @@ def _first_invoice(account: Account, customer: Obj, subscription: Obj, behavior:
     invoicing.finalize(account, invoice)
     if behavior != "default_incomplete" and invoice["status"] == "open":
         invoicing.attempt(account, invoice)
-    if invoice["status"] == "paid":
+    # a bank debit that is under way is good enough to begin with
+    if invoice["status"] == "paid" or has_payment_under_way(account, invoice):
         subscription["status"] = "active"
         return
     account.at(

@@ -74,7 +74,9 @@ def find(connection: Connection, ref: str) -> Case:
 
 def get(connection: Connection, case_id: str) -> Case:
     """By id, locked against other writers until the transaction ends."""
-    case = _one(connection, select(*_COLUMNS).where(cases.c.id == case_id).with_for_update())
+    # "no key": rows that merely refer to the case can still be written beside it
+    locked = select(*_COLUMNS).where(cases.c.id == case_id).with_for_update(key_share=True)
+    case = _one(connection, locked)
     if case is None:
         raise NotFound(f"no case {case_id!r}")
     return case
@@ -104,7 +106,7 @@ def living_ids(
         statement = statement.where(cases.c.subscription_id == subscription_id)
     if payment_intent_id is not None:
         statement = statement.where(cases.c.payment_intent_id == payment_intent_id)
-    return list(connection.execute(statement).scalars())
+    return list(connection.execute(statement.order_by(cases.c.id)).scalars())
 
 
 def create(connection: Connection, **values: Any) -> Case | None:

@@ -35,6 +35,8 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=10,
             pool_pre_ping=True,
+            # what is in the rows is not for the logs
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": 5,
                 "application_name": "retry-engine",

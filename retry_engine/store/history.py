@@ -411,5 +411,6 @@ def case_ids_of_method(connection: Connection, account: str, method_id: str) -> 
         )
         .where(payment_methods.c.account == account, payment_methods.c.id == method_id)
         .where(cases.c.state != "closed")
+        .order_by(cases.c.id)
     )
     return list(connection.execute(statement).scalars())

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from retry_engine.store.cases import Case
 from retry_engine.store.tables import actions
@@ -40,20 +41,24 @@ _COLUMNS = [
 
 _CLAIM = text(
     """
-    with due as (
-      (select id from actions
+    with real_due as (
+      select id from actions
         where state = 'planned' and test_clock is null and due_at <= :now
           and (kind <> 'retry' or not :paused)
-        order by due_at limit :limit for update skip locked)
-      union all
-      (select found.id from clocks c cross join lateral (
+          and not exists (select from actions b
+                          where b.case_id = actions.case_id and b.state = 'claimed')
+        order by due_at limit :limit for update skip locked
+    ), clock_due as (
+      select found.id from clocks c cross join lateral (
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
             and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
             and (a.kind <> 'retry' or not :paused)
+            and not exists (select from actions b
+                            where b.case_id = a.case_id and b.state = 'claimed')
           order by a.due_at limit :limit for update skip locked) found
-        limit :limit)
-    )
+        limit :limit
+    ), due as (select id from real_due union all select id from clock_due limit :limit)
     update actions set state = 'claimed', claimed_until = :until, claims = claims + 1
       where id in (select id from due) returning id, due_at
     """
@@ -197,17 +202,12 @@ def hold(connection: Connection, action_id: int, *, until: datetime, result: str
 
 def put_back(connection: Connection, action: Action) -> None:
     """Back among the planned, or cancelled where the case has planned the same anew meanwhile."""
-    other = (
-        select(actions.c.id)
-        .where(actions.c.case_id == action.case_id, actions.c.kind == action.kind)
-        .where(actions.c.state == "planned")
-    )
-    planned_anew = connection.execute(other).first() is not None
-    connection.execute(
-        update(actions)
-        .where(actions.c.id == action.id, actions.c.state == "claimed")
-        .values(state="cancelled" if planned_anew else "planned", claimed_until=None)
-    )
+    mine = update(actions).where(actions.c.id == action.id, actions.c.state == "claimed")
+    try:
+        with connection.begin_nested():
+            connection.execute(mine.values(state="planned", claimed_until=None))
+    except IntegrityError:
+        connection.execute(mine.values(state="cancelled", result="planned anew meanwhile"))
 
 
 def planned_retry(connection: Connection, case_id: str) -> Action | None:

@@ -216,6 +216,7 @@ actions = Table(
         postgresql_where=text("state = 'planned' and test_clock is not null"),
     ),
     Index("actions_claimed", "claimed_until", postgresql_where=text("state = 'claimed'")),
+    Index("actions_claimed_case", "case_id", postgresql_where=text("state = 'claimed'")),
     Index("actions_case", "case_id", "id"),
     Index(
         "actions_one_of_a_kind",

@@ -33,3 +33,8 @@ def _runs(pid: int) -> bool:
 def descendants(pid: int) -> list[int]:
     """All that it started, however deep."""
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def children(pid: int) -> set[int]:
+    """Those that it started itself."""
+    return {child.pid for child in psutil.Process(pid).children()}

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-import stripe
 import uvicorn
+from stripe import StripeClient
 
 from retry_engine.sandbox.app import Sandbox, create_app
 from retry_engine.sandbox.routes import endpoint
@@ -58,11 +58,11 @@ class Shop:
     url: str
     wall: Wall
     inbox: Inbox
-    stripe: stripe.StripeClient
+    stripe: StripeClient
     http: httpx.Client
 
-    def client(self, key: str = "sk_test_shop", **options: Any) -> stripe.StripeClient:
-        return stripe.StripeClient(key, base_addresses={"api": self.url}, **options)
+    def client(self, key: str = "sk_test_shop", **options: Any) -> StripeClient:
+        return StripeClient(key, base_addresses={"api": self.url}, **options)
 
     def customer_with(self, *script: Any, kind: str = "card", **more: Any) -> tuple[Any, Any]:
         """A customer whose method follows the script, and that method."""
@@ -74,9 +74,8 @@ class Shop:
         if kind == "sepa_debit":
             detail = {"sepa_debit": {"iban": "DE89370400440532013000"}}
         metadata = {"sandbox_script": json.dumps(list(script))} if script else {}
-        method = self.stripe.v1.payment_methods.create(
-            {"type": kind, "metadata": metadata, **detail, **more}  # type: ignore[typeddict-item]
-        )
+        wanted: Any = {"type": kind, "metadata": metadata, **detail, **more}
+        method = self.stripe.v1.payment_methods.create(wanted)
         self.stripe.v1.payment_methods.attach(method.id, {"customer": customer.id})
         self.stripe.v1.customers.update(
             customer.id, {"invoice_settings": {"default_payment_method": method.id}}
@@ -145,7 +144,7 @@ def inbox() -> Iterator[Inbox]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -172,7 +171,7 @@ def shop(inbox: Inbox) -> Iterator[Shop]:
     while not server.started:
         time.sleep(0.005)
     url = f"http://127.0.0.1:{port}"
-    client = stripe.StripeClient("sk_test_shop", base_addresses={"api": url})
+    client = StripeClient("sk_test_shop", base_addresses={"api": url})
     with httpx.Client(base_url=url) as http:
         yield Shop(sandbox, url, wall, inbox, client, http)
     server.should_exit = True

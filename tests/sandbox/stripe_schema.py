@@ -11,7 +11,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import stripe
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 
@@ -132,9 +131,9 @@ class _Derivation:
         origin = _imports(module).get(name)
         if origin is None:
             return {"type": "object"}
-        if origin.split(".")[-1] in ("_stripe_object",):
+        if origin[0] == "stripe._stripe_object":
             return {"type": "object"}
-        return {"$ref": f"#/$defs/{self.of(origin, name)}"}
+        return {"$ref": f"#/$defs/{self.of(*origin)}"}
 
 
 def _list_of(row: Schema) -> Schema:
@@ -187,10 +186,10 @@ def _tree(module: str) -> dict[str, ast.ClassDef]:
 
 
 @cache
-def _imports(module: str) -> dict[str, str]:
+def _imports(module: str) -> dict[str, tuple[str, str]]:
     nodes = ast.walk(ast.parse(inspect.getsource(_module(module))))
     return {
-        alias.asname or alias.name: node.module
+        alias.asname or alias.name: (node.module, alias.name)
         for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("stripe")
         for alias in node.names
@@ -233,4 +232,57 @@ def _errors(check: Validator, thing: dict[str, Any], name: str) -> list[str]:
     ]
 
 
-API_VERSION = stripe.api_version
+def required_fields(kind: str) -> set[str] | None:
+    """The fields that an object always has; None for kinds that the sandbox does not have."""
+    if kind not in _OF_OBJECT:
+        return None
+    module, _, name = f"stripe.{_OF_OBJECT[kind]}".rpartition(".")
+    derivation = _Derivation()
+    return set(derivation.defs[derivation.of(module, name)]["required"])
+
+
+_VERBS = {
+    ("GET", False): "List",
+    ("GET", True): "Retrieve",
+    ("POST", False): "Create",
+    ("POST", True): "Update",
+    ("DELETE", True): "Delete",
+}
+_NAMES = {
+    "subscriptions": "Subscription",
+    "invoices": "Invoice",
+    "customers": "Customer",
+    "charges": "Charge",
+    "events": "Event",
+    "payment_methods": "PaymentMethod",
+    "payment_intents": "PaymentIntent",
+    "invoice_payments": "InvoicePayment",
+    "products": "Product",
+    "prices": "Price",
+    "webhook_endpoints": "WebhookEndpoint",
+    "refunds": "Refund",
+    "disputes": "Dispute",
+    "credit_notes": "CreditNote",
+    "invoiceitems": "InvoiceItem",
+}
+
+
+def parameters_of(method: str, pattern: str) -> set[str] | None:
+    """The parameters that the library's types know for a route; None where there is no type."""
+    steps = pattern.removeprefix("/v1/").split("/")
+    resource, rest = _NAMES.get(steps[0]), steps[1:]
+    if resource is None or len(rest) > 2:
+        return None
+    action = rest[1].title().replace("_", "") if len(rest) == 2 else _VERBS[method, bool(rest)]
+    action = {"Finalize": "FinalizeInvoice", "Void": f"Void{resource}"}.get(action, action)
+    parameters = getattr(
+        importlib.import_module("stripe.params"), f"{resource}{action}Params", None
+    )
+    if parameters is None:
+        return None
+    tree = _tree(parameters.__module__)[parameters.__name__]
+    return {
+        line.target.id
+        for line in tree.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
