@@ -431,33 +431,32 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
-    except (SettingsError, BadRequest) as error:
-        return _complain(error, 2)
-    except RetryEngineError as error:
-        return _complain(error, 1)
     except click.exceptions.Exit as wanted:
         return wanted.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except Exception as error:  # the last net: one line, not a traceback
-        if os.environ.get("RETRY_ENGINE_DEBUG"):
-            raise
-        return _complain(RetryEngineError(f"{type(error).__name__}: {error}"), 1)
+    except Exception as error:  # noqa: BLE001  # the last net: one line, not a traceback
+        return _complain(error)
     return code if isinstance(code, int) else 0
 
 
-def _complain(error: RetryEngineError, code: int) -> int:
+def _complain(error: Exception) -> int:
+    """One line on stderr; the exit code says whose fault it is."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    if not isinstance(error, RetryEngineError):
+        if os.environ.get("RETRY_ENGINE_DEBUG"):
+            raise error
+        error = RetryEngineError(f"{type(error).__name__}: {error}")
     from retry_engine.telemetry import clean_text
 
     text = " ".join(clean_text(str(error)).split())
     sys.stderr.write(f"retry-engine: {text}\n")
-    return code
+    return 2 if isinstance(error, (SettingsError, BadRequest)) else 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ where something is due.
 """
 
 import json
+import logging
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -23,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from retry_engine import settings as engine_settings
-from retry_engine import wiring
+from retry_engine import telemetry, wiring
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints import demo_report
@@ -52,7 +54,9 @@ class Stage:
 
 def run(*, invoices: int, days: int, seed: int, as_json: bool) -> int:
     """Play it and report; 0 if it could be played to the end."""
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, highlight=False)
+    telemetry.configure("demo", log_format="auto", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console.print(
         f"\n[bold]retry-engine demo[/bold]: {invoices} failed renewals, {days} days, seed {seed}\n"
     )
@@ -63,7 +67,7 @@ def run(*, invoices: int, days: int, seed: int, as_json: bool) -> int:
     baseline = fixed_schedule(seed=seed, invoices=invoices, days=days, start=_START)
     report = demo_report.build(
         engine=played,
-        baseline=demo_report.plain(baseline),
+        baseline=baseline.as_json(),
         invoices=invoices,
         days=days,
         seed=seed,
@@ -100,14 +104,16 @@ def _stage(seed: int, console: Console) -> Iterator[Stage]:
         engine.migrate()
         console.print("Starting the sandbox Stripe, web, worker and beat …")
         webhook = f"http://127.0.0.1:{web_port}/webhooks/stripe"
-        sandbox_arguments = ["--webhook-url", webhook, "--webhook-secret", secret]
+        sandbox_arguments = [
+            *("--port", str(sandbox_port), "--seed", str(seed)),
+            *("--webhook-url", webhook, "--webhook-secret", secret),
+        ]
         children = [
-            _child("sandbox", ["--port", str(sandbox_port), "--seed", str(seed)], {}),
+            _child("sandbox", sandbox_arguments, {}),
             _child("web", ["--port", str(web_port)], environment),
             _child("worker", [], environment),
             _child("beat", [], environment),
         ]
-        children[0].argv.extend(sandbox_arguments)
         log = stack.enter_context((home / "demo.log").open("ab"))
         supervisor = stack.enter_context(Supervisor(children, stderr=log))
         _wait_for(f"http://127.0.0.1:{sandbox_port}/_sandbox/webhooks", supervisor)
@@ -152,7 +158,7 @@ def _play(stage: Stage, console: Console, *, invoices: int, days: int, seed: int
                 data={"frozen_time": int(now.timestamp())},
                 headers={"Authorization": "Bearer sk_test_demo"},
             ).raise_for_status()
-            _until_idle(stage, clock)
+            _until_idle(stage)
             day = (now - _START).days
             progress.update(
                 task,
@@ -176,17 +182,18 @@ def _next_stop(stage: Stage, clock: str, now: datetime) -> datetime:
     return max(min(candidates), now + _STEP)
 
 
-def _until_idle(stage: Stage, clock: str) -> None:
+def _until_idle(stage: Stage) -> None:
     """Poll until nothing is under way on either side."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
+    status: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        pending = stage.sandbox.get("/_sandbox/webhooks").json()["pending"]
-        status = stage.engine.status()
-        busy = status["inbox_pending"] + status["actions_due"] + status["actions_in_flight"]
-        if not pending and not busy:
-            return
+        # the sandbox first: what it has delivered is in the inbox by then
+        if not stage.sandbox.get("/_sandbox/webhooks").json()["pending"]:
+            status = stage.engine.status()
+            if not any(status[k] for k in ("inbox_pending", "actions_due", "actions_in_flight")):
+                return
         stage.supervisor.check()
-        time.sleep(0.02)
+        time.sleep(0.04)
     raise DemoFailed(f"the engine did not come to rest within {_PATIENCE_SECONDS:.0f} s: {status}")
 
 

@@ -75,7 +75,8 @@ def zone_of(timezone: str | None, country: str | None) -> ZoneInfo:
         if name:
             try:
                 return ZoneInfo(name)
-            except (ZoneInfoNotFoundError, ValueError):
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                # OSError: a folder of zones (`America`), or a name too long for a file
                 continue
     return ZoneInfo("UTC")
 

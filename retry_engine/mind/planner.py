@@ -39,6 +39,8 @@ _DAMPING = 0.78
 
 # Whoever says these wants no more charges; a person decides what becomes of the customer.
 _REVIEW_ACTIONS = frozenset({"none_review"})
+# Whoever may not owe this is not charged on another of their cards without a person's look.
+_REVIEW_CATEGORIES = frozenset({"fraud"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def decide(view: CaseView, *, policy: Policy, model: SuccessModel | None = None)
     slots = _slots(view)
     options = [_option(view, method, slots, policy, model) for method in view.payment_methods]
     if not any(option.permitted.any() for option in options):
-        return _nothing_permitted(view, options, policy, model.version)
+        return _nothing_permitted(view, options, slots, policy, model.version)
     return _best_retry(view, options, slots, policy, model)
 
 
@@ -227,10 +229,11 @@ def _candidates(
 
 
 def _nothing_permitted(
-    view: CaseView, options: Sequence[_Option], policy: Policy, version: str
+    view: CaseView, options: Sequence[_Option], slots: Floats, policy: Policy, version: str
 ) -> Decision:
     """Nothing may be charged any more as things are: wait for the customer, or stop."""
     at = view.now
+    record = _candidates(view, options, slots, np.zeros(slots.shape), 0)
     used_up = next(
         (
             span
@@ -242,17 +245,17 @@ def _nothing_permitted(
     )
     if used_up is not None or len(view.attempts) >= policy.limits.max_attempts:
         reason = used_up.detail if used_up else "all attempts are used up"
-        return _without_retry(DecisionKind.STOP, reason, (), version)
+        return _without_retry(DecisionKind.STOP, reason, record, version)
     if view.billing_reason == "subscription_create" and options:
         reason = "a first invoice cannot be retried any more"
-        return _without_retry(DecisionKind.STOP, reason, (), version)
+        return _without_retry(DecisionKind.STOP, reason, record, version)
     if not options:
         reason = "the customer has no payment method"
-        return _without_retry(DecisionKind.WAIT_FOR_CUSTOMER, reason, (), version)
+        return _without_retry(DecisionKind.WAIT_FOR_CUSTOMER, reason, record, version)
     standing = [(o, network_rules.longest_at(o.spans, at)) for o in options]
     texts = [f"{describe(o.method)}: {s.detail}" for o, s in standing if s is not None]
     reason = "; ".join(texts) or "no permitted moment is left within the horizon"
-    return _without_retry(DecisionKind.WAIT_FOR_CUSTOMER, reason, (), version)
+    return _without_retry(DecisionKind.WAIT_FOR_CUSTOMER, reason, record, version)
 
 
 def _without_retry(
@@ -280,7 +283,11 @@ def _told_to_stop(attempt: Attempt) -> str | None:
         if name is None:
             continue
         code = codes.lookup(name)
-        if code.customer_action in _REVIEW_ACTIONS or code.code in network_rules.CONSENT_GONE:
+        if (
+            code.customer_action in _REVIEW_ACTIONS
+            or code.category in _REVIEW_CATEGORIES
+            or code.code in network_rules.CONSENT_GONE
+        ):
             return f"declined with {name}: a person decides"
     if attempt.card_brand == "mastercard" and attempt.network_advice_code in ("21", "42"):
         return f"Mastercard advice {attempt.network_advice_code}: a person decides"

@@ -18,6 +18,7 @@ rounded readings of published ranges, not measurements; a learnt model replaces 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -226,12 +227,17 @@ def _explain(view: CaseView, method: PaymentMethod, at: datetime) -> list[Reason
             return [Reason(text=f"the {name} was updated and has not been tried since")]
         return [Reason(text=f"the {name} has not been declined in this case")]
     last = failures[-1]
-    reasons = [_cause(last, name, len(failures))]
+    reasons = [_cause(last, name, _same_in_a_row(failures))]
     if _category(last) == "insufficient_funds":
         reasons.append(_payday_reason(view, method, at))
     if method.card_exp is not None and (at.year, at.month) > method.card_exp:
         reasons.append(Reason(text="the card has expired by then"))
     return reasons
+
+
+def _same_in_a_row(failures: Sequence[Attempt]) -> int:
+    code = failures[-1].decline_code
+    return len(list(takewhile(lambda a: a.decline_code == code, reversed(failures))))
 
 
 def _cause(last: Attempt, name: str, times: int) -> Reason:

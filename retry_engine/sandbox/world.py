@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from random import Random
 from zoneinfo import ZoneInfo
 
@@ -190,11 +191,13 @@ class World:
         """The bank's answer to a charge; a debit is accepted first and settles later."""
         instrument = self._instruments[instrument_key]
         story = self._stories[instrument_key]
-        code = self._declined_with(instrument, story, at, on_session, previous)
+        code = self._declined_with(instrument, story, at, on_session=on_session, previous=previous)
         if instrument.type == "card":
             return self._answer(instrument, story, code, at)
         wait = timedelta(days=_SETTLING_DAYS[instrument.type])
-        later = self._declined_with(instrument, story, at + wait, on_session, ())
+        later = self._declined_with(
+            instrument, story, at + wait, on_session=on_session, previous=()
+        )
         settled = self._answer(instrument, story, later, at + wait)
         return Answer(outcome="processing", settles_after=wait, settles_as=settled)
 
@@ -222,7 +225,7 @@ class World:
             at = person.renewal_at + step * timedelta(hours=3)
             for one in chosen:
                 story = self._stories[one.key]
-                if self._declined_with(one, story, at, False, ()) is None:  # noqa: FBT003
+                if self._declined_with(one, story, at, on_session=False, previous=()) is None:
                     return at
         return None
 
@@ -233,7 +236,8 @@ class World:
         instrument: Instrument,
         story: _Story,
         at: datetime,
-        on_session: bool,  # noqa: FBT001  # Stripe's own word for it
+        *,
+        on_session: bool,
         previous: Sequence[datetime],
     ) -> str | None:
         if story.trouble == "authentication" and not on_session:
@@ -253,8 +257,7 @@ class World:
         """Bursts of tries make issuers stricter: each pair within two days costs another day."""
         if story.ends_at is None:
             return None
-        pairs = zip(previous, previous[1:], strict=False)
-        bursts = sum(b - a < timedelta(hours=47) for a, b in pairs)
+        bursts = sum(b - a < timedelta(hours=47) for a, b in pairwise(previous))
         if story.trouble in ("opaque", "blocked"):
             return story.ends_at + bursts * timedelta(days=1)
         return story.ends_at
@@ -267,7 +270,7 @@ class World:
         weight = 0.45 if instrument.funding == "credit" else 0.75
         luck = self._luck(instrument.fingerprint, "day", local.date().isoformat())
         need = story.tightness + weight * drained + 0.30 * (luck - 0.5)
-        return need > 1.0
+        return bool(need > 1.0)
 
     def _bad_luck(self, instrument: Instrument, at: datetime) -> str | None:
         hour = at.strftime("%Y%m%d%H")
@@ -426,7 +429,7 @@ def _make_person(
         tightness=_tightness(rng, trouble),
         zone=zone,
     )
-    default = _instrument(rng, f"{key}_0", country, renewal, trouble, since, default=True)
+    default = _instrument(rng, f"{key}_0", country, renewal, trouble, since=since, default=True)
     stories = {default.key: story}
     instruments = [default]
     if rng.random() < 0.30:
@@ -473,14 +476,14 @@ def _certainly_empty(person: Person, default: Instrument, story: _Story) -> _Sto
     for _ in range(40):
         tried = replace(story, tightness=tightness)
         world = World(seed=_seed_of(person.key), people=(), stories={})
-        if world._is_empty(default, tried, person.renewal_at):  # noqa: SLF001  # the same class's
+        if world._is_empty(default, tried, person.renewal_at):
             return tried
         tightness += 0.05
     return replace(story, tightness=tightness)
 
 
 def _seed_of(key: str) -> int:
-    return int(key[1:].split("_")[0])
+    return int(key[1:].partition("_")[0])
 
 
 def _tightness(rng: Random, trouble: str) -> float:
@@ -527,8 +530,8 @@ def _instrument(
     country: str,
     renewal: datetime,
     trouble: str,
-    since: datetime,
     *,
+    since: datetime,
     default: bool,
 ) -> Instrument:
     passing = trouble in ("funds", "opaque")
@@ -559,7 +562,7 @@ def _backup(
     """Another method of the same person: often good, sometimes out of the same purse."""
     trouble = _pick(rng, (("none", 0.72), ("opaque", 0.10), ("expired", 0.12), ("hard", 0.06)))
     added = renewal - timedelta(days=rng.uniform(20, 500))
-    instrument = _instrument(rng, key, country, renewal, trouble, added, default=False)
+    instrument = _instrument(rng, key, country, renewal, trouble, since=added, default=False)
     its = replace(
         story,
         trouble=None if trouble == "none" else trouble,
@@ -594,7 +597,7 @@ def _pick(rng: Random, choices: Sequence[tuple[str, float]]) -> str:
 
 
 def _since_payday(rule: str, phase: int, local: datetime) -> tuple[float, float]:
-    """(days since the last payday, days of the whole cycle); wages are there by 8 in the morning."""
+    """(days since the last payday, days of the whole cycle). Wages are there by 8 o'clock."""
     today = local.date() if local.hour >= 8 else local.date() - timedelta(days=1)
     hours = local.hour + local.minute / 60
     length = {"wk": 7.0, "bw": 14.0, "semi": 15.2}.get(rule, 30.4)
@@ -606,23 +609,19 @@ def _since_payday(rule: str, phase: int, local: datetime) -> tuple[float, float]
 
 
 def _is_payday(rule: str, phase: int, day: date) -> bool:
-    if rule == "wk":
-        return day.weekday() == 3 + phase % 2
-    if rule == "bw":
-        return day.weekday() == 4 and (day.toordinal() // 7) % 2 == phase % 2
+    if rule in ("wk", "bw"):
+        weeks = rule == "wk" or (day.toordinal() // 7) % 2 == phase % 2
+        return weeks and day.weekday() == (3 + phase % 2 if rule == "wk" else 4)
     if rule == "semi":
         return day in (_business(day.replace(day=15)), _last_business(day))
     if rule == "last":
         return day == _last_business(day)
     if rule == "b5":
         return day.weekday() < 5 and _business_day_number(day) == 5
-    # slid to before a weekend, which may be in the month before
-    wanted = int(rule[1:])
-    for month_day in (day, day + timedelta(days=3)):
-        target = min(wanted, 28)
-        if day == _business(month_day.replace(day=target)):
-            return True
-    return False
+    # slid to before a weekend, which may lie in the month before
+    wanted = min(int(rule[1:]), 28)
+    near = (day, day + timedelta(days=3))
+    return any(day == _business(month.replace(day=wanted)) for month in near)
 
 
 def _business(day: date) -> date:
