@@ -129,11 +129,11 @@ def _after_failures(
     last = failures[-1]
     days = np.maximum(slots - last.at.timestamp(), 0.0) / _DAY
     in_a_row = len([a for a in failures if a.invoice_id == view.invoice_id]) or 1
-    damped = _AFTER_EACH_FAILURE ** (in_a_row - 1)
+    damped: float = _AFTER_EACH_FAILURE ** (in_a_row - 1)
     category = _category(last)
     if category == "insufficient_funds":
         # the belief about the pay cycle has learnt from the failures already
-        return _funds(view, method, failures, slots) * damped**0.5
+        return _funds(view, method, failures, slots) * float(damped**0.5)
     mended, pace, at_once = _MENDING.get(category, _HOPELESS)
     if category == "issuer_transient":
         damped = 0.85 ** (in_a_row - 1)

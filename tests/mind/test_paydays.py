@@ -1,6 +1,7 @@
 """Paydays by country: business days, holidays, and the customer's own clock."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_a_fortnight_keeps_its_rhythm_across_the_year() -> None:
     start, end = (datetime(2026, m, 1, tzinfo=UTC) for m in (3, 12))
     found = paydays.paydays("fortnight:4:0", "US", chicago, start=start, end=end)
     dates = [datetime.fromtimestamp(float(s), chicago).date() for s in found]
-    assert {(b - a).days for a, b in zip(dates, dates[1:], strict=False)} == {14}
+    assert {(b - a).days for a, b in pairwise(dates)} == {14}
     assert {d.weekday() for d in dates} == {4}
 
 
@@ -60,7 +61,9 @@ def test_a_timezone_that_does_not_exist_falls_back_to_the_countrys(name: str) ->
     assert paydays.zone_of(name, None) == ZoneInfo("UTC")
 
 
-@pytest.mark.parametrize("country", ["US", "CA", "DE", "FR", "GB", "NL", "BR", "JP", "IN", "AU", ""])
+@pytest.mark.parametrize(
+    "country", ["US", "CA", "DE", "FR", "GB", "NL", "BR", "JP", "IN", "AU", ""]
+)
 def test_the_shares_of_a_country_add_up_to_all_its_earners(country: str) -> None:
     assert sum(paydays.mix_of(country).values()) == pytest.approx(1.0)
 
