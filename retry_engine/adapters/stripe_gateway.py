@@ -1,5 +1,6 @@
 """Stripe through its own library: requests, answers, errors, and the limits all workers share."""
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from tenacity import (
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import StripeForbidden, StripeRejected, StripeUnavailable
 from retry_engine.recovery.gateway import (
+    OUR_KEYS,
     ChargeFacts,
     CustomerFacts,
     InvoiceFacts,
@@ -288,12 +290,12 @@ class StripeGateway:
         return PayResult(outcome=Outcome.SUCCEEDED if paid else Outcome.PROCESSING)
 
     def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
-        """Sets a value, so it needs no idempotency key: doing it twice is doing it once."""
+        """Sets a value: doing it twice is doing it once. The key only marks the call as ours."""
+        options = self._options(account)
+        options["idempotency_key"] = f"{OUR_KEYS}auto_advance:{uuid.uuid4().hex}"
         found = self._call(
             "invoices.update",
-            lambda: self._client.v1.invoices.update(
-                invoice_id, {"auto_advance": on}, self._options(account)
-            ),
+            lambda: self._client.v1.invoices.update(invoice_id, {"auto_advance": on}, options),
         )
         return _invoice(found.to_dict())
 

@@ -26,7 +26,13 @@ from retry_engine.domain.errors import AttemptRefused, StripeRejected, StripeUna
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
-from retry_engine.recovery.gateway import Gateway, InvoiceFacts, PaymentTrail, PayResult
+from retry_engine.recovery.gateway import (
+    OUR_KEYS,
+    Gateway,
+    InvoiceFacts,
+    PaymentTrail,
+    PayResult,
+)
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, schedule
@@ -107,6 +113,8 @@ class Executor:
         if case.mode == "shadow":
             self._shadow(connection, case_id, action)
             return
+        if self._is_unsettled(connection, case_id, action):
+            return
         changed = self._what_changed(connection, case, action)
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
@@ -116,6 +124,18 @@ class Executor:
             if intent is None:
                 return
             self._send(connection, case_id, action, intent)
+
+    def _is_unsettled(self, connection: Connection, case_id: str, action: Action) -> bool:
+        """A charge of this case is on its way, or its process died: that is found out first."""
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            unknown = history.open_intent(connection, case_id) is not None
+            if not unknown and not history.processing_attempts(connection, case_id):
+                return False
+            now = rows.time_of(connection, case, self.clock())
+            schedule.finish(connection, action.id, result="an outcome is not known yet")
+            schedule.plan(connection, case, "settle" if unknown else "refresh", at=now)
+            return True
 
     def _shadow(self, connection: Connection, case_id: str, action: Action) -> None:
         """Record that the engine would have charged now; nothing is written to Stripe."""
@@ -207,8 +227,9 @@ class Executor:
                 self._nothing_was_done(moment, case, action, intent, refused or "refused")
                 return
             log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
-            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+            # first, as the next retry is planned in its place
             schedule.finish(connection, action.id, result=result.outcome)
+            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
 
     def _leave_unknown(
         self, connection: Connection, case_id: str, action: Action, intent: Row[Any], error: str
@@ -415,7 +436,7 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
     method = view.method(action.payment_method_id)
     assert method is not None, "the rules refuse a method that is gone"
     sequence = case.attempt_sequence + 1
-    key = f"retry-engine:{case.id}:{sequence}:{method.id}"
+    key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
     rows.change(moment.connection, case.id, attempt_sequence=sequence)
     history.add_attempt(
         moment.connection,

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from retry_engine.domain.attempts import Outcome
 
+# Begins every idempotency key of ours: an event that carries it was caused by our own call.
+OUR_KEYS = "retry-engine:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceFacts:

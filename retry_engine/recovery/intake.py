@@ -13,7 +13,7 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
-from retry_engine.recovery.gateway import Gateway
+from retry_engine.recovery.gateway import OUR_KEYS, Gateway
 from retry_engine.store import cases as rows
 from retry_engine.store import history, inbox, schedule
 from retry_engine.store.database import Database
@@ -157,7 +157,7 @@ class Intake:
     def _clock_moved(self, event: StoredEvent, body: Mapping[str, Any]) -> None:
         clock_id = _id(body.get("id"))
         read: tuple[datetime, str] | None = None
-        if clock_id is not None and event.type != "test_helpers.test_clock.deleted":
+        if clock_id is not None and event.type == "test_helpers.test_clock.ready":
             try:
                 read = self.gateway.clock(event.account, clock_id)
             except StripeRejected:
@@ -215,10 +215,12 @@ class Intake:
         The charge it names is noted, as an answer of success does not name it.
         """
         key = (event.payload.get("request") or {}).get("idempotency_key")
-        if not key:
+        if not key or not key.startswith(OUR_KEYS):
             return False
         intent = history.attempt_with_key(connection, key)
-        if intent is None or intent.outcome in (Outcome.UNKNOWN, Outcome.PROCESSING):
+        if intent is None:
+            return True  # our own taking over or handing back of the invoice
+        if intent.outcome in (Outcome.UNKNOWN, Outcome.PROCESSING):
             return False
         if body.get("object") == "charge" and intent.charge_id is None and event.object_id:
             known = history.known_charges(connection, event.account, [event.object_id])
