@@ -134,6 +134,7 @@ create table attempts (
 create index attempts_case on attempts (case_id, at);
 create index attempts_customer on attempts (account, customer_id, at);
 create index attempts_card on attempts (card_fingerprint, at);
+create index attempts_method on attempts (payment_method_id, at);
 create index attempts_payment_intent on attempts (payment_intent_id);
 create unique index attempts_one_in_flight on attempts (case_id)
   where source = 'engine' and outcome = 'unknown' and not abandoned;

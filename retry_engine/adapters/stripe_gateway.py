@@ -139,7 +139,7 @@ class StripeGateway:
                 ).auto_paging_iter()
             ),
         )
-        return [_charge(c.to_dict(), intent) for c in found]
+        return [charge_facts(c.to_dict(), intent) for c in found]
 
     def charge(self, account: str, charge_id: str) -> ChargeFacts:
         """One charge."""
@@ -147,7 +147,7 @@ class StripeGateway:
             "charges.read",
             lambda: self._client.v1.charges.retrieve(charge_id, {}, self._options(account)),
         )
-        return _charge(found.to_dict(), None)
+        return charge_facts(found.to_dict(), None)
 
     def customer(self, account: str, customer_id: str) -> CustomerFacts:
         """The customer, deleted ones included."""
@@ -167,7 +167,7 @@ class StripeGateway:
                 ).auto_paging_iter()
             ),
         )
-        return [_method(m.to_dict()) for m in found]
+        return [method_facts(m.to_dict()) for m in found]
 
     def payment_method(self, account: str, method_id: str) -> MethodFacts:
         """One payment method, detached ones included."""
@@ -175,7 +175,7 @@ class StripeGateway:
             "payment_methods.read",
             lambda: self._client.v1.payment_methods.retrieve(method_id, {}, self._options(account)),
         )
-        return _method(found.to_dict())
+        return method_facts(found.to_dict())
 
     def mandate_active(self, account: str, mandate_id: str) -> bool | None:
         """Whether Stripe reports the mandate as usable; None where it knows none."""
@@ -437,7 +437,8 @@ def _customer(customer: _Json) -> CustomerFacts:
     )
 
 
-def _method(method: _Json) -> MethodFacts:
+def method_facts(method: _Json) -> MethodFacts:
+    """A payment method of the API."""
     kind = method.get("type") or "card"
     detail = method.get(kind) or {}
     blocked = ((detail.get("status_details") or {}).get("blocked")) or {}
@@ -456,7 +457,8 @@ def _method(method: _Json) -> MethodFacts:
     )
 
 
-def _charge(charge: _Json, intent: _Json | str | None) -> ChargeFacts:
+def charge_facts(charge: _Json, intent: _Json | str | None) -> ChargeFacts:
+    """A charge of the API; `intent`, where it came along, may know more of its decline."""
     details = charge.get("payment_method_details") or {}
     kind = details.get("type") or "card"
     method = details.get(kind) or {}

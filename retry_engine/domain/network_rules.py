@@ -128,21 +128,30 @@ Spans = Iterable[Forbidden]
 
 def forbidden(view: CaseView, method: PaymentMethod, *, policy: Policy) -> tuple[Forbidden, ...]:
     """All spans, from the case's now on, in which that method must not be charged."""
-    on_card = view.attempts_on(method)
-    since = method.changed_at
-    telling = [
-        a
-        for a in on_card
-        if a.outcome in (Outcome.FAILED, Outcome.REQUIRES_ACTION)
-        and (since is None or a.at > since)
-    ]
-    subject = Subject(view, method, policy, on_card, telling)
+    subject = Subject(view, method, policy, view.attempts_on(method), declines_of(view, method))
     return tuple(
         span
         for rule in RULES
         for span in rule.spans(subject)
         if span.until is None or span.until > view.now
     )
+
+
+def declines_of(view: CaseView, method: PaymentMethod) -> list[Attempt]:
+    """Declines that say something of the method as it is now, over all invoices, oldest first."""
+    return [
+        a
+        for a in view.attempts_on(method)
+        if a.outcome in (Outcome.FAILED, Outcome.REQUIRES_ACTION) and _is_about(a, method)
+    ]
+
+
+def _is_about(attempt: Attempt, method: PaymentMethod) -> bool:
+    """Whether an attempt was made on the card as it is now, not on the one it replaced."""
+    known, then = method.card_fingerprint, attempt.card_fingerprint
+    if known is not None and then is not None and known != then:
+        return False
+    return method.changed_at is None or attempt.at > method.changed_at
 
 
 def check(

@@ -24,7 +24,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from retry_engine.domain import codes
+from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Reason
@@ -94,14 +94,9 @@ class PriorModel:
 
 
 def failures_on(view: CaseView, method: PaymentMethod) -> list[Attempt]:
-    """Declines of this method since its data last changed, oldest first."""
-    return [
-        a
-        for a in view.attempts_on(method)
-        if a.outcome in (Outcome.FAILED, Outcome.REQUIRES_ACTION)
-        and (method.changed_at is None or a.at > method.changed_at)
-        and a.at >= view.opened_at - timedelta(days=10)
-    ]
+    """Declines of this method as it is now, of this case and shortly before, oldest first."""
+    recently = view.opened_at - timedelta(days=10)
+    return [a for a in network_rules.declines_of(view, method) if a.at >= recently]
 
 
 def _category(attempt: Attempt) -> str:

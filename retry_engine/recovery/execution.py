@@ -436,6 +436,10 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
     method = view.method(action.payment_method_id)
     assert method is not None, "the rules refuse a method that is gone"
     sequence = case.attempt_sequence + 1
+    # strictly after the card's last change, on whose clock no time may have passed since
+    at = moment.now
+    if method.changed_at is not None:
+        at = max(at, method.changed_at + timedelta(microseconds=1))
     key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
     rows.change(moment.connection, case.id, attempt_sequence=sequence)
     history.add_attempt(
@@ -444,7 +448,7 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
         customer_id=case.customer_id,
         case_id=case.id,
         sequence=sequence,
-        at=moment.now,
+        at=at,
         sent_at=moment.real_now,
         source=Source.ENGINE,
         outcome=Outcome.UNKNOWN,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
-from retry_engine.recovery import cases
+from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
 from retry_engine.store import cases as rows
@@ -243,7 +243,8 @@ class Intake:
         at = real_now
         if ids:
             at = rows.time_of(connection, rows.find(connection, ids[0]), real_now)
-        history.change_method(connection, event.account, method_id, changed_at=at)
+        changed_at = refresh.moment_of_change(connection, event.account, method_id, at)
+        history.change_method(connection, event.account, method_id, changed_at=changed_at)
 
     def _plan_looks(self, connection: Connection, case_ids: Sequence[str]) -> None:
         for case_id in case_ids:

@@ -204,7 +204,8 @@ def _card_country(picture: Picture) -> str | None:
 def _record_methods(moment: Moment, case: Case, picture: Picture) -> None:
     for facts in picture.methods:
         known = history.method_row(moment.connection, case.account, facts.id)
-        _put_method(moment, case, facts, known, picture.mandates.get(facts.id))
+        mandate = picture.mandates.get(facts.id)
+        _put_method(moment, case, facts, known, mandate=mandate, trail=picture.trail)
     history.detach_missing(
         moment.connection,
         case.account,
@@ -215,7 +216,13 @@ def _record_methods(moment: Moment, case: Case, picture: Picture) -> None:
 
 
 def _put_method(
-    moment: Moment, case: Case, facts: MethodFacts, known: Row[Any] | None, mandate: bool | None
+    moment: Moment,
+    case: Case,
+    facts: MethodFacts,
+    known: Row[Any] | None,
+    *,
+    mandate: bool | None,
+    trail: PaymentTrail,
 ) -> None:
     values: dict[str, Any] = {
         "account": case.account,
@@ -237,8 +244,30 @@ def _put_method(
     if known is None:
         values["added_at"] = facts.created_at
     elif any(getattr(known, name) != values[name] for name in data):
-        values["changed_at"] = moment.now
+        values["changed_at"] = _changed_at(moment, case, facts, trail)
     history.put_method(moment.connection, **values)
+
+
+def _changed_at(moment: Moment, case: Case, facts: MethodFacts, trail: PaymentTrail) -> datetime:
+    """When the data changed: before the first charge of the new card, else just now."""
+    on_new = [
+        c.created_at
+        for c in trail.charges
+        if c.payment_method_id == facts.id
+        and facts.card_fingerprint is not None
+        and c.card_fingerprint == facts.card_fingerprint
+    ]
+    if on_new:
+        return min(on_new) - timedelta(seconds=1)
+    return moment_of_change(moment.connection, case.account, facts.id, moment.now)
+
+
+def moment_of_change(
+    connection: Connection, account: str, method_id: str, now: datetime
+) -> datetime:
+    """Just now, and after every attempt so far: a test clock stands still in between."""
+    last = history.last_attempt_on(connection, account, method_id)
+    return now if last is None or last < now else last + timedelta(microseconds=1)
 
 
 # -- attempts

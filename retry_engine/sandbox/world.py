@@ -432,7 +432,7 @@ def _make_person(
     default = _instrument(rng, f"{key}_0", country, renewal, trouble, since=since, default=True)
     stories = {default.key: story}
     instruments = [default]
-    if rng.random() < 0.30:
+    if rng.random() < 0.26:
         backup, its = _backup(rng, f"{key}_1", country, renewal, story)
         instruments.append(backup)
         stories[backup.key] = its
@@ -513,7 +513,7 @@ def _code_of(rng: Random, trouble: str) -> str:
 def _end_of(rng: Random, trouble: str, renewal: datetime) -> datetime | None:
     """When a passing trouble passes; None: not within anybody's patience."""
     if trouble == "opaque":
-        if rng.random() < 0.38:
+        if rng.random() < 0.48:
             return None
         return renewal + timedelta(days=0.3 + rng.expovariate(1 / 5.5))
     hours = {
@@ -560,7 +560,7 @@ def _backup(
     rng: Random, key: str, country: str, renewal: datetime, story: _Story
 ) -> tuple[Instrument, _Story]:
     """Another method of the same person: often good, sometimes out of the same purse."""
-    trouble = _pick(rng, (("none", 0.72), ("opaque", 0.10), ("expired", 0.12), ("hard", 0.06)))
+    trouble = _pick(rng, (("none", 0.60), ("opaque", 0.18), ("expired", 0.14), ("hard", 0.08)))
     added = renewal - timedelta(days=rng.uniform(20, 500))
     instrument = _instrument(rng, key, country, renewal, trouble, since=added, default=False)
     its = replace(

@@ -86,6 +86,14 @@ def known_charges(
     return {row.charge_id: row for row in connection.execute(statement)}
 
 
+def last_attempt_on(connection: Connection, account: str, method_id: str) -> datetime | None:
+    """When that payment method was last tried, by anybody and for any invoice."""
+    statement = select(func.max(attempts.c.at)).where(
+        attempts.c.account == account, attempts.c.payment_method_id == method_id
+    )
+    return connection.execute(statement).scalar()
+
+
 def adopt_attempts(connection: Connection, account: str, case_id: str, intent_id: str) -> None:
     """Attempts seen before their case was: they are the case's now."""
     connection.execute(

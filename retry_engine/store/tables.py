@@ -154,6 +154,7 @@ attempts = Table(
     Index("attempts_case", "case_id", "at"),
     Index("attempts_customer", "account", "customer_id", "at"),
     Index("attempts_card", "card_fingerprint", "at"),
+    Index("attempts_method", "payment_method_id", "at"),
     Index("attempts_payment_intent", "payment_intent_id"),
     Index(
         "attempts_one_in_flight",
