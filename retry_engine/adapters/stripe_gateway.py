@@ -230,15 +230,6 @@ class StripeGateway:
         )
         return [i.to_dict() for i in found]
 
-    def events_since(self, since: datetime, types: Sequence[str]) -> list[_Json]:
-        """What happened since then, oldest first: for what no webhook brought (30 days at most)."""
-        query: Any = {"created": {"gte": int(since.timestamp())}, "limit": 100}
-        wanted = set(types)
-        found = self._call(
-            "events.read", lambda: list(self._client.v1.events.list(query).auto_paging_iter())
-        )
-        return [e.to_dict(for_json=True) for e in reversed(found) if e.type in wanted]
-
     def stripe_time(self) -> datetime | None:
         """Stripe's own time, from the header of an answer."""
         found = self._call("invoices.read", lambda: self._client.v1.invoices.list({"limit": 1}))

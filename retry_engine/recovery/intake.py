@@ -251,6 +251,7 @@ class Intake:
             case = rows.find(connection, case_id)
             at = rows.time_of(connection, case, self.clock())
             schedule.plan(connection, case, "refresh", at=at)
+            log.info("case_to_be_looked_at", case=case_id)
 
     def _done(self, event: StoredEvent) -> None:
         with self.database.transaction() as connection:

@@ -352,7 +352,8 @@ def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source)
         account=case.account,
         customer_id=case.customer_id,
         case_id=case.id,
-        at=charge.created_at,
+        # our reading of a clock may be older than the charge; nothing happens after now
+        at=min(charge.created_at, moment.now),
         source=source,
         amount=charge.amount,
         currency=charge.currency,
@@ -438,7 +439,7 @@ def _record_other_charges(moment: Moment, case: Case, charges: Sequence[ChargeFa
             moment.connection,
             account=case.account,
             customer_id=case.customer_id,
-            at=charge.created_at,
+            at=min(charge.created_at, moment.now),
             source=Source.STRIPE,
             amount=charge.amount,
             currency=charge.currency,

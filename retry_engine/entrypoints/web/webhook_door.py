@@ -220,6 +220,7 @@ class Inbox:
 
     async def _tell(self, ids: list[str]) -> None:
         """Workers are told after the commit; if that fails their sweep finds the rows."""
+        log.info("events_stored", events=ids)
         try:
             await asyncio.to_thread(self._notify, ids)
         except Exception as error:  # noqa: BLE001  # whatever it is, the event is safe
