@@ -315,7 +315,7 @@ def _authentication(s: Subject) -> Spans:
 
 def _visa(s: Subject) -> Spans:
     for attempt in s.telling:
-        if (attempt.card_brand or s.method.card_brand) != "visa":
+        if _brand(s, attempt) != "visa":
             continue
         code = attempt.network_decline_code
         if code in VISA_NEVER:
@@ -343,7 +343,7 @@ def _advice(s: Subject) -> Spans:
 def _mastercard_advice(s: Subject) -> Spans:
     for attempt in s.telling:
         code = attempt.network_advice_code
-        if code is None or not (_is_mastercard(attempt) or s.method.card_brand == "mastercard"):
+        if code is None or _brand(s, attempt) != "mastercard":
             continue
         if code in MAC_NEVER:
             detail = f"Mastercard advice {code}: {MAC_NEVER[code]}"
@@ -364,11 +364,17 @@ def _velocity_block(s: Subject) -> Spans:
 
 
 def _gap(s: Subject) -> Spans:
-    """At most one attempt a card and day, and two days after a decline that was not technical."""
+    """At most one attempt a card and day, and two days after a decline that was not technical.
+
+    A charge of another invoice whose outcome is open, or that went well, counts as an attempt too.
+    Every attempt has its own gap: a technical decline since does not shorten an earlier one's.
+    """
     limits = s.policy.limits
-    for attempt in s.telling[-3:]:
+    for attempt in s.on_card:
+        if not _is_about(attempt, s.method):
+            continue
         gap = limits.min_gap_hours
-        if not _is_technical(attempt) and attempt.network_advice_code not in _MAC_OFFICIAL_WAITS:
+        if _is_plain_decline(s, attempt):
             gap = max(gap, limits.min_gap_after_decline_hours)
         detail = f"{gap:g} hours between attempts on one card"
         yield _until("gap_on_card", attempt, timedelta(hours=gap), detail)
@@ -419,9 +425,10 @@ def _debit(s: Subject) -> Spans:
     if rule is None or not tries:
         return
     allowed, most, window = rule
-    last = tries[-1]
-    if last.outcome is Outcome.FAILED and last.decline_code not in allowed:
-        detail = f"a debit returned with {last.decline_code} is not presented again"
+    returned = (a for a in s.telling_here if a.outcome is Outcome.FAILED)
+    final = next((a for a in returned if a.decline_code not in allowed), None)
+    if final is not None:
+        detail = f"a debit returned with {final.decline_code} is not presented again"
         yield Forbidden("debit_representment", s.start, None, detail)
     elif len(tries) > most:
         detail = f"a debit is presented again at most {most} times"
@@ -429,6 +436,17 @@ def _debit(s: Subject) -> Spans:
     else:
         detail = f"a debit is presented again within {window.days} days of the first"
         yield Forbidden("debit_representment", max(tries[0].at + window, s.start), None, detail)
+
+
+def _weekend(s: Subject) -> Spans:
+    if s.method.type not in DEBIT_RULES:
+        return
+    today = s.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    saturday = today + timedelta(days=5 - today.weekday())
+    while saturday < s.view.deadline_at:
+        monday = saturday + timedelta(days=2)
+        yield Forbidden("debit_weekend", saturday, monday, "banks move debits on working days only")
+        saturday += timedelta(days=7)
 
 
 # -- small parts
@@ -448,8 +466,19 @@ def _codes_of(attempt: Attempt) -> Iterator[codes.DeclineCode]:
             yield reason
 
 
-def _is_technical(attempt: Attempt) -> bool:
-    return codes.lookup(attempt.decline_code).is_technical
+def _is_plain_decline(s: Subject, attempt: Attempt) -> bool:
+    """A decline that was not technical and that no network gave its own wait."""
+    if attempt.outcome not in (Outcome.FAILED, Outcome.REQUIRES_ACTION):
+        return False
+    waits = attempt.network_advice_code in _MAC_OFFICIAL_WAITS
+    if waits and _brand(s, attempt) == "mastercard":
+        return False
+    return not codes.lookup(attempt.decline_code).is_technical
+
+
+def _brand(s: Subject, attempt: Attempt) -> str | None:
+    """The network that answered: its codes mean nothing at another."""
+    return attempt.card_brand or s.method.card_brand
 
 
 def _is_mastercard(attempt: Attempt) -> bool:
@@ -501,4 +530,5 @@ RULES: tuple[Rule, ...] = (
     Rule("attempts_per_card", "15 in 30 days, all invoices", "Visa 20, ours 15", _card_ceiling),
     Rule("mastercard_day", "10 declines a day", "Mastercard", _mastercard_day),
     Rule("debit_representment", "how often a debit comes again", "Nacha, SEPA, Bacs", _debit),
+    Rule("debit_weekend", "debits on working days", "Nacha, SEPA, Bacs", _weekend),
 )

@@ -1,0 +1,127 @@
+"""The engine beside a shop in the sandbox: real PostgreSQL, real HTTP, its own time."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sandbox_shop import SECRET, Shop, inbox, shop
+from sqlalchemy import text
+
+from retry_engine import settings, wiring
+from retry_engine.store import inbox as stored
+
+__all__ = ["EngineShop", "RealTime", "engine_shop", "inbox", "shop"]
+
+
+@dataclass
+class RealTime:
+    """Real time, as far as the engine knows; later than the database server's own."""
+
+    now: datetime = field(default_factory=lambda: datetime(2030, 1, 7, 6, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def passes(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@dataclass
+class EngineShop:
+    """A shop whose failed invoices an engine works on, one step at a time."""
+
+    shop: Shop
+    engine: wiring.Engine
+    time: RealTime
+    delivered: int = 0
+
+    def hears(self) -> list[str]:
+        """Every webhook that has arrived goes into the inbox."""
+        events = self.shop.inbox.events()
+        new = events[self.delivered :]
+        self.delivered = len(events)
+        with self.engine.database.transaction() as connection:
+            return [row for e in new if (row := stored.store(connection, e)) is not None]
+
+    def works(self) -> None:
+        """Until nothing is left to do."""
+        for _ in range(300):
+            self.shop.until_quiet()
+            self.hears()
+            with self.engine.database.transaction() as connection:
+                waiting = stored.waiting(connection, now=self.time.now, limit=100)
+            if waiting:
+                self.engine.process_events(waiting)
+            self.engine.dispatch()
+            claimed = self.claimed()
+            for action_id in claimed:
+                self.engine.run_action(action_id)
+            if not waiting and not claimed:
+                return
+        raise AssertionError(f"the engine does not come to rest: {self.engine.status()}")
+
+    def claimed(self) -> list[int]:
+        """Ids of the actions that a worker would find in the broker."""
+        query = text("select id from actions where state = 'claimed' and claimed_until > :now")
+        with self.engine.database.connection() as connection:
+            return list(connection.execute(query, {"now": self.time.now}).scalars())
+
+    def fails(self, *script: Any, **more: Any) -> tuple[Any, Any, Any]:
+        """(customer, method, invoice): a renewal fails and the engine has heard of it."""
+        found = self.shop.failed_renewal(*script, **more)
+        self.works()
+        return found
+
+    def days_pass(self, customer: Any, days: float, *, step_hours: float = 6) -> None:
+        """The customer's clock moves on in steps, the engine working at each."""
+        left = days * 24
+        while left > 1e-9:
+            hours = min(step_hours, left)
+            self.shop.advances(customer, hours=hours)
+            self.works()
+            left -= hours
+
+    def case(self, invoice: Any) -> dict[str, Any]:
+        return self.engine.show_case(invoice.id)
+
+    def engine_charges(self, invoice: Any) -> list[dict[str, Any]]:
+        return [t for t in self.shop.ledger(invoice) if t["source"] == "api"]
+
+    def another_method(self, customer: Any, *script: Any, token: str = "tok_mastercard") -> Any:
+        wanted: Any = {
+            "type": "card",
+            "card": {"token": token},
+            "metadata": {"sandbox_script": json.dumps(list(script))},
+        }
+        method = self.shop.stripe.v1.payment_methods.create(wanted)
+        self.shop.stripe.v1.payment_methods.attach(method.id, {"customer": customer.id})
+        return method
+
+
+def build_engine(
+    shop: Shop, database_url: str, redis_url: str, time: RealTime, **environment: str
+) -> wiring.Engine:
+    """An engine against that shop's Stripe."""
+    found = settings.load(
+        {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "STRIPE_API_KEY": "sk_test_shop00000000",
+            "STRIPE_API_BASE": shop.url,
+            "STRIPE_WEBHOOK_SECRET": SECRET,
+            "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND": "100000",
+            **environment,
+        }
+    )
+    return wiring.build(found, clock=time)
+
+
+@pytest.fixture
+def engine_shop(shop: Shop, database_url: str, redis_url: str) -> Iterator[EngineShop]:
+    time = RealTime()
+    engine = build_engine(shop, database_url, redis_url, time)
+    with engine:
+        yield EngineShop(shop, engine, time)
