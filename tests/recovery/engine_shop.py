@@ -75,7 +75,7 @@ class EngineShop:
         self.works()
         return found
 
-    def days_pass(self, customer: Any, days: float, *, step_hours: float = 6) -> None:
+    def days_pass(self, customer: Any, days: float, *, step_hours: float = 12) -> None:
         """The customer's clock moves on in steps, the engine working at each."""
         left = days * 24
         while left > 1e-9:

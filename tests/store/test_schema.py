@@ -1,0 +1,197 @@
+"""The migrations make what the code declares, and the database guards the money by itself."""
+
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from retry_engine.domain.case_states import TRANSITIONS, CaseState
+from retry_engine.settings import bundled
+from retry_engine.store.database import Database
+from retry_engine.store.tables import metadata
+
+pytestmark = pytest.mark.integration
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+def _migrate(connection: Connection, target: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(bundled("migrations")))
+    config.attributes["connection"] = connection
+    (command.downgrade if target == "base" else command.upgrade)(config, target)
+    connection.commit()
+
+
+def test_the_migrations_from_empty_give_what_the_code_declares(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    with database.connection() as connection:
+        _migrate(connection, "head")
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+def test_the_migrations_go_down_to_nothing_and_up_again(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    query = text("select count(*) from pg_tables where schemaname = 'public'")
+    with database.connection() as connection:
+        _migrate(connection, "head")
+        _migrate(connection, "base")
+        assert connection.execute(query).scalar_one() == 1  # alembic's own
+        connection.commit()
+        _migrate(connection, "head")
+        assert connection.execute(query).scalar_one() > 10
+    database.close()
+
+
+@pytest.fixture
+def connection(database_url: str) -> Any:
+    database = Database(database_url)
+    with database.connection() as opened:
+        opened.execute(text("insert into policies (version, content) values ('p', '{}')"))
+        opened.commit()
+        yield opened
+        opened.rollback()
+    database.close()
+
+
+def _case(connection: Connection, state: str, *, mode: str = "takeover", name: str = "c") -> str:
+    closed = state == "closed"
+    connection.execute(
+        text(
+            "insert into cases (id, invoice_id, customer_id, state, mode, policy_version,"
+            " amount_remaining, currency, opened_at, deadline_at, closed_at, close_reason)"
+            " values (:id, :id, 'cus', :state, :mode, 'p', 100, 'eur', :now, :now, :closed, :why)"
+        ),
+        {
+            "id": name,
+            "state": state,
+            "mode": mode,
+            "now": NOW,
+            "closed": NOW if closed else None,
+            "why": "stopped" if closed else None,
+        },
+    )
+    return name
+
+
+_CLOSE = ", closed_at = now(), close_reason = 'stopped'"
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(CaseState, CaseState)))
+def test_the_database_knows_the_same_ways_between_states_as_the_code(
+    connection: Connection, source: CaseState, target: CaseState
+) -> None:
+    if source == target:
+        return
+    allowed = any(source in t.sources and t.target == target for t in TRANSITIONS.values())
+    _case(connection, source)
+    end = _CLOSE if target is CaseState.CLOSED else ""
+    if source is CaseState.CLOSED:
+        end = ", closed_at = null, close_reason = null"
+    statement = text(f"update cases set state = :target{end} where id = 'c'")
+    if allowed:
+        connection.execute(statement, {"target": target})
+    else:
+        with pytest.raises(IntegrityError, match=r"no way|keeps its end"):
+            connection.execute(statement, {"target": target})
+
+
+def _intent(connection: Connection, case: str, number: int = 1) -> None:
+    connection.execute(
+        text(
+            "insert into attempts (case_id, sequence, at, sent_at, source, outcome, amount,"
+            " currency, idempotency_key) values (:case, :n, :now, :now, 'engine', 'unknown',"
+            " 100, 'eur', :key)"
+        ),
+        {"case": case, "n": number, "now": NOW, "key": f"key {case} {number}"},
+    )
+
+
+def test_an_intent_on_an_open_case_is_taken(connection: Connection) -> None:
+    _intent(connection, _case(connection, "open"))
+
+
+@pytest.mark.parametrize("state", [s for s in CaseState if s is not CaseState.OPEN])
+def test_no_intent_is_taken_on_a_case_that_is_not_open(
+    connection: Connection, state: CaseState
+) -> None:
+    case = _case(connection, state)
+    with pytest.raises(IntegrityError, match="nothing may be charged"):
+        _intent(connection, case)
+
+
+@pytest.mark.parametrize("mode", ["shadow", "holdout"])
+def test_no_intent_is_taken_where_the_engine_only_watches(
+    connection: Connection, mode: str
+) -> None:
+    case = _case(connection, "open", mode=mode)
+    with pytest.raises(IntegrityError, match="nothing may be charged"):
+        _intent(connection, case)
+
+
+def test_no_intent_is_taken_while_the_engine_is_paused(connection: Connection) -> None:
+    case = _case(connection, "open")
+    connection.execute(text("update engine_state set paused = true"))
+    with pytest.raises(IntegrityError, match="engine is paused"):
+        _intent(connection, case)
+
+
+def test_one_attempt_at_a_time_is_in_flight(connection: Connection) -> None:
+    case = _case(connection, "open")
+    _intent(connection, case)
+    with pytest.raises(IntegrityError, match="in flight"):
+        _intent(connection, case, 2)
+
+
+def test_nothing_is_charged_after_a_success(connection: Connection) -> None:
+    case = _case(connection, "open")
+    _intent(connection, case)
+    connection.execute(text("update attempts set outcome = 'succeeded'"))
+    with pytest.raises(IntegrityError, match="succeeded"):
+        _intent(connection, case, 2)
+
+
+def test_a_planned_retry_goes_when_its_case_is_no_longer_open(connection: Connection) -> None:
+    case = _case(connection, "open")
+    connection.execute(
+        text("insert into actions (case_id, kind, due_at) values (:case, 'retry', :now)"),
+        {"case": case, "now": NOW},
+    )
+    connection.execute(text("update cases set state = 'paused' where id = 'c'"))
+    states = connection.execute(text("select state from actions")).scalars().all()
+    assert states == ["cancelled"]
+    with pytest.raises(IntegrityError, match="no retry can be planned"):
+        connection.execute(
+            text("insert into actions (case_id, kind, due_at) values (:case, 'retry', :now)"),
+            {"case": case, "now": NOW},
+        )
+
+
+@pytest.mark.parametrize("table", ["case_transitions", "overrides"])
+@pytest.mark.parametrize("act", ["update {} set case_id = 'c'", "delete from {}"])
+def test_what_was_recorded_cannot_be_rewritten(
+    connection: Connection, table: str, act: str
+) -> None:
+    _case(connection, "open")
+    connection.execute(
+        text(
+            "insert into case_transitions (case_id, at, name, to_state, cause)"
+            " values ('c', now(), 'opened', 'open', 'x')"
+        )
+    )
+    connection.execute(
+        text(
+            "insert into overrides (case_id, at, by, action, reason, before, after)"
+            " values ('c', now(), 'p', 'note', 'x', '{}', '{}')"
+        )
+    )
+    with pytest.raises(IntegrityError, match="append-only"):
+        connection.execute(text(act.format(table)))
