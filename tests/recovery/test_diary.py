@@ -329,7 +329,7 @@ def test_an_answer_that_is_lost_is_found_out_and_never_charged_twice(
     engine_shop: EngineShop, fault: str
 ) -> None:
     customer, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    engine_shop.shop.faults(api=[{"fault": fault, "on": "*pay*", "times": 4}])
+    engine_shop.shop.faults(api=[{"fault": fault, "on": "*/pay", "times": 4}])
     engine_shop.days_pass(customer, 29)
     for _ in range(6):
         engine_shop.time.passes(minutes=2)
