@@ -184,7 +184,7 @@ class Engine:
     def process_events(self, ids: Sequence[str]) -> None:
         """Apply stored events; what fails is put back and shows in `events dead` at last."""
         with self.database.transaction() as connection:
-            events = inbox.claim(connection, ids, now=self.clock(), lease=2 * LEASE)
+            events = inbox.claim(connection, ids, now=self.clock(), lease=LEASE)
         for event in events:
             with structlog.contextvars.bound_contextvars(event=event.event_id):
                 self._process_event(event)

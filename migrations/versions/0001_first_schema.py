@@ -73,7 +73,8 @@ create table cases (
   attempt_sequence integer not null default 0,
   constraint cases_invoice unique (account, invoice_id),
   constraint cases_closed_means_closed check (
-    (state = 'closed') = (closed_at is not null) and (state = 'closed') = (close_reason is not null))
+    (state = 'closed') = (closed_at is not null)
+    and (state = 'closed') = (close_reason is not null))
 );
 create index cases_customer on cases (account, customer_id);
 create index cases_subscription on cases (account, subscription_id);
@@ -331,7 +332,8 @@ begin
       using errcode = 'check_violation';
   end if;
   if (select paused from engine_state for share) then
-    raise exception 'the engine is paused: nothing may be charged' using errcode = 'check_violation';
+    raise exception 'the engine is paused: nothing may be charged'
+      using errcode = 'check_violation';
   end if;
   if exists (select from attempts where case_id = new.case_id and not abandoned
              and outcome in ('unknown', 'processing', 'succeeded')) then

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from retry_engine.domain.errors import BadRequest, RetryEngineError, SettingsError
 
@@ -431,9 +431,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as wanted:
+    except typer.Exit as wanted:
         return wanted.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -445,8 +445,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _complain(error: Exception) -> int:
     """One line on stderr; the exit code says whose fault it is."""
-    if isinstance(error, click.ClickException):
-        error.show()
+    if isinstance(error, TyperException):  # bad usage, which typer explains itself
+        show: Callable[[], None] | None = getattr(error, "show", None)
+        show() if show else sys.stderr.write(f"retry-engine: {error}\n")
         return 2
     if not isinstance(error, RetryEngineError):
         if os.environ.get("RETRY_ENGINE_DEBUG"):

@@ -308,7 +308,7 @@ def test_no_order_of_things_charges_twice_breaks_a_rule_or_loses_a_case(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -1,0 +1,126 @@
+"""What a person at a terminal gets, from the real program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def run(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE", "RETRY_ENGINE"))}
+    for name in ("DATABASE_URL", "REDIS_URL", "PORT"):
+        clean.pop(name, None)
+    return subprocess.run(
+        [sys.executable, "-m", "retry_engine.entrypoints.cli", *arguments],
+        env={**clean, **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def env(database_url: str, redis_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+
+
+def _one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("retry-engine: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_the_help_names_the_commands(tmp_path: Path) -> None:
+    shown = run("--help", cwd=tmp_path).stdout
+    for name in ("demo", "up", "sandbox", "migrate", "web", "worker", "beat", "doctor", "status"):
+        assert name in shown
+
+
+@pytest.mark.parametrize("command", ["history", "model", "report", "nonsense"])
+def test_what_does_not_exist_yet_is_bad_usage(command: str, tmp_path: Path) -> None:
+    assert run(command, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"STRIPE_API_KEY": "pk_test_123456789"}, "STRIPE_API_KEY"),
+        ({"RETRY_ENGINE_MODE": "both"}, "RETRY_ENGINE_MODE"),
+        ({"RETRY_ENGINE_CONFIG": "/nowhere/policy.toml"}, "RETRY_ENGINE_CONFIG"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        ({"RETRY_ENGINE_API_TOKEN": "justone"}, "RETRY_ENGINE_API_TOKEN"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(
+    wrong: dict[str, str], names: str, tmp_path: Path, env: dict[str, str]
+) -> None:
+    result = run("status", env={**env, **wrong}, cwd=tmp_path)
+    assert result.returncode == 2
+    assert names in _one_line(result)
+
+
+def test_a_missing_key_is_said_at_once(tmp_path: Path, env: dict[str, str]) -> None:
+    result = run("worker", env=env, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "STRIPE_API_KEY is not set" in _one_line(result)
+
+
+def test_an_unreachable_database_is_one_line(tmp_path: Path, env: dict[str, str]) -> None:
+    nowhere = {**env, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    result = run("status", env=nowhere, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "PostgreSQL cannot be reached" in _one_line(result)
+
+
+def test_an_unknown_case_is_one_line(tmp_path: Path, env: dict[str, str]) -> None:
+    result = run("cases", "show", "in_none", env=env, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "in_none" in _one_line(result)
+
+
+def test_a_reason_is_required(tmp_path: Path, env: dict[str, str]) -> None:
+    assert run("engine", "pause", env=env, cwd=tmp_path).returncode == 2
+
+
+def test_status_is_one_json_document(tmp_path: Path, env: dict[str, str]) -> None:
+    result = run("status", "--json", env=env, cwd=tmp_path)
+    assert result.returncode == 0
+    assert {
+        "inbox_pending",
+        "actions_due",
+        "actions_in_flight",
+        "actions_planned",
+        "cases_open",
+        "cases_in_review",
+        "paused",
+        "mode",
+        "model",
+    } <= set(json.loads(result.stdout))
+
+
+def test_the_engine_is_paused_and_resumed(tmp_path: Path, env: dict[str, str]) -> None:
+    assert run("engine", "pause", "--reason", "a test", env=env, cwd=tmp_path).returncode == 0
+    assert json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)["paused"] is True
+    run("engine", "resume", "--reason", "over", env=env, cwd=tmp_path)
+    assert json.loads(run("status", "--json", env=env, cwd=tmp_path).stdout)["paused"] is False
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    result = run("doctor", "--json", env=env, cwd=tmp_path)
+    assert result.returncode == 1
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert rows["database"]["status"] == "ok"
+    assert rows["stripe key"]["status"] == "fail"
+    assert rows["stripe key"]["mend"]
