@@ -47,7 +47,7 @@ def test_a_line_says_what_was_bound_around_it(stderr: Stderr) -> None:
 
 def test_what_libraries_log_comes_in_the_same_form(stderr: Stderr) -> None:
     telemetry.configure("web")
-    logging.getLogger("uvicorn.error").warning("key %s of %s", "sk_live_abc123", "ann@example.com")
+    logging.getLogger("a.library").warning("key %s of %s", "sk_live_abc123", "ann@example.com")
     [line] = lines(stderr())
     assert (line["service"], line["event"]) == ("web", "key sk_live_[removed] of [address]")
 
