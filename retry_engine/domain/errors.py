@@ -5,7 +5,9 @@ RetryEngineError
 ├── NotFound                 no such case, review, event                  (exit 1, HTTP 404)
 ├── Refused                  asked for, understood, not allowed           (exit 1, HTTP 409)
 │   ├── AttemptRefused       the networks' rules forbid the attempt
-│   └── TransitionRefused    the case's state forbids it
+│   ├── TransitionRefused    the case's state forbids it
+│   ├── InvalidInput         a file's content is not what it should be
+│   └── CannotLearn          the data carry no model
 ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
 ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
 ├── BrokerUnavailable        the Celery broker cannot be reached
@@ -49,6 +51,14 @@ class AttemptRefused(Refused):
 
 class TransitionRefused(Refused):
     """The case's state does not allow this."""
+
+
+class InvalidInput(Refused):
+    """A file's content is not what was expected; nothing of it was taken."""
+
+
+class CannotLearn(Refused):
+    """The data cannot carry a model."""
 
 
 class StoreUnavailable(RetryEngineError):

@@ -68,6 +68,25 @@ def mix_of(country: str | None) -> Mapping[str, float]:
     return _MIXES.get(_LIKE.get(code, code), _DEFAULT)
 
 
+# Cycles that are met anywhere: where a business's own record may find what the table lacks.
+_ANYWHERE = ("month:1", "month:5", "month:10", "month:15", "month:20", "month:25", "month:28",
+             "month:last", "halves", "week:3", "week:4", "fortnight:3:0", "fortnight:3:1",
+             "fortnight:4:0", "fortnight:4:1")  # fmt: skip
+
+
+def wide_mix_of(country: str | None) -> Mapping[str, float]:
+    """The country's mix with a tenth spread over all cycles, for learning from there."""
+    mix = {cycle: 0.9 * share for cycle, share in mix_of(country).items()}
+    for cycle in _ANYWHERE:
+        mix[cycle] = mix.get(cycle, 0.0) + 0.1 / len(_ANYWHERE)
+    return mix
+
+
+def is_day_off(country: str | None, day: date) -> bool:
+    """A weekend or a public holiday."""
+    return day.weekday() >= 5 or day in _holidays(country, day.year)
+
+
 @lru_cache(maxsize=512)
 def zone_of(timezone: str | None, country: str | None) -> ZoneInfo:
     """The customer's timezone, else their country's usual one, else UTC."""

@@ -12,7 +12,7 @@ the case is asked about again.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,8 +34,6 @@ Bools = npt.NDArray[np.bool_]
 _SLOT = 3 * 3600.0
 _DAY = 86_400.0
 _STEPS = 5
-# Chances after a failure that is only assumed: it will have taught us something bad.
-_DAMPING = 0.78
 
 # Whoever says these wants no more charges; a person decides what becomes of the customer.
 _REVIEW_ACTIONS = frozenset({"none_review"})
@@ -55,14 +53,44 @@ class _Option:
 
 def decide(view: CaseView, *, policy: Policy, model: SuccessModel | None = None) -> Decision:
     """The next step of a case. A pure function: the same view and policy, the same decision."""
+    return decide_many([view], policy=policy, model=model)[0]
+
+
+def decide_many(
+    views: Sequence[CaseView], *, policy: Policy, model: SuccessModel | None = None
+) -> list[Decision]:
+    """The next step of each case, with one question to the model for all of them."""
     model = model or PriorModel()
+    early = [_without_model(view, model.version) for view in views]
+    slots = [_slots(view) for view in views]
+    asked = [
+        (view, method, times)
+        for view, times, settled in zip(views, slots, early, strict=True)
+        if settled is None
+        for method in view.payment_methods
+    ]
+    chances = iter(model.success_probabilities(asked))
+    return [
+        settled or _decide(view, times, chances, policy, model)
+        for view, times, settled in zip(views, slots, early, strict=True)
+    ]
+
+
+def _without_model(view: CaseView, version: str) -> Decision | None:
     if view.now >= view.deadline_at:
-        return _without_retry(DecisionKind.STOP, "the case's horizon has passed", (), model.version)
+        return _without_retry(DecisionKind.STOP, "the case's horizon has passed", (), version)
     person = _needs_a_person(view)
     if person is not None:
-        return _without_retry(DecisionKind.REVIEW, person, (), model.version)
-    slots = _slots(view)
-    options = [_option(view, method, slots, policy, model) for method in view.payment_methods]
+        return _without_retry(DecisionKind.REVIEW, person, (), version)
+    return None
+
+
+def _decide(
+    view: CaseView, slots: Floats, chances: Iterator[Floats], policy: Policy, model: SuccessModel
+) -> Decision:
+    options = [
+        _option(view, method, slots, policy, next(chances)) for method in view.payment_methods
+    ]
     if not any(option.permitted.any() for option in options):
         return _nothing_permitted(view, options, slots, policy, model.version)
     return _best_retry(view, options, slots, policy, model)
@@ -78,7 +106,7 @@ def _slots(view: CaseView) -> Floats:
 
 
 def _option(
-    view: CaseView, method: PaymentMethod, slots: Floats, policy: Policy, model: SuccessModel
+    view: CaseView, method: PaymentMethod, slots: Floats, policy: Policy, chance: Floats
 ) -> _Option:
     spans = network_rules.forbidden(view, method, policy=policy)
     permitted = np.ones(slots.shape, dtype=bool)
@@ -87,7 +115,6 @@ def _option(
         if span.until is not None:
             inside &= slots < span.until.timestamp()
         permitted &= ~inside
-    chance = model.success_probability(view, method, slots)
     return _Option(method, spans, chance, permitted)
 
 
@@ -117,7 +144,7 @@ def _best_retry(
             alive=alive,
             worth=worth,
             cost=cost,
-            damping=_DAMPING**step,
+            damping=model.damping**step,
             gap=gap,
         )
         later = np.maximum(np.maximum.accumulate(values[::-1])[::-1], 0.0)

@@ -15,7 +15,7 @@ is as good as its first try elsewhere, less what it shares with the one that was
 rounded readings of published ranges, not measurements; a learnt model replaces them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -62,8 +62,14 @@ class SuccessModel(Protocol):
     @property
     def version(self) -> str: ...
 
-    def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
-        """One chance in [0, 1] per slot; `slots` are UTC epoch seconds, all from now on."""
+    @property
+    def damping(self) -> float:
+        """What later chances are multiplied with for each failure that is only assumed."""
+
+    def success_probabilities(
+        self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
+    ) -> list[Floats]:
+        """Per question one chance in [0, 1] per slot; slots are UTC epoch seconds from now on."""
 
     def reasons(
         self, view: CaseView, method: PaymentMethod, at: datetime
@@ -75,6 +81,13 @@ class PriorModel:
     """The prior as a success model. It has no state: the case brings all it needs."""
 
     version: str = "prior-1"
+    damping: float = 0.78
+
+    def success_probabilities(
+        self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
+    ) -> list[Floats]:
+        """One array of chances per question."""
+        return [self.success_probability(view, method, slots) for view, method, slots in asked]
 
     def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
         """One chance in [0, 1] per slot."""
@@ -145,7 +158,7 @@ def _funds(
     amplitude = 0.75 if method.card_funding == "credit" else 1.0
     chance = np.zeros(slots.shape)
     for cycle, share in belief.items():
-        days = _paydays(view, cycle, end)
+        days = pay_cycle_days(view, cycle, end)
         index = np.searchsorted(days, slots, side="right") - 1
         since = (slots - days[np.maximum(index, 0)]) / _DAY
         was_paid = days[np.maximum(index, 0)] > last
@@ -156,11 +169,11 @@ def _funds(
     return chance
 
 
-def cycle_belief(view: CaseView, method: PaymentMethod) -> dict[str, float]:
+def cycle_belief(
+    view: CaseView, method: PaymentMethod, *, mix: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Share of belief in each pay cycle, from the country's mix and this customer's own record."""
-    mix = paydays.mix_of(view.customer_country or method.card_country)
-    if view.customer_country is None and method.card_country is None:
-        mix = paydays.mix_of(None)
+    mix = mix or paydays.mix_of(view.customer_country or method.card_country)
     told = [
         a
         for a in view.attempts_on(method)
@@ -176,7 +189,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     if not told:
         return 1.0
     times = np.array([a.at.timestamp() for a in told])
-    days = _paydays(view, cycle, told[-1].at, start=told[0].at)
+    days = pay_cycle_days(view, cycle, told[-1].at, start=told[0].at)
     index = np.maximum(np.searchsorted(days, times, side="right") - 1, 0)
     since = np.maximum(times - days[index], 0.0) / _DAY
     # most payments go through at any time: a success tells less than an empty account
@@ -185,7 +198,10 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     return float(np.prod(np.where(paid, 1.0 - empty, empty)))
 
 
-def _paydays(view: CaseView, cycle: str, end: datetime, *, start: datetime | None = None) -> Floats:
+def pay_cycle_days(
+    view: CaseView, cycle: str, end: datetime, *, start: datetime | None = None
+) -> Floats:
+    """The cycle's paydays for this customer, from 45 days before the case (UTC epoch seconds)."""
     country = view.customer_country
     zone = paydays.zone_of(view.customer_timezone, country)
     return paydays.paydays(cycle, country, zone, start=start or view.opened_at, end=end)
@@ -252,7 +268,7 @@ def _payday_reason(view: CaseView, method: PaymentMethod, at: datetime) -> Reaso
     zone = paydays.zone_of(view.customer_timezone, view.customer_country)
     nearest: dict[str, float] = {}
     for cycle, share in belief.items():
-        days = _paydays(view, cycle, at + timedelta(days=1))
+        days = pay_cycle_days(view, cycle, at + timedelta(days=1))
         before = days[(days <= at.timestamp()) & (days > view.opened_at.timestamp())]
         if before.size:
             day = datetime.fromtimestamp(float(before[-1]), zone).strftime("%-d %b")

@@ -1,0 +1,78 @@
+"""What learning is worth: share of the way from the fixed schedule to a clairvoyant.
+
+    python benchmarks/policy_value.py --population sandbox --invoices 5000 --seeds 10
+
+Trains on a log of mixed schedules, then plays later invoices of the same population.
+"""
+
+import argparse
+import statistics
+import time
+from datetime import UTC, datetime
+
+import arena
+import pandas as pd
+
+from retry_engine import evaluation
+
+START = datetime(2025, 1, 6, 6, tzinfo=UTC)
+LATER = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+def populations(name: str, seed: int, invoices: int, test: int) -> tuple:
+    """History's log, the cases to play, and the bank."""
+    if name == "sandbox":
+        log: list[arena.Row] = []
+        parts = max(1, invoices // 1000)
+        for part in range(parts):
+            start = START + (LATER - START) * (part / parts)
+            past, bank = arena.sandbox(seed * 1000 + part, invoices // parts, start)
+            log += arena.mixed_history(past, bank, seed + part)
+        cases, bank = arena.sandbox(seed * 1000 + 999, test, LATER)
+        return pd.DataFrame(log), cases, bank
+    past, cases, bank = arena.households(seed, invoices, test=test, since=START)
+    return pd.DataFrame(arena.mixed_history(past, bank, seed)), cases, bank
+
+
+def main() -> None:
+    """A row a seed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--population", choices=("sandbox", "households"), default="sandbox")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--invoices", type=int, default=4000)
+    parser.add_argument("--test", type=int, default=800)
+    given = parser.parse_args()
+    rows = []
+    print("seed       gap %: prior learnt    attempts: fixed prior learnt", end="")
+    print("   promised/came   breaches  train s")
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        log, cases, bank = populations(given.population, seed, given.invoices, given.test)
+        begun = time.perf_counter()
+        policy = evaluation.train_policy(log, seed=seed)
+        took = time.perf_counter() - begun
+        fixed = arena.play(cases, bank, evaluation.fixed_schedule())
+        prior = arena.play(cases, bank, evaluation.prior_policy())
+        learnt = arena.play(cases, bank, policy)
+        best = arena.clairvoyant(cases, bank)
+        span = best - fixed.net
+        row = (
+            100 * (prior.net - fixed.net) / span, 100 * (learnt.net - fixed.net) / span,
+            fixed.attempts, prior.attempts, learnt.attempts,
+            learnt.promised.mean(), learnt.came.mean(), learnt.breaches, took,
+        )  # fmt: skip
+        rows.append(row)
+        _print(str(seed), row)
+    _print("mean", tuple(statistics.fmean(c) for c in zip(*rows, strict=True)))
+
+
+def _print(name: str, r: tuple[float, ...]) -> None:
+    print(
+        f"{name:5}      {r[0]:5.1f}  {r[1]:5.1f}             {r[2]:4.2f}  {r[3]:4.2f}  {r[4]:4.2f}"
+        f"       {r[5]:.3f} / {r[6]:.3f}   {r[7]:5.0f}   {r[8]:6.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

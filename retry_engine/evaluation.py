@@ -1,0 +1,243 @@
+"""Learning and deciding without Stripe, database or Celery, on tables.
+
+    policy = train_policy(log)              # an attempt log, one row an event
+    plans = policy.decide(cases)            # one row an open case in, one row out
+
+`decide` runs the planner and the success model of production.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import pandas as pd
+
+from retry_engine.domain import network_rules
+from retry_engine.domain.attempts import Source
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.decisions import Decision, DecisionKind
+from retry_engine.domain.errors import BadRequest, CannotLearn
+from retry_engine.domain.policy import Limits, Value
+from retry_engine.domain.policy import Policy as PolicyFile
+from retry_engine.learning import lives, training
+from retry_engine.learning.log import validate
+from retry_engine.mind import planner
+from retry_engine.mind.hazard import LearntModel
+from retry_engine.mind.prior import PriorModel
+
+_VALUE = ("attempt_cost", "message_cost", "rule_breach_cost", "margin", "lifetime_value_multiple")
+_LIMITS = ("horizon_days", "max_attempts")
+# Messages and offers are not planned yet: their keys are known, and change nothing.
+_NOT_USED = ("offers_enabled", "max_discount_percent", "explore")
+COLUMNS = (
+    "case_id", "retry_at", "payment_method_id", "message_at", "discount", "stop", "review",
+    "success_probability", "expected_value", "propensity", "model_version",
+)  # fmt: skip
+
+
+class Policy(Protocol):
+    """Whatever answers tables of open cases."""
+
+    def decide(self, cases: pd.DataFrame) -> pd.DataFrame:
+        """One row in, one row out, in order."""
+
+
+def train_policy(
+    log: pd.DataFrame, *, config: Mapping[str, Any] | None = None, seed: int = 0
+) -> "LearntPolicy":
+    """Fit the success model on an attempt log and put the planner on it.
+
+    A log too small to carry a model gives a policy on the documented prior (`model_version` says
+    so). Raises `InvalidInput` for a malformed log, `BadRequest` for an unknown key of `config`.
+    """
+    policy = policy_of(config)
+    checked, _ = validate(log)
+    try:
+        trained = training.train(checked, seed=seed)
+    except CannotLearn:
+        record = lives.Record()
+        for _ in lives.walk(checked, record):
+            pass
+        return LearntPolicy(policy, None, record)
+    return LearntPolicy(policy, trained.model, trained.rows.record)
+
+
+def prior_policy(config: Mapping[str, Any] | None = None) -> "LearntPolicy":
+    """The planner on the documented prior, without any data."""
+    return LearntPolicy(policy_of(config), None, lives.Record())
+
+
+def fixed_schedule(days: Sequence[float] = (3, 5, 7)) -> "FixedSchedule":
+    """Retries on the default method those days after the opening failure, inside the rules."""
+    return FixedSchedule(tuple(sorted(days)))
+
+
+def policy_of(config: Mapping[str, Any] | None) -> PolicyFile:
+    """The policy file's default with `config` laid over it."""
+    given = dict(config or {})
+    unknown = sorted(set(given) - {*_VALUE, *_LIMITS, *_NOT_USED})
+    if unknown:
+        known = ", ".join((*_VALUE, *_LIMITS, *_NOT_USED))
+        raise BadRequest(f"config: unknown key(s) {', '.join(unknown)}; known: {known}")
+    value = {k: v for k, v in given.items() if k in _VALUE}
+    limits = {k: v for k, v in given.items() if k in _LIMITS}
+    return replace(
+        PolicyFile(), value=replace(Value(), **value), limits=replace(Limits(), **limits)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LearntPolicy:
+    """The planner on a success model; `model` None is the documented prior."""
+
+    policy: PolicyFile
+    model: LearntModel | None
+    record: lives.Record = field(repr=False)
+
+    def decide(self, cases: pd.DataFrame) -> pd.DataFrame:
+        """One row in, one row out, in order."""
+        views = [self._view(row) for row in cases.to_dict("records")]
+        model = self.model or PriorModel()
+        decisions = planner.decide_many(views, policy=self.policy, model=model)
+        return _table([_plan(v, d) for v, d in zip(views, decisions, strict=True)])
+
+    def _view(self, row: Mapping[Any, Any]) -> CaseView:
+        return view_of(row, self.record)
+
+
+def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
+    """A row of the cases' table as the planner sees it, with what the log knew of the customer."""
+    now, opened = _time(row, "now"), _time(row, "opened_at")
+    invoice = str(row["invoice_id"])
+    attempts = tuple(
+        replace(lives.attempt_of(a), invoice_id=invoice) for a in _dicts(row, "attempts")
+    )
+    methods = []
+    for given in _dicts(row, "payment_methods"):
+        added = lives.time_of(given.get("added_at"))
+        changed = record.changed.get(str(given.get("payment_method_id")))
+        if changed is None and added is not None and added > opened:
+            changed = added
+        if changed is not None and changed > now:
+            changed = None
+        methods.append(
+            lives.method_of(
+                given, is_default=bool(given.get("is_default")), changed=changed, added=added
+            )
+        )
+    known = record.before(
+        str(row["customer_id"]), iter([m.card_fingerprint for m in methods]), now, invoice
+    )
+    return CaseView(
+        case_id=str(row["case_id"]),
+        invoice_id=invoice,
+        customer_id=str(row["customer_id"]),
+        account=_text(row, "account") or "",
+        now=now,
+        opened_at=opened,
+        deadline_at=_time(row, "deadline_at"),
+        amount=int(row["amount"]),
+        currency=str(row["currency"]).lower(),
+        attempts=attempts,
+        payment_methods=tuple(methods),
+        card_attempts=known,
+        billing_reason=_text(row, "billing_reason"),
+        billing_interval=_text(row, "billing_interval"),
+        customer_country=_text(row, "customer_country"),
+        customer_timezone=_text(row, "customer_timezone"),
+        customer_since=lives.time_of(row.get("customer_since")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSchedule:
+    """The baseline: the default method on fixed days, nothing learnt."""
+
+    days: tuple[float, ...]
+
+    def decide(self, cases: pd.DataFrame) -> pd.DataFrame:
+        """One row in, one row out, in order."""
+        return _table([self._plan(row) for row in cases.to_dict("records")])
+
+    def _plan(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+        view = view_of(row, lives.Record())
+        made = sum(a.source is not Source.CUSTOMER for a in view.attempts) - 1
+        default = next((m for m in view.payment_methods if m.is_default), None)
+        plan = _nothing(view)
+        left = self.days[max(made, 0) :]
+        if default is None or not left:
+            return plan | {"stop": not left}
+        at = max(view.opened_at + timedelta(days=left[0]), view.now)
+        allowed = _permitted(view, default.id, at)
+        if allowed is None or allowed >= view.deadline_at:
+            return plan | {"stop": True}
+        return plan | {"retry_at": allowed, "payment_method_id": default.id}
+
+
+def _permitted(view: CaseView, method_id: str, at: datetime) -> datetime | None:
+    method = view.method(method_id)
+    assert method is not None
+    return network_rules.earliest(view, method, after=at, policy=PolicyFile())
+
+
+def _plan(view: CaseView, decision: Decision) -> dict[str, Any]:
+    return _nothing(view) | {
+        "retry_at": decision.retry_at if decision.kind is not DecisionKind.STOP else None,
+        "payment_method_id": decision.payment_method_id,
+        "stop": decision.kind is DecisionKind.STOP,
+        "review": decision.kind is DecisionKind.REVIEW,
+        "success_probability": decision.success_probability,
+        "expected_value": decision.expected_value,
+        "propensity": decision.propensity,
+        "model_version": decision.model_version,
+    }
+
+
+def _nothing(view: CaseView) -> dict[str, Any]:
+    return {
+        "case_id": view.case_id,
+        "retry_at": None,
+        "payment_method_id": None,
+        "message_at": None,
+        "discount": 0,
+        "stop": False,
+        "review": False,
+        "success_probability": None,
+        "expected_value": 0,
+        "propensity": 1.0,
+        "model_version": "fixed",
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    columns = {name: pd.Series([row[name] for row in rows], dtype=object) for name in COLUMNS}
+    table = pd.DataFrame(columns)
+    for column in ("retry_at", "message_at"):
+        table[column] = pd.to_datetime(table[column], utc=True).astype("datetime64[us, UTC]")
+    for column in ("success_probability", "expected_value", "propensity"):
+        table[column] = table[column].astype("float64")
+    return table.astype({"stop": bool, "review": bool, "discount": "int64"})
+
+
+def _dicts(row: Mapping[Any, Any], name: str) -> list[dict[str, Any]]:
+    found = row.get(name)
+    return [] if found is None or isinstance(found, float) else list(found)
+
+
+def _time(row: Mapping[Any, Any], name: str) -> datetime:
+    found = lives.time_of(row[name])
+    if found is None:
+        raise BadRequest(f"cases: {name} is empty; expected a time in UTC")
+    return found
+
+
+def _text(row: Mapping[Any, Any], name: str) -> str | None:
+    found = row.get(name)
+    return found if isinstance(found, str) and found else None
+
+
+__all__ = [
+    "FixedSchedule", "LearntPolicy", "Policy", "fixed_schedule", "prior_policy",
+    "train_policy",
+]  # fmt: skip

@@ -1,0 +1,201 @@
+"""From an attempt log to a success model.
+
+Rows are retries (`lives.walk`), each with its features as they were then. Folds never split a case.
+The boosted trees of the folds are averaged, and the link from their log hazard (and the prior's) to
+a chance is fitted on rows that the trees in question had not seen.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import minimize
+
+from retry_engine.domain.errors import CannotLearn
+from retry_engine.learning import lives, trees
+from retry_engine.mind import features
+from retry_engine.mind.features import Rates, Scene
+from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
+
+Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+
+MIN_ROWS, MIN_WINS = 200, 40
+_FOLDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds)."""
+
+    x: Matrix
+    won: npt.NDArray[np.bool_]
+    case: npt.NDArray[np.int64]
+    at: Floats
+    support: dict[str, list[float]]
+    rates: Rates
+    record: lives.Record
+    mixes: dict[str, dict[str, float]]
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model with what it was made from; `chance` is out of fold, for judging calibration."""
+
+    model: LearntModel
+    rows: Rows
+    chance: Floats
+
+
+Say = Callable[[str], None]
+
+
+def rows_of(
+    log: pd.DataFrame, *, max_rows: int = 150_000, seed: int = 0, say: Say = lambda _: None
+) -> Rows:
+    """The log's retries with their features; whole cases are sampled above `max_rows` retries."""
+    attempts = log[log["kind"] == "attempt"]
+    total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
+    share = min(1.0, max_rows / max(total, 1))
+    mixes = _mixes(log, seed=seed)
+    rates, record = Rates(), lives.Record()
+    blocks: list[Matrix] = []
+    won, case, at = [], [], []
+    numbers: dict[str, int] = {}
+    support: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(GAPS))
+    for retry in lives.walk(log, record):
+        if _drawn(retry.view.case_id, seed) < share:
+            slots = np.array([retry.attempt.at.timestamp()])
+            scene = Scene(retry.view, retry.method, slots, rates, mixes)
+            blocks.append(features.matrix(scene))
+            won.append(retry.won)
+            case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
+            at.append(slots[0])
+            _count_support(support, scene)
+            if len(blocks) % 20_000 == 0:
+                say(f"features: {len(blocks)} of about {int(total * share)} retries")
+        rates.add(retry.attempt, retry.last_code)
+    x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
+    return Rows(
+        x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
+        dict(support), rates, record, mixes, total,
+    )  # fmt: skip
+
+
+def _drawn(case_id: str, seed: int) -> float:
+    digest = hashlib.blake2b(f"{seed}:{case_id}".encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big")) / 2.0**64
+
+
+def _count_support(support: dict[str, list[float]], scene: Scene) -> None:
+    """A retry counts for the two gaps that it lies between."""
+    last = scene.last_here or scene.view.attempts[0]
+    hours = np.log1p(max(scene.slots[0] - last.at.timestamp(), 0.0) / 3600.0)
+    places = np.interp(hours, np.log1p(GAPS), np.arange(len(GAPS)))
+    low = int(places)
+    counts = support[segment(scene)]
+    counts[low] += 1.0 - (places - low)
+    if low + 1 < len(GAPS):
+        counts[low + 1] += places - low
+
+
+def _mixes(log: pd.DataFrame, *, seed: int, most: int = 4000) -> dict[str, dict[str, float]]:
+    """Pay cycles by country, from the last view of a sample of customers."""
+    told = log[
+        (log["kind"] == "attempt")
+        & ((log["outcome"] == "succeeded") | (log["decline_code"] == "insufficient_funds"))
+    ]
+    customers = told["customer_id"].unique()
+    if len(customers) > most:
+        rng = np.random.default_rng(seed)
+        customers = rng.choice(np.sort(customers.astype(str)), most, replace=False)
+        told = told[told["customer_id"].isin(set(customers))]
+    views = [
+        retry.view for retry in _last_retries(log[log["customer_id"].isin(set(customers))]).values()
+    ]
+    return features.by_country(views)
+
+
+def _last_retries(log: pd.DataFrame) -> dict[str, lives.Retry]:
+    return {retry.view.customer_id: retry for retry in lives.walk(log.reset_index(drop=True))}
+
+
+def train(
+    log: pd.DataFrame, *, seed: int = 0, max_rows: int = 150_000, say: Say = lambda _: None
+) -> Trained:
+    """Fit the model; `CannotLearn` says why where the data cannot carry one."""
+    rows = rows_of(log, max_rows=max_rows, seed=seed, say=say)
+    wins, losses = int(rows.won.sum()), int((~rows.won).sum())
+    if len(rows.won) < MIN_ROWS or min(wins, losses) < MIN_WINS:
+        raise CannotLearn(
+            f"the log has {len(rows.won)} retries, {wins} of them successful: a model needs at "
+            f"least {MIN_ROWS}, and {MIN_WINS} of either kind; the prior decides meanwhile"
+        )
+    say(f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful")
+    fold = _folds(rows, seed)
+    fitted, learnt = [], np.zeros(len(rows.won))
+    shape = _shape(len(rows.won))
+    for number in range(_FOLDS):
+        say(f"fold {number + 1} of {_FOLDS}")
+        inside = fold != number
+        booster = trees.Boosting(**shape, random_state=seed * 97 + number)
+        booster.fit(rows.x[inside], trees.outcome(rows.won[inside]))
+        fitted.append(booster)
+        learnt[~inside] = booster.predict(rows.x[~inside])
+    prior = rows.x[:, 0].astype(np.float64)
+    link = fit_link(learnt, prior, rows.won)
+    model = LearntModel(
+        version=_version(rows, seed),
+        trees=trees.of_boosting(fitted, rate=shape["learning_rate"], features=rows.x.shape[1]),
+        link=link,
+        rates=rows.rates,
+        mixes=rows.mixes,
+        support=rows.support,
+    )
+    chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
+    return Trained(model, rows, chance)
+
+
+def _shape(rows: int) -> dict[str, float]:
+    """Trees that the rows can carry."""
+    depth, trees_, rate = (3, 60, 0.12) if rows < 5000 else (5, 70, 0.2)
+    return {
+        "n_estimators": trees_,
+        "max_depth": depth,
+        "learning_rate": rate,
+        "subsample": 0.5 if rows < 50_000 else 0.25,
+        "max_features": "sqrt",  # type: ignore[dict-item]  # a name beside numbers
+        "min_samples_leaf": max(10, rows // 2000),
+    }
+
+
+def _folds(rows: Rows, seed: int) -> npt.NDArray[np.int64]:
+    per_case = np.random.default_rng(seed).integers(0, _FOLDS, int(rows.case.max()) + 1)
+    found: npt.NDArray[np.int64] = per_case[rows.case]
+    return found
+
+
+def fit_link(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Link:
+    """Most likely link, drawn weakly towards the prior alone; a little data changes little."""
+
+    def loss(given: Floats) -> float:
+        a, b, c = given
+        hazard = np.exp(np.clip(a + b * learnt + c * prior, -12.0, 3.0))
+        miss = np.where(won, -np.log(-np.expm1(-hazard)), hazard).sum()
+        return float(miss + 4.0 * (a**2 * 0.1 + b**2 * 0.1 + (c - 0.5) ** 2))
+
+    found = minimize(loss, np.array([0.0, 0.5, 0.5]), method="Nelder-Mead",
+                     options={"maxiter": 2000, "xatol": 1e-5, "fatol": 1e-6})  # fmt: skip
+    a, b, c = (float(v) for v in found.x)
+    return Link(intercept=a, slope=b, prior_slope=c)
+
+
+def _version(rows: Rows, seed: int) -> str:
+    digest = hashlib.sha256(rows.x.tobytes() + rows.won.tobytes() + str(seed).encode())
+    last = pd.Timestamp(float(rows.at.max()), unit="s").strftime("%Y%m%d")
+    return f"hazard-{last}-{digest.hexdigest()[:8]}"

@@ -1,0 +1,652 @@
+"""What the success model is told of a charge: one definition, for training and for serving.
+
+A feature is a function of a `Scene`: one case as known at its `now`, one of the customer's methods,
+and the moments at which it might be charged. It answers one number per moment, or one for all of
+them. A scene holds nothing from after `now`, so no feature can.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retry_engine.domain import codes, network_rules
+from retry_engine.domain.attempts import Attempt, Outcome
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.mind import paydays
+from retry_engine.mind.prior import PriorModel, cycle_belief, pay_cycle_days
+
+Floats = npt.NDArray[np.float64]
+
+_HOUR, _DAY = 3600.0, 86_400.0
+_LONG = 60.0  # days that stand for "never", or longer ago than it matters
+_HALF_LIFE = 30 * _DAY
+_PRIOR = PriorModel()
+
+
+@dataclass
+class Rates:
+    """Recent success of attempts by what they share, learnt only from what has happened.
+
+    Halved every 30 days, and pulled towards the overall rate with the weight of ten attempts.
+    """
+
+    counts: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def add(self, attempt: Attempt, last_code: str | None) -> None:
+        """Take in one retry whose outcome is known; `last_code` is the decline before it."""
+        won = float(attempt.outcome is Outcome.SUCCEEDED)
+        at = attempt.at.timestamp()
+        for key in ("all", f"code:{last_code}", issuer_key(attempt)):
+            wins, total, when = self.counts.get(key, (0.0, 0.0, at))
+            kept = 0.5 ** (max(at - when, 0.0) / _HALF_LIFE)
+            self.counts[key] = (wins * kept + won, total * kept + 1.0, max(at, when))
+
+    def of(self, key: str) -> float:
+        """Share of successes, smoothed."""
+        wins, total, _ = self.counts.get("all", (0.0, 0.0, 0.0))
+        overall = (wins + 3.0) / (total + 10.0)
+        wins, total, _ = self.counts.get(key, (0.0, 0.0, 0.0))
+        return (wins + 10.0 * overall) / (total + 10.0)
+
+
+def issuer_key(of: Attempt | PaymentMethod) -> str:
+    """What stands for the issuer where Stripe names none."""
+    kind = of.method_type if isinstance(of, Attempt) else of.type
+    return f"issuer:{kind}:{of.card_brand}:{of.card_country}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A case at its `now`, a method, and moments (UTC epoch seconds, none before now)."""
+
+    view: CaseView
+    method: PaymentMethod
+    slots: Floats
+    rates: Rates = field(default_factory=Rates)
+    mixes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @cached_property
+    def now(self) -> float:
+        return self.view.now.timestamp()
+
+    @cached_property
+    def declines(self) -> list[Attempt]:
+        """Declines of this method as it is now, over all invoices, oldest first."""
+        return network_rules.declines_of(self.view, self.method)
+
+    @cached_property
+    def here(self) -> list[Attempt]:
+        """Those of them that belong to this case."""
+        return [a for a in self.declines if a.invoice_id == self.view.invoice_id]
+
+    @cached_property
+    def last_here(self) -> Attempt | None:
+        return self.here[-1] if self.here else None
+
+    @cached_property
+    def last_any(self) -> Attempt | None:
+        return self.view.attempts[-1] if self.view.attempts else None
+
+    @cached_property
+    def category(self) -> str:
+        last = self.last_here
+        return codes.lookup(last.decline_code).category if last else "none"
+
+    @cached_property
+    def local(self) -> Floats:
+        """The moments as seconds on the customer's wall clock, daylight saving and all."""
+        zone = paydays.zone_of(self.view.customer_timezone, self.view.customer_country)
+        days, index = np.unique(self.slots // (_DAY / 4), return_inverse=True)
+        offsets = []
+        for day in days:
+            moment = datetime.fromtimestamp(float(day) * _DAY / 4, UTC).astimezone(zone)
+            offset = moment.utcoffset()
+            offsets.append(offset.total_seconds() if offset else 0.0)
+        local: Floats = self.slots + np.array(offsets, dtype=np.float64)[index]
+        return local
+
+    @cached_property
+    def dates(self) -> npt.NDArray[np.datetime64]:
+        return self.local.astype("datetime64[s]").astype("datetime64[D]")
+
+    @cached_property
+    def past(self) -> list[Attempt]:
+        """The customer's attempts on other invoices, oldest first."""
+        return sorted(self.view.card_attempts, key=lambda a: a.at)
+
+    @cached_property
+    def cycles(self) -> list[tuple[float, Floats]]:
+        """Belief in each pay cycle, with its paydays (UTC epoch seconds, sorted)."""
+        view = self.view
+        country = view.customer_country or self.method.card_country or ""
+        belief = cycle_belief(view, self.method, mix=self.mixes.get(country))
+        end = datetime.fromtimestamp(float(self.slots[-1]), UTC)
+        return [
+            (share, pay_cycle_days(view, cycle, end))
+            for cycle, share in belief.items()
+            if share > 0.01
+        ]
+
+    @cached_property
+    def since_paid(self) -> list[tuple[float, Floats, npt.NDArray[np.bool_]]]:
+        """Per cycle: belief, days since its last payday, and whether one lies after the decline."""
+        last = (self.last_here or self.view.attempts[0]).at.timestamp()
+        found = []
+        for share, days in self.cycles:
+            payday = days[np.maximum(np.searchsorted(days, self.slots, side="right") - 1, 0)]
+            found.append((share, (self.slots - payday) / _DAY, payday > last))
+        return found
+
+
+Value = Floats | float
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """`source` says where its facts come from; `doc` is its sentence for the model card."""
+
+    name: str
+    doc: str
+    source: str
+    words: str
+    compute: Callable[[Scene], Value]
+
+
+_REGISTRY: list[Feature] = []
+
+
+def _feature(
+    source: str, words: str
+) -> Callable[[Callable[[Scene], Value]], Callable[[Scene], Value]]:
+    def register(function: Callable[[Scene], Value]) -> Callable[[Scene], Value]:
+        name = function.__name__.removeprefix("_")
+        doc = (function.__doc__ or "").strip()
+        _REGISTRY.append(Feature(name, doc, source, words, function))
+        return function
+
+    return register
+
+
+def features() -> tuple[Feature, ...]:
+    """All features, in the order of the columns."""
+    return tuple(_REGISTRY)
+
+
+def matrix(scene: Scene) -> npt.NDArray[np.float32]:
+    """One row a moment, one column a feature."""
+    out = np.empty((scene.slots.size, len(_REGISTRY)), dtype=np.float32)
+    for column, feature in enumerate(_REGISTRY):
+        out[:, column] = feature.compute(scene)
+    return out
+
+
+# -- the prior's own reading: where nothing was learnt yet, it speaks
+
+
+@_feature("the documented prior", "what is generally known of such declines")
+def _prior_hazard(scene: Scene) -> Value:
+    """Log hazard of a success by the documented prior."""
+    return log_hazard(_PRIOR.success_probability(scene.view, scene.method, scene.slots))
+
+
+def log_hazard(chance: Floats) -> Floats:
+    """The complementary log-log of a chance."""
+    clipped = np.clip(chance, 1e-4, 1 - 1e-4)
+    return np.log(-np.log1p(-clipped))
+
+
+# -- time
+
+
+def _days_since(slots: Floats, at: datetime | None) -> Value:
+    if at is None:
+        return _LONG
+    return np.minimum(np.maximum(slots - at.timestamp(), 0.0) / _DAY, _LONG)
+
+
+@_feature("attempts", "time since this method was last tried")
+def _log_gap_method(scene: Scene) -> Value:
+    """Log of the hours since the last decline of this method in the case."""
+    last = scene.last_here
+    return np.log1p(_days_since(scene.slots, last.at if last else None) * np.float64(24.0))
+
+
+@_feature("attempts", "time since the last attempt")
+def _log_gap_any(scene: Scene) -> Value:
+    """Log of the hours since anybody's last attempt in the case."""
+    last = scene.last_any
+    return np.log1p(_days_since(scene.slots, last.at if last else None) * np.float64(24.0))
+
+
+@_feature("attempts", "age of the case")
+def _days_open(scene: Scene) -> Value:
+    """Days since the failure that opened the case."""
+    return _days_since(scene.slots, scene.view.opened_at)
+
+
+@_feature("customer's timezone", "time of day")
+def _hour_sin(scene: Scene) -> Value:
+    """Local hour, sine."""
+    return np.sin(scene.local % _DAY / _DAY * 2 * np.pi)
+
+
+@_feature("customer's timezone", "time of day")
+def _hour_cos(scene: Scene) -> Value:
+    """Local hour, cosine."""
+    return np.cos(scene.local % _DAY / _DAY * 2 * np.pi)
+
+
+@_feature("customer's timezone", "day of the week")
+def _weekday(scene: Scene) -> Value:
+    """Local day of the week, Monday 0."""
+    return (scene.local // _DAY + 3) % 7
+
+
+@_feature("customer's timezone", "day of the month")
+def _day_of_month(scene: Scene) -> Value:
+    """Local day of the month, from 1."""
+    months = scene.dates.astype("datetime64[M]")
+    return np.asarray((scene.dates - months).astype(np.float64) + 1)
+
+
+@_feature("customer's timezone", "days to the end of the month")
+def _days_to_month_end(scene: Scene) -> Value:
+    """Days to the local month's last."""
+    after = (scene.dates.astype("datetime64[M]") + 1).astype("datetime64[D]")
+    return (after - scene.dates).astype(np.float64) - 1
+
+
+@_feature("holidays of the country", "holiday or weekend")
+def _is_day_off(scene: Scene) -> Value:
+    """1 on a weekend or public holiday of the customer's country."""
+    days, index = np.unique(scene.dates, return_inverse=True)
+    country = scene.view.customer_country or scene.method.card_country
+    off = [float(paydays.is_day_off(country, day)) for day in days.tolist()]
+    return np.asarray(np.array(off)[index], dtype=np.float64)
+
+
+# -- paydays
+
+
+@_feature("pay cycles of the country and the customer's own record", "payday since the decline")
+def _paid_since_decline(scene: Scene) -> Value:
+    """Belief that a payday lies between the last decline and the moment."""
+    return _weighed(scene, lambda since, after: after.astype(np.float64))
+
+
+@_feature("pay cycles of the country and the customer's own record", "how fresh the last payday is")
+def _payday_freshness(scene: Scene) -> Value:
+    """Belief-weighted freshness of the last payday, e-fold in 6 days."""
+    return _weighed(scene, lambda since, after: np.exp(-since / 6.0))
+
+
+@_feature("pay cycles of the country and the customer's own record", "payday just before")
+def _just_paid(scene: Scene) -> Value:
+    """Belief that wages came within the last two days and after the decline."""
+    return _weighed(scene, lambda since, after: ((since < 2.0) & after).astype(np.float64))
+
+
+@_feature("pay cycles of the country and the customer's own record", "how sure the payday is")
+def _cycle_certainty(scene: Scene) -> Value:
+    """The greatest belief in one cycle."""
+    return max((share for share, _ in scene.cycles), default=0.0)
+
+
+@_feature("pay cycles of the country and the customer's own record", "the likeliest payday")
+def _days_since_likeliest_payday(scene: Scene) -> Value:
+    """Days since the last payday of the likeliest cycle."""
+    best = max(scene.since_paid, key=lambda found: found[0], default=None)
+    return best[1] if best is not None else _LONG
+
+
+def _weighed(scene: Scene, of: Callable[[Floats, npt.NDArray[np.bool_]], Floats]) -> Value:
+    total = np.zeros(scene.slots.shape)
+    for share, since, after in scene.since_paid:
+        total += share * of(since, after)
+    return total
+
+
+# -- the customer's own rhythm, from their earlier payments and failures
+
+
+@_feature("the customer's earlier payments", "this customer's own days of the month")
+def _rhythm_month(scene: Scene) -> Value:
+    """Closeness in the month to the customer's earlier payments, less that to empty accounts."""
+    return _rhythm(scene, 30.4375, 3.0)
+
+
+@_feature("the customer's earlier payments", "this customer's own fortnights")
+def _rhythm_fortnight(scene: Scene) -> Value:
+    """The same, in their fortnights."""
+    return _rhythm(scene, 14.0, 2.0)
+
+
+@_feature("the customer's earlier payments", "this customer's own days of the week")
+def _rhythm_week(scene: Scene) -> Value:
+    """The same, in their weeks."""
+    return _rhythm(scene, 7.0, 1.0)
+
+
+@_feature("the customer's earlier payments", "this customer's usual time of day")
+def _rhythm_day(scene: Scene) -> Value:
+    """The same, in their days."""
+    return _rhythm(scene, 1.0, 0.15)
+
+
+def _rhythm(scene: Scene, period: float, width: float) -> Value:
+    told = [
+        a
+        for a in (*scene.past, *scene.view.attempts)
+        if a.outcome is Outcome.SUCCEEDED or a.decline_code == "insufficient_funds"
+    ][-30:]
+    if not told:
+        return 0.0
+    at = np.array([a.at.timestamp() for a in told])
+    sign = np.array([1.0 if a.outcome is Outcome.SUCCEEDED else -1.0 for a in told])
+    apart = np.abs(scene.slots[:, None] - at[None, :]) / _DAY % period
+    apart = np.minimum(apart, period - apart)
+    return np.asarray((np.exp(-apart / width) * sign).sum(axis=1) / (len(told) + 2.0))
+
+
+@_feature("the customer's earlier payments", "how earlier failures of this customer ended")
+def _past_share(scene: Scene) -> Value:
+    """Share of the customer's earlier retries that succeeded, towards a third."""
+    won = sum(a.outcome is Outcome.SUCCEEDED for a in scene.past)
+    return (won + 1.0) / (len(scene.past) + 3.0)
+
+
+@_feature("the customer's earlier payments", "how much is known of this customer")
+def _past_attempts(scene: Scene) -> Value:
+    """Attempts on the customer's other invoices."""
+    return float(min(len(scene.past), 50))
+
+
+@_feature("the customer's earlier payments", "time since this customer last paid")
+def _days_since_paid(scene: Scene) -> Value:
+    """Days since the customer's last payment after a failure."""
+    paid = [a.at for a in scene.past if a.outcome is Outcome.SUCCEEDED]
+    return _days_since(scene.slots, paid[-1] if paid else None)
+
+
+@_feature("the customer's earlier payments", "how soon earlier failures were paid")
+def _usual_delay(scene: Scene) -> Value:
+    """Mean days from an earlier invoice's failure to its payment; -1 where none was."""
+    first: dict[str, datetime] = {}
+    delays = []
+    for a in scene.past:
+        if a.outcome is Outcome.SUCCEEDED and a.invoice_id in first:
+            delays.append((a.at - first[a.invoice_id]).total_seconds() / _DAY)
+        first.setdefault(a.invoice_id, a.at)
+    return float(np.mean(delays)) if delays else -1.0
+
+
+@_feature("the customer's earlier payments", "past payments on this method")
+def _method_paid_before(scene: Scene) -> Value:
+    """1 where this method has paid an earlier invoice after a failure."""
+    return float(any(a.outcome is Outcome.SUCCEEDED for a in scene.view.attempts_on(scene.method)))
+
+
+# -- declines
+
+
+def _category_flag(name: str, words: str) -> None:
+    def compute(scene: Scene) -> Value:
+        return float(scene.category == name)
+
+    doc = f"1 where the last decline of this method in the case is of the category {name}."
+    _REGISTRY.append(Feature(f"last_{name}", doc, "decline codes", words, compute))
+
+
+for _name, _words in (
+    ("none", "not declined in this case"),
+    ("insufficient_funds", "the account was empty"),
+    ("issuer_risk", "the bank gave no reason"),
+    ("issuer_transient", "a technical error"),
+    ("limits", "a limit was reached"),
+    ("fraud", "suspected fraud"),
+):
+    _category_flag(_name, _words)
+
+
+@_feature("decline codes", "the decline code's recent success")
+def _code_rate(scene: Scene) -> Value:
+    """Recent success of retries after the same decline code."""
+    last = scene.last_here
+    return scene.rates.of(f"code:{last.decline_code if last else None}")
+
+
+@_feature("decline codes", "the issuer's recent success")
+def _issuer_rate(scene: Scene) -> Value:
+    """Recent success of retries on such cards."""
+    return scene.rates.of(issuer_key(scene.method))
+
+
+@_feature("decline codes", "first failure of the case")
+def _opening_code_rate(scene: Scene) -> Value:
+    """Recent success of retries after the code that opened the case."""
+    return scene.rates.of(f"code:{scene.view.attempts[0].decline_code}")
+
+
+@_feature("decline codes", "the account was empty before")
+def _funds_count(scene: Scene) -> Value:
+    """Insufficient-funds declines in the case, on any method."""
+    return float(sum(a.decline_code == "insufficient_funds" for a in scene.view.attempts))
+
+
+@_feature("decline codes", "the same answer again and again")
+def _same_in_a_row(scene: Scene) -> Value:
+    """How often in a row this method gave its last code."""
+    count = 0
+    for attempt in reversed(scene.here):
+        if attempt.decline_code != scene.here[-1].decline_code:
+            break
+        count += 1
+    return float(count)
+
+
+@_feature("decline codes", "different answers")
+def _distinct_codes(scene: Scene) -> Value:
+    """Different decline codes in the case."""
+    return float(len({a.decline_code for a in scene.view.attempts}))
+
+
+@_feature("advice codes", "the bank said to try again later")
+def _advised_later(scene: Scene) -> Value:
+    """1 where the last advice for this method was try_again_later."""
+    last = scene.last_here
+    return float(last is not None and last.advice_code == "try_again_later")
+
+
+@_feature("network advice codes", "the network's waiting time")
+def _advised_wait_left(scene: Scene) -> Value:
+    """Hours left of the wait that Mastercard's advice code named; negative after it, 0 if none."""
+    last = scene.last_here
+    hours = _MAC_HOURS.get(last.network_advice_code or "") if last else None
+    if last is None or hours is None:
+        return 0.0
+    return np.clip(hours - (scene.slots - last.at.timestamp()) / _HOUR, -96.0, 240.0)
+
+
+_MAC_HOURS = {"24": 1.0, "25": 24.0, "26": 48.0, "27": 96.0, "28": 144.0, "29": 192.0, "30": 240.0}
+
+
+@_feature("Radar", "risk")
+def _risk(scene: Scene) -> Value:
+    """The last attempt's risk: 0 normal or unknown, 1 elevated, 2 highest."""
+    last = scene.last_any
+    return {"elevated": 1.0, "highest": 2.0}.get((last.risk_level or "") if last else "", 0.0)
+
+
+# -- attempts
+
+
+@_feature("attempts", "attempts on this method")
+def _tries_method(scene: Scene) -> Value:
+    """Declines of this method in the case."""
+    return float(len(scene.here))
+
+
+@_feature("attempts", "attempts so far")
+def _tries(scene: Scene) -> Value:
+    """Attempts in the case by anybody."""
+    return float(len(scene.view.attempts))
+
+
+@_feature("attempts", "attempts within 48 hours")
+def _tries_48h(scene: Scene) -> Value:
+    """Attempts in the case within 48 hours before the moment."""
+    return _within(scene, 48)
+
+
+@_feature("attempts", "attempts within 96 hours")
+def _tries_96h(scene: Scene) -> Value:
+    """Attempts in the case within 96 hours before the moment."""
+    return _within(scene, 96)
+
+
+def _within(scene: Scene, hours: float) -> Value:
+    at = np.array([a.at.timestamp() for a in scene.view.attempts])
+    apart = scene.slots[:, None] - at[None, :]
+    return np.asarray((apart < hours * _HOUR).sum(axis=1), dtype=np.float64)
+
+
+# -- the method
+
+
+@_feature("payment method", "the method that failed first")
+def _is_opening_method(scene: Scene) -> Value:
+    """1 for the method whose failure opened the case."""
+    return float(scene.view.attempts[0].payment_method_id == scene.method.id)
+
+
+@_feature("payment method", "the card was replaced or is new")
+def _is_new(scene: Scene) -> Value:
+    """1 where the method was added or changed since the case opened and not declined since."""
+    changed = scene.method.changed_at or scene.method.added_at
+    return float(changed is not None and changed > scene.view.opened_at and not scene.here)
+
+
+@_feature("payment method", "card expiry")
+def _months_to_expiry(scene: Scene) -> Value:
+    """Whole months to the card's expiry at the moment, -6 to 36; 24 where it has none."""
+    if scene.method.card_exp is None:
+        return 24.0
+    year, month = scene.method.card_exp
+    there = (year - 1970) * 12 + month - 1
+    return np.clip(there - scene.dates.astype("datetime64[M]").astype(np.float64), -6.0, 36.0)
+
+
+def _funding_flag(name: str, words: str) -> None:
+    def compute(scene: Scene) -> Value:
+        return float(scene.method.card_funding == name)
+
+    doc = f"1 for a {name} card."
+    _REGISTRY.append(Feature(f"is_{name}", doc, "payment method", words, compute))
+
+
+for _name, _words in (
+    ("credit", "credit card"),
+    ("debit", "debit card"),
+    ("prepaid", "prepaid card"),
+):
+    _funding_flag(_name, _words)
+
+
+@_feature("payment method", "bank debit")
+def _is_bank_debit(scene: Scene) -> Value:
+    """1 for a method that is no card."""
+    return float(scene.method.type != "card")
+
+
+@_feature("payment method", "card of another country")
+def _is_foreign(scene: Scene) -> Value:
+    """1 where card and customer are of different countries."""
+    country = scene.view.customer_country
+    return float(bool(country and scene.method.card_country not in (None, country)))
+
+
+@_feature("payment method", "card network")
+def _brand(scene: Scene) -> Value:
+    """1 Visa, 2 Mastercard, 3 American Express, 0 other or none."""
+    order = {"visa": 1.0, "mastercard": 2.0, "amex": 3.0}
+    return order.get(scene.method.card_brand or "", 0.0)
+
+
+# -- the customer and the invoice
+
+
+@_feature("invoice", "the amount")
+def _log_amount(scene: Scene) -> Value:
+    """Log of the amount owed in minor units."""
+    return float(np.log1p(scene.view.amount))
+
+
+@_feature("invoice", "the amount against earlier payments")
+def _amount_ratio(scene: Scene) -> Value:
+    """Log of the amount over the mean that the customer paid before; 0 where none."""
+    paid = [
+        a.amount
+        for a in scene.past
+        if a.outcome is Outcome.SUCCEEDED and a.currency == scene.view.currency
+    ]
+    return float(np.log((scene.view.amount + 1) / (np.mean(paid) + 1))) if paid else 0.0
+
+
+@_feature("customer", "how long the customer has been here")
+def _log_tenure(scene: Scene) -> Value:
+    """Log of the days since the customer's first; -1 where unknown."""
+    since = scene.view.customer_since
+    if since is None:
+        return -1.0
+    return float(np.log1p(max((scene.view.now - since) / timedelta(days=1), 0.0)))
+
+
+@_feature("invoice", "billing interval")
+def _interval_days(scene: Scene) -> Value:
+    """Days between invoices; 0 where unknown."""
+    days: dict[str | None, float] = {"day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
+    return days.get(scene.view.billing_interval, 0.0)
+
+
+def by_country(views: Iterable[CaseView]) -> dict[str, dict[str, float]]:
+    """Pay cycles per country, as the customers' own records move the documented mix (one EM step).
+
+    The documented mix counts as forty customers; the step is repeated until it hardly moves.
+    """
+    groups: dict[str, list[CaseView]] = defaultdict(list)
+    for view in views:
+        groups[view.customer_country or ""].append(view)
+    return {country: _learn_mix(country, group) for country, group in groups.items()}
+
+
+def _learn_mix(country: str, views: list[CaseView]) -> dict[str, float]:
+    weight = 40.0
+    start = paydays.wide_mix_of(country or None)
+    mix: Mapping[str, float] = start
+    for _ in range(4):
+        total = {cycle: weight * share for cycle, share in start.items()}
+        for view in views:
+            for cycle, share in cycle_belief(view, view.payment_methods[0], mix=mix).items():
+                total[cycle] += share
+        whole = sum(total.values())
+        mix = {cycle: amount / whole for cycle, amount in total.items()}
+    return dict(mix)
+
+
+def words_of(name: str) -> str:
+    """A feature in a support person's words."""
+    return next((f.words for f in _REGISTRY if f.name == name), name)
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Name, type, source and meaning of each, for the model card."""
+    return [
+        {"name": f.name, "type": "float32", "source": f.source, "doc": f.doc} for f in _REGISTRY
+    ]

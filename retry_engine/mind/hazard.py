@@ -1,0 +1,166 @@
+"""The learnt success model: a one-interval hazard over attempt rows, as boosted survival trees.
+
+    P(success | x) = 1 - exp(-exp(a + b f(x) + c g(x)))
+
+`f` is the trees' log hazard (scikit-survival's gradient boosting with the Cox loss, trained in
+`learning`), `g` the documented prior's. Where the log has little to say of such a charge, the
+chance is drawn towards the prior's. This module only evaluates; it knows no training library.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from retry_engine.domain import codes
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.decisions import Reason
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.mind import features
+from retry_engine.mind.features import Rates, Scene
+from retry_engine.mind.prior import PriorModel
+
+Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+
+_PRIOR = PriorModel()
+_PRIOR_COLUMN = 0
+# Hours since the last decline at which support is counted; between them it is interpolated.
+GAPS = (6.0, 24.0, 72.0, 168.0, 400.0)
+
+
+class Trees(Protocol):
+    """An ensemble: the mean of its boosted trees' log hazards."""
+
+    def log_hazard(self, rows: Matrix) -> Floats:
+        """One log hazard a row."""
+
+    def contributions(self, row: Matrix, background: Matrix) -> Floats:
+        """Exact Shapley values, one a feature, of `log_hazard(row) - log_hazard(background)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """From log hazards to a calibrated chance."""
+
+    intercept: float
+    slope: float
+    prior_slope: float
+
+    def scale(self, learnt: Floats, prior: Floats) -> Floats:
+        """The log hazard of the two together."""
+        return self.intercept + self.slope * learnt + self.prior_slope * prior
+
+
+@dataclass(frozen=True, slots=True)
+class LearntModel:
+    """A trained success model; immutable, loaded once a process."""
+
+    version: str
+    trees: Trees
+    link: Link
+    rates: Rates
+    mixes: Mapping[str, Mapping[str, float]]
+    support: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    support_weight: float = 25.0
+    damping: float = 0.9
+
+    def scene(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Scene:
+        """What the features are computed from."""
+        return Scene(view, method, slots, self.rates, self.mixes)
+
+    def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
+        """One calibrated chance per slot."""
+        return self.success_probabilities([(view, method, slots)])[0]
+
+    def success_probabilities(
+        self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
+    ) -> list[Floats]:
+        """The same for many at once, with one pass through the trees."""
+        scenes = [self.scene(view, method, slots) for view, method, slots in asked]
+        if not scenes:
+            return []
+        blocks = [features.matrix(scene) for scene in scenes]
+        learnt = self.trees.log_hazard(np.concatenate(blocks))
+        ends = list(accumulate(len(block) for block in blocks))
+        parts = np.split(learnt, ends[:-1])
+        return [
+            self._chance(scene, block, part)
+            for scene, block, part in zip(scenes, blocks, parts, strict=True)
+        ]
+
+    def _chance(self, scene: Scene, block: Matrix, learnt: Floats) -> Floats:
+        prior = block[:, _PRIOR_COLUMN].astype(np.float64)
+        own = self.link.scale(learnt, prior)
+        trust = self.trust(scene)
+        return _as_chance(trust * own + (1 - trust) * prior)
+
+    def trust(self, scene: Scene) -> Floats:
+        """How far the log speaks of such charges, 0 to 1: rows seen over rows seen and a few."""
+        seen = self.support.get(segment(scene))
+        if seen is None:
+            return np.zeros(scene.slots.shape)
+        last = scene.last_here or scene.view.attempts[0]
+        hours = np.maximum(scene.slots - last.at.timestamp(), 0.0) / 3600.0
+        rows = np.interp(np.log1p(hours), np.log1p(GAPS), np.asarray(seen, dtype=np.float64))
+        trust: Floats = rows / (rows + self.support_weight)
+        return trust
+
+    def reasons(self, view: CaseView, method: PaymentMethod, at: datetime) -> tuple[Reason, ...]:
+        """What tells that moment from now, in words and points; else the prior's words."""
+        now = view.now.timestamp()
+        if at.timestamp() <= now:
+            return _PRIOR.reasons(view, method, at)
+        contrast = self.contrast(view, method, at.timestamp(), now)
+        told = [r for r in contrast if abs(r.points or 0.0) >= 0.5]
+        return (*_PRIOR.reasons(view, method, at)[:1], *told[:5])
+
+    def contrast(
+        self, view: CaseView, method: PaymentMethod, at: float, other: float
+    ) -> tuple[Reason, ...]:
+        """Why the chance at one moment is not that at another: points that add up to the gap.
+
+        Shapley values are exact on the log hazard and rescaled to percentage points, which keeps
+        their sum. Features that go by the same words are added up. Largest first.
+        """
+        scene = self.scene(view, method, np.array(sorted((at, other))))
+        block = features.matrix(scene)
+        if at < other:
+            block = block[::-1]
+        one, two = block[1:2], block[0:1]
+        chances = self.success_probability(view, method, scene.slots)
+        gap = float(chances[1] - chances[0]) * (1 if at >= other else -1)
+        values = self.link.slope * self.trees.contributions(one, two)
+        values[_PRIOR_COLUMN] += self.link.prior_slope * float(
+            one[0, _PRIOR_COLUMN] - two[0, _PRIOR_COLUMN]
+        )
+        whole = float(values.sum())
+        if abs(whole) < 1e-9:
+            return ()
+        grouped: dict[str, float] = {}
+        for feature, value in zip(features.features(), values, strict=True):
+            points = 100 * gap * float(value) / whole
+            grouped[feature.words] = grouped.get(feature.words, 0.0) + points
+        ordered = sorted(grouped.items(), key=lambda item: -abs(item[1]))
+        return tuple(Reason(text=words, points=points) for words, points in ordered if points)
+
+
+def segment(scene: Scene) -> str:
+    """What a charge has in common with those that the log holds."""
+    tried = "tried" if scene.here else "fresh"
+    first = scene.view.attempts[0]
+    category = scene.category if scene.here else _opening_category(first.decline_code)
+    return f"{tried}:{category}"
+
+
+def _opening_category(code: str | None) -> str:
+    return codes.lookup(code).category
+
+
+def _as_chance(log_hazard: Floats) -> Floats:
+    chance: Floats = -np.expm1(-np.exp(np.minimum(log_hazard, 3.0)))
+    return np.clip(chance, 0.0, 0.97)

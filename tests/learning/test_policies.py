@@ -1,0 +1,92 @@
+from datetime import UTC, datetime, timedelta
+
+import arena
+import numpy as np
+import pandas as pd
+import pytest
+
+from retry_engine import evaluation
+from retry_engine.domain.errors import BadRequest, InvalidInput
+
+START = datetime(2025, 1, 6, 6, tzinfo=UTC)
+Town = tuple[pd.DataFrame, list[arena.Case], arena.Charge]
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    past, cases, bank = arena.households(7, 1500, test=300, since=START)
+    return pd.DataFrame(arena.mixed_history(past, bank, 7)), cases, bank
+
+
+@pytest.fixture(scope="module")
+def learnt(town: Town) -> evaluation.LearntPolicy:
+    return evaluation.train_policy(town[0], seed=1)
+
+
+def test_what_was_learnt_is_worth_more_than_a_fixed_schedule(
+    town: Town, learnt: evaluation.LearntPolicy
+) -> None:
+    _, cases, bank = town
+    ours = arena.play(cases, bank, learnt)
+    fixed = arena.play(cases, bank, evaluation.fixed_schedule())
+    assert ours.net > fixed.net
+    assert ours.attempts <= 2.5
+    assert (ours.breaches, fixed.breaches) == (0, 0)
+
+
+def test_training_is_the_same_by_seed(town: Town, learnt: evaluation.LearntPolicy) -> None:
+    again = evaluation.train_policy(town[0].sample(frac=1.0, random_state=3), seed=1)
+    cases = pd.DataFrame([c.row for c in town[1][:40]])
+    pd.testing.assert_frame_equal(learnt.decide(cases), again.decide(cases))
+
+
+def test_cases_together_get_the_answers_they_get_alone(
+    town: Town, learnt: evaluation.LearntPolicy
+) -> None:
+    cases = pd.DataFrame([c.row for c in town[1][:25]])
+    together = learnt.decide(cases)
+    alone = pd.concat([learnt.decide(cases.iloc[[i]]) for i in range(len(cases))])
+    pd.testing.assert_frame_equal(together, alone.reset_index(drop=True))
+
+
+def test_the_table_is_as_promised(town: Town, learnt: evaluation.LearntPolicy) -> None:
+    cases = pd.DataFrame([c.row for c in town[1][:50]])
+    plans = learnt.decide(cases)
+    assert list(plans["case_id"]) == list(cases["case_id"])
+    assert list(plans.columns) == list(evaluation.COLUMNS)
+    planned = plans[plans["retry_at"].notna()]
+    assert len(planned) > 10
+    assert planned["success_probability"].between(0, 1).all()
+    assert (planned["retry_at"] >= cases.loc[planned.index, "now"]).all()
+
+
+def test_a_log_too_small_leaves_the_prior_in_charge(town: Town) -> None:
+    few = evaluation.train_policy(town[0].head(40))
+    cases = pd.DataFrame([c.row for c in town[1][:20]])
+    given = few.decide(cases)
+    assert set(given["model_version"]) == {"prior-1"}
+
+
+def test_codes_and_countries_nobody_has_met_do_not_stop_it(
+    town: Town, learnt: evaluation.LearntPolicy
+) -> None:
+    row = arena._copy(town[1][0].row)
+    row["attempts"][0] |= {"decline_code": "brand_new_code", "card_country": "ZZ"}
+    row |= {"customer_country": "ZZ", "customer_timezone": "Nowhere/Land", "customer_id": "nobody"}
+    row["attempts"][0]["at"] = row["opened_at"]
+    [plan] = learnt.decide(pd.DataFrame([row])).to_dict("records")
+    assert np.isfinite(plan["expected_value"])
+
+
+def test_bad_tables_and_settings_are_refused_by_name(town: Town) -> None:
+    with pytest.raises(InvalidInput, match="missing required column"):
+        evaluation.train_policy(town[0].drop(columns=["at"]))
+    with pytest.raises(BadRequest, match="atempt_cost"):
+        evaluation.train_policy(town[0], config={"atempt_cost": 3})
+
+
+def test_the_fixed_schedule_keeps_its_days(town: Town) -> None:
+    case = next(c for c in town[1] if c.row["attempts"][0]["decline_code"] == "insufficient_funds")
+    [plan] = evaluation.fixed_schedule().decide(pd.DataFrame([case.row])).to_dict("records")
+    waited = plan["retry_at"] - case.row["opened_at"]
+    assert timedelta(days=3) <= waited < timedelta(days=5)
