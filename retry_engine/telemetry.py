@@ -46,7 +46,16 @@ def configure(service: str, *, log_format: str = "auto", level: int = logging.IN
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("celery", "kombu", "amqp", "alembic", "httpx", "stripe", "uvicorn.access"):
+    for noisy in (
+        "celery",
+        "kombu",
+        "amqp",
+        "alembic",
+        "httpx",
+        "numexpr",
+        "stripe",
+        "uvicorn.access",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # a broker that is away is said once by ourselves, not in a traceback a second
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)

@@ -26,13 +26,15 @@ from retry_engine.domain.policy import Policy, from_content
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
+from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.intake import EVENT_TYPES, Intake
-from retry_engine.recovery.planning import Planner
+from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.schedule import LEASE, Dispatcher
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, reviews, schedule
+from retry_engine.store import learning as learning_rows
 from retry_engine.store.database import CaseBusy, Database
 
 if TYPE_CHECKING:  # heavy, and needed by some processes only
@@ -40,6 +42,8 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
     from retry_engine.adapters.broker import Broker
     from retry_engine.adapters.stripe_gateway import StripeGateway
+    from retry_engine.learning.desk import Desk
+    from retry_engine.mind.hazard import LearntModel
 
 log = structlog.get_logger()
 
@@ -60,16 +64,24 @@ def celery_application(settings: Settings, *, in_web: bool = False) -> "Celery":
     )
 
 
-def build(settings: Settings, *, clock: Callable[[], datetime] = real_clock) -> "Engine":
-    """An engine that opens its connections when they are first needed."""
-    return Engine(settings, clock)
+def build(
+    settings: Settings, *, clock: Callable[[], datetime] = real_clock, learnt: bool = True
+) -> "Engine":
+    """An engine that opens its connections when they are first needed.
+
+    Without `learnt` it decides by the documented prior: the web process must stay light.
+    """
+    return Engine(settings, clock, learnt=learnt)
 
 
 class Engine:
     """The whole, as the CLI, the web process and the workers see it."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime], *, learnt: bool = True
+    ) -> None:
         self.settings = settings
+        self._learnt = learnt
         self.clock = clock
         self.policy: Policy = settings.policy
         self.database = Database(settings.database_url)
@@ -117,7 +129,29 @@ class Engine:
     @cached_property
     def planner(self) -> Planner:
         """Decides and writes the decision into the schedule."""
-        return Planner(decide=_decide, policy_of=self._policy_of)
+        return Planner(decide=self._decide, policy_of=self._policy_of)
+
+    @cached_property
+    def learning(self) -> "Desk":
+        """Logs and models."""
+        from retry_engine.learning.desk import Desk  # noqa: PLC0415  # 1.5 s of libraries
+
+        return Desk(self.database, self.clock)
+
+    def _decide(self, view: CaseView, policy: Policy) -> Decision:
+        from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
+
+        return planner.decide(view, policy=policy, model=self._model())
+
+    def _model(self) -> "LearntModel | None":
+        # without a promoted model nothing of its libraries is loaded
+        return self.learning.active_model() if self._learnt and self._has_model() else None
+
+    def _has_model(self) -> bool:
+        if "learning" in self.__dict__:
+            return True
+        with self.database.transaction() as connection:
+            return learning_rows.active_version(connection) is not None
 
     @cached_property
     def _intake(self) -> Intake:
@@ -291,6 +325,7 @@ class Engine:
             events = inbox.counts(connection)
             states = rows.counts(connection)
             paused = engine_state.read(connection).paused
+            model = learning_rows.active_version(connection)
         return {
             "inbox_pending": events["pending"],
             "actions_due": counted.due,
@@ -300,7 +335,7 @@ class Engine:
             "cases_in_review": states.get("in_review", 0),
             "paused": paused,
             "mode": self.settings.mode,
-            "model": PRIOR_VERSION,
+            "model": model or PRIOR_VERSION,
             "events_dead": events["dead"],
             "next_due_at": documents.text(counted.next_due_at),
         }
@@ -328,6 +363,34 @@ class Engine:
         """One case with all that happened to it."""
         with self.database.transaction() as connection:
             return documents.whole_case(connection, rows.find(connection, ref), self.clock())
+
+    def explain_case(self, ref: str) -> dict[str, Any]:
+        """Why the last decision was made, and the chances as they look now."""
+        from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
+
+        real_now = self.clock()
+        with self.database.transaction() as connection:
+            case = rows.find(connection, ref)
+            now = rows.time_of(connection, case, real_now)
+            view = view_of(Moment(connection=connection, now=now, real_now=real_now), case)
+            decisions = documents.decisions_of(connection, case)
+        model = self._model()
+        found = planner.curves(view, policy=self._policy_of(case.policy_version), model=model)
+        return {
+            "case": case.id,
+            "state": case.state,
+            "decision": decisions[-1] if decisions else None,
+            "model_version": model.version if model else PRIOR_VERSION,
+            "curves": [
+                {
+                    "payment_method": curve.method.id,
+                    "at": [documents.text(datetime.fromtimestamp(t, UTC)) for t in curve.at],
+                    "success_probability": [round(float(p), 4) for p in curve.chance],
+                    "permitted": [bool(p) for p in curve.permitted],
+                }
+                for curve in found
+            ],
+        }
 
     def override(
         self,
@@ -499,10 +562,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0001"
-
-
-def _decide(view: CaseView, policy: Policy) -> Decision:
-    from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where decisions are made
-
-    return planner.decide(view, policy=policy)
+SCHEMA_REVISION = "0002"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -30,16 +31,21 @@ cases = typer.Typer(no_args_is_help=True, help="Recovery cases: look at them, ov
 reviews = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 engine_app = typer.Typer(no_args_is_help=True, help="The stop for everything.")
 events = typer.Typer(no_args_is_help=True, help="Stripe's events that could not be handled.")
+history = typer.Typer(no_args_is_help=True, help="The attempt log: what the model learns from.")
+model = typer.Typer(no_args_is_help=True, help="The success model: train, judge, promote.")
 app.add_typer(cases, name="cases")
 app.add_typer(reviews, name="reviews")
 app.add_typer(engine_app, name="engine")
 app.add_typer(events, name="events")
+app.add_typer(history, name="history")
+app.add_typer(model, name="model")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Case = Annotated[str, typer.Argument(metavar="CASE", help="A case's id or its invoice's (in_…).")]
 Reason = Annotated[str, typer.Option(help="Why; kept with what was done.")]
 By = Annotated[str | None, typer.Option(help="Who; else the user of this machine.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Version = Annotated[str | None, typer.Argument(metavar="[V]", help="Else the active one.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PORT, else 8000.")]
 
 _DEFAULT_PORT = 8000
@@ -188,6 +194,14 @@ def show_case(case: Case, as_json: Json = False) -> None:
     _show(found, as_json, lambda whole: _rendering().show_case(whole))
 
 
+@cases.command("explain")
+def explain_case(case: Case, as_json: Json = False) -> None:
+    """Why the engine decided what it did, with the chances drawn over the days."""
+    with _engine() as engine:
+        found = engine.explain_case(case)
+    _show(found, as_json, lambda why: _rendering().show_explanation(why))
+
+
 # -- overriding
 
 
@@ -284,6 +298,88 @@ def replay(event_id: Annotated[str, typer.Argument(metavar="EVENT")]) -> None:
     with _engine() as engine:
         engine.replay_event(event_id)
     print(f"{event_id} will be handled anew.")
+
+
+@history.command("import")
+def import_history(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV or Parquet.")],
+    as_json: Json = False,
+) -> None:
+    """Take in attempt logs; all of the files or, where one is bad, none."""
+    with _engine() as engine:
+        found = engine.learning.import_files(files)
+    for file in found["files"]:
+        if file["columns_aside"]:
+            names = ", ".join(file["columns_aside"])
+            sys.stderr.write(f"{file['file']}: unknown columns put aside: {names}\n")
+    _show(found, as_json, lambda f: _rendering().show_imported(f))
+
+
+@history.command("export")
+def export_history(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To write: .csv or .parquet.")],
+    as_json: Json = False,
+) -> None:
+    """Write the attempt log, imported rows and the engine's own."""
+    with _engine() as engine:
+        found = engine.learning.export_file(file)
+    _show(found, as_json, lambda f: print(f"{f['rows']} rows in {f['file']}"))
+
+
+@model.command("train")
+def train_model(
+    seed: Annotated[int, typer.Option(help="The same log and seed give the same model.")] = 0,
+    promote: Annotated[bool, typer.Option(help="Let it decide at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a model on the attempt log, store it, and show its card."""
+    with _engine() as engine:
+        card = engine.learning.train(
+            seed=seed, promote=promote, say=lambda text: print(text, file=sys.stderr, flush=True)
+        )
+    _show(card, as_json, lambda c: _rendering().show_card(c))
+
+
+@model.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Stored models, newest first."""
+    with _engine() as engine:
+        found = engine.learning.list_models()
+    _show(found, as_json, lambda rows: _rendering().show_models(rows))
+
+
+@model.command("show")
+def show_model(version: Version = None, as_json: Json = False) -> None:
+    """A model's card; without a version the active one's."""
+    with _engine() as engine:
+        card = engine.learning.show(version)
+    _show(card, as_json, lambda c: _rendering().show_card(c))
+
+
+@model.command("promote")
+def promote_model(
+    version: Annotated[str, typer.Argument(metavar="V")], as_json: Json = False
+) -> None:
+    """Let a stored model decide; workers take it up within seconds."""
+    with _engine() as engine:
+        found = engine.learning.promote(version)
+    _show(found, as_json, lambda f: print(f"{f['active']} decides from now on."))
+
+
+@model.command("rollback")
+def rollback_model(as_json: Json = False) -> None:
+    """Back to the model that decided before, or to the documented prior."""
+    with _engine() as engine:
+        found = engine.learning.rollback()
+    _show(found, as_json, lambda f: print(f"{f['active'] or 'the prior'} decides from now on."))
+
+
+@model.command("evaluate")
+def evaluate_model(version: Version = None, as_json: Json = False) -> None:
+    """Judge a stored model on the retries that came after its training."""
+    with _engine() as engine:
+        found = engine.learning.evaluate(version)
+    _show(found, as_json, lambda c: _rendering().show_card(c))
 
 
 # -- parts

@@ -48,6 +48,92 @@ def show_status(status: Document) -> None:
     _console().print(table)
 
 
+def show_imported(found: Document) -> None:
+    """What came out of importing files."""
+    for file in found["files"]:
+        known = file["rows"] - file["new"]
+        print(f"{file['file']}: {file['rows']} rows, {file['new']} new, {known} known already")
+
+
+def show_models(rows: Sequence[Document]) -> None:
+    """Stored models, one a row."""
+    if not rows:
+        print("No model is stored: the documented prior decides. `retry-engine model train`")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("version", "state", "trained", "retries", "concordance", "Brier"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(
+            row["version"],
+            _styled(row["state"], "ok" if row["state"] == "active" else "paused"),
+            row["trained_at"][:16],
+            *(str(row[name]) for name in ("retries_used", "concordance", "brier")),
+        )
+    _console().print(table)
+
+
+def show_card(card: Document) -> None:
+    """A model card: the figures, then calibration, then what moved the model."""
+    console = _console()
+    figures = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in card.items():
+        if not isinstance(value, list | dict):
+            figures.add_row(Text(name.replace("_", " ")), Text(str(value)))
+    console.print(figures)
+    table = Table(title="Calibration", box=None, pad_edge=False, header_style="bold")
+    for heading in ("attempts", "promised", "came", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for row in card["calibration"]:
+        bar = "█" * round(40 * row["came"])
+        table.add_row(str(row["attempts"]), f"{row['promised']:.1%}", f"{row['came']:.1%}", bar)
+    console.print(table)
+    for row in card.get("top_features", ()):
+        console.print(Text(f"{row['mean_effect']:6.3f}  {row['meaning']}"))
+    for text in card.get("not_measured", ()):
+        console.print(Text(f"not measured: {text}", style="italic"))
+
+
+def show_explanation(why: Document) -> None:
+    """The last decision in words, then each method's chance, half a day a column."""
+    console = _console()
+    decision = why["decision"]
+    if decision is None:
+        console.print("Nothing has been decided for this case.")
+        return
+    chance = decision["success_probability"]
+    console.print(
+        f"{_when(decision['at'])}  {decision['kind'].replace('_', ' ')}"
+        + (f" on {decision['payment_method']}" if decision["payment_method"] else "")
+        + (f" at {_when(decision['retry_at'])}" if decision["retry_at"] else "")
+        + (f", chance {chance:.0%}" if chance is not None else "")
+        + f"  ({decision['model_version']}, policy {decision['policy_version']})",
+    )
+    for reason in decision["explanation"]:
+        points = reason.get("points")
+        amount = "" if points is None else f"{points:+5.0f} points  "
+        console.print(Text(f"  {amount}{reason['text']}"))
+    for curve in why["curves"]:
+        console.print()
+        console.print(Text(f"{curve['payment_method']}, chance now by {why['model_version']}"))
+        _draw(console, curve)
+
+
+def _draw(console: Console, curve: Document, *, a_column: int = 4, height: int = 6) -> None:
+    chances, permitted = curve["success_probability"], curve["permitted"]
+    columns = range(0, len(chances), a_column)
+    tops = [max(chances[i : i + a_column]) for i in columns]
+    free = [any(permitted[i : i + a_column]) for i in columns]
+    for level in reversed(range(height)):
+        line = "".join("█" if top * height > level + 0.5 else " " for top in tops)
+        console.print(Text(f"{(level + 1) / height:4.0%} │{line}"))
+    console.print(Text("     └" + "".join("─" if ok else "x" for ok in free)))
+    if curve["at"]:
+        console.print(
+            Text(f"      {_when(curve['at'][0])} … {_when(curve['at'][-1])}; x: forbidden")
+        )
+
+
 def show_cases(page: Document) -> None:
     """A page of cases."""
     table = Table(box=None, pad_edge=False, header_style="bold")

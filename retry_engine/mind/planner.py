@@ -96,6 +96,32 @@ def _decide(
     return _best_retry(view, options, slots, policy, model)
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A method's chance at moments 3 hours apart, and whether a charge is permitted then."""
+
+    method: PaymentMethod
+    at: Floats
+    chance: Floats
+    permitted: Bools
+
+
+def curves(
+    view: CaseView, *, policy: Policy, model: SuccessModel | None = None
+) -> tuple[Curve, ...]:
+    """What a decision about the case sees: one curve a method, from now to the deadline."""
+    slots = _slots(view)
+    if not slots.size:
+        return ()
+    model = model or PriorModel()
+    chances = model.success_probabilities([(view, m, slots) for m in view.payment_methods])
+    options = (
+        _option(view, method, slots, policy, chance)
+        for method, chance in zip(view.payment_methods, chances, strict=True)
+    )
+    return tuple(Curve(o.method, slots, o.chance, o.permitted) for o in options)
+
+
 # -- the dynamic program
 
 

@@ -113,7 +113,7 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
             _attempt(number, row)
             for number, row in enumerate(history.attempt_rows(connection, case_.id), start=1)
         ],
-        "decisions": [_decision(row) for row in history.decision_rows(connection, case_.id)],
+        "decisions": decisions_of(connection, case_),
         "messages": [],
         "offers": [],
         "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
@@ -137,6 +137,11 @@ def _attempt(number: int, row: Row[Any]) -> Document:
         "amount": row.amount,
         "currency": row.currency,
     }
+
+
+def decisions_of(connection: Connection, case: Case) -> list[Document]:
+    """The case's decisions, oldest first."""
+    return [_decision(row) for row in history.decision_rows(connection, case.id)]
 
 
 def _decision(row: Row[Any]) -> Document:

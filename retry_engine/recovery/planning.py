@@ -12,7 +12,7 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
-from retry_engine.store import history, schedule
+from retry_engine.store import history, learning, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
@@ -96,9 +96,18 @@ def view_of(moment: Moment, case: Case) -> CaseView:
     others = history.card_attempts(
         connection,
         case_id=case.id,
+        account=case.account,
+        customer_id=case.customer_id,
         method_ids=[m.id for m in methods],
         fingerprints=[m.card_fingerprint for m in methods if m.card_fingerprint],
         since=moment.now - _LOOK_BACK,
+    )
+    imported = learning.past_of(
+        connection,
+        account=case.account,
+        customer_id=case.customer_id,
+        invoice_id=case.invoice_id,
+        before=moment.now,
     )
     return CaseView(
         case_id=case.id,
@@ -112,8 +121,9 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         currency=case.currency,
         attempts=own,
         payment_methods=methods,
-        card_attempts=tuple(
-            history.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others
+        card_attempts=(
+            *(history.imported_attempt(row) for row in imported),
+            *(history.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
         ),
         billing_reason=case.billing_reason,
         billing_interval=case.billing_interval,

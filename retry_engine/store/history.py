@@ -108,11 +108,13 @@ def card_attempts(
     connection: Connection,
     *,
     case_id: str,
+    account: str,
+    customer_id: str,
     method_ids: Sequence[str],
     fingerprints: Sequence[str],
     since: datetime,
 ) -> list[Row[Any]]:
-    """Everybody's attempts on those cards for other invoices, oldest first."""
+    """Everybody's attempts on those cards, or of that customer, for other invoices, in time."""
     statement = (
         select(attempts)
         .where(attempts.c.at >= since, ~attempts.c.abandoned)
@@ -121,11 +123,39 @@ def card_attempts(
             or_(
                 attempts.c.card_fingerprint.in_(fingerprints),
                 attempts.c.payment_method_id.in_(method_ids),
+                and_(attempts.c.account == account, attempts.c.customer_id == customer_id),
             )
         )
         .order_by(attempts.c.at)
     )
     return list(connection.execute(statement))
+
+
+def imported_attempt(row: Mapping[str, Any]) -> Attempt:
+    """An attempt of an imported log."""
+    return Attempt(
+        at=datetime.fromisoformat(row["at"]),
+        source=Source(row.get("source", "stripe")),
+        outcome=Outcome(row["outcome"]),
+        amount=int(row["amount"]),
+        currency=row["currency"],
+        invoice_id=row["invoice_id"],
+        payment_method_id=row.get("payment_method_id"),
+        method_type=row.get("method_type", "card"),
+        **{
+            name: row.get(name)
+            for name in (
+                "card_brand",
+                "card_country",
+                "card_fingerprint",
+                "decline_code",
+                "advice_code",
+                "network_advice_code",
+                "network_decline_code",
+                "risk_level",
+            )
+        },
+    )
 
 
 def as_attempt(row: Row[Any], *, invoice_id: str) -> Attempt:

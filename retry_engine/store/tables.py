@@ -15,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -330,6 +331,30 @@ engine_state = Table(
     Column("reason", Text),
     Column("by", Text),
     _time("at"),
+)
+
+attempt_log = Table(
+    "attempt_log",
+    metadata,
+    Column("row_hash", Text, primary_key=True),  # importing a file twice changes nothing
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text, nullable=False),
+    _time("at", nullable=False),
+    Column("content", JSONB, nullable=False),
+    Index("attempt_log_customer", "account", "customer_id", "at"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("version", Text, primary_key=True),
+    _time("trained_at", nullable=False),
+    Column("state", Text, nullable=False, server_default="stored"),
+    _time("promoted_at"),
+    Column("sha256", Text, nullable=False),
+    Column("card", JSONB, nullable=False),
+    Column("file", LargeBinary, nullable=False),
+    Index("models_one_active", "state", unique=True, postgresql_where=text("state = 'active'")),
 )
 
 # Unlogged: a crash may empty it, and Stripe's limits are then simply counted from anew.

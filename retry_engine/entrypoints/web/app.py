@@ -116,7 +116,7 @@ async def _crash(_request: Request, _error: Exception) -> Response:
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve until told to stop; requests in hand are finished."""
     telemetry.configure("web", log_format=settings.log_format)
-    with build(settings) as engine:
+    with build(settings, learnt=False) as engine:
         uvicorn.run(
             create_app(engine, clock=time.time),  # noqa: TID251  # handed in, as everywhere
             host=host,

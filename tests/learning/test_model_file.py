@@ -1,0 +1,119 @@
+import hashlib
+import io
+import json
+from datetime import UTC, datetime
+
+import arena
+import numpy as np
+import pandas as pd
+import pytest
+
+from retry_engine.domain.errors import CannotLearn, InvalidInput
+from retry_engine.learning import card, lives, model_file, training
+from retry_engine.learning.log import validate
+from retry_engine.learning.training import Trained
+from retry_engine.mind import features
+
+START = datetime(2025, 1, 6, 6, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def log() -> pd.DataFrame:
+    past, _, bank = arena.households(11, 700, test=1, since=START)
+    return validate(pd.DataFrame(arena.mixed_history(past, bank, 11)))[0]
+
+
+@pytest.fixture(scope="module")
+def trained(log: pd.DataFrame) -> Trained:
+    return training.train(log, seed=2)
+
+
+def _read(content: bytes) -> model_file.LearntModel:
+    return model_file.read(content, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _altered(content: bytes, **about: object) -> bytes:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    document = json.loads(arrays["about"].tobytes()) | about
+    arrays["about"] = np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def test_a_model_that_was_written_and_read_says_the_same(
+    trained: Trained, log: pd.DataFrame
+) -> None:
+    again = _read(model_file.write(trained.model))
+    for retry in list(lives.walk(log))[-20:]:
+        slots = retry.view.now.timestamp() + np.arange(0, 20) * 10_800.0
+        np.testing.assert_array_equal(
+            trained.model.success_probability(retry.view, retry.method, slots),
+            again.success_probability(retry.view, retry.method, slots),
+        )
+
+
+def test_a_file_that_was_altered_is_refused(trained: Trained) -> None:
+    content = model_file.write(trained.model)
+    with pytest.raises(InvalidInput, match="hash differs"):
+        model_file.read(content + b" ", sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"made_with": {"scikit-learn": "1.0.0"}}, "made with scikit-learn 1.0.0"),
+        ({"features": ["another"]}, "other features"),
+        ({"format": 99}, "format 99"),
+        ({"sizes": [1]}, "not readable"),
+    ],
+)
+def test_a_model_of_another_make_is_refused_with_the_reason(
+    trained: Trained, change: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        _read(_altered(model_file.write(trained.model), **change))
+
+
+def test_trees_that_point_outside_themselves_are_refused(trained: Trained) -> None:
+    content = model_file.write(trained.model)
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name].copy() for name in archive.files}
+    arrays["nodes"]["right_child"][0] = 10**6
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    with pytest.raises(InvalidInput, match="no tree"):
+        _read(out.getvalue())
+
+
+def test_what_is_no_archive_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="not readable"):
+        _read(b"cos\nsystem\n(S'true'\ntR.")
+
+
+def test_points_add_up_to_the_gap_between_two_moments(trained: Trained, log: pd.DataFrame) -> None:
+    told = 0
+    for retry in list(lives.walk(log))[-30:]:
+        now = retry.view.now.timestamp()
+        later = now + 3 * 86_400.0
+        reasons = trained.model.contrast(retry.view, retry.method, later, now)
+        slots = np.array([now, later])
+        chance = trained.model.success_probability(retry.view, retry.method, slots)
+        if reasons:
+            told += 1
+            total = sum(r.points or 0.0 for r in reasons)
+            assert total == pytest.approx(100 * (chance[1] - chance[0]), abs=1e-6)
+    assert told > 10
+
+
+def test_the_card_says_what_was_promised_and_what_came(trained: Trained) -> None:
+    document = card.of_training(trained)
+    assert sum(row["attempts"] for row in document["calibration"]) == document["retries_used"]
+    assert 0.5 < document["concordance"] < 1
+    assert {f["feature"] for f in document["top_features"]} <= {f.name for f in features.features()}
+
+
+def test_too_little_data_is_refused_with_what_is_missing(log: pd.DataFrame) -> None:
+    with pytest.raises(CannotLearn, match="at least 200"):
+        training.train(log.head(50))
