@@ -99,8 +99,12 @@ class Executor:
     # -- charging
 
     def _retry(self, connection: Connection, case_id: str, action: Action) -> None:
-        case = self._case(connection, case_id)
-        now = self._now(connection, case)
+        assert action.payment_method_id is not None, "a retry names its method"
+        with connection.begin():
+            case = rows.find(connection, case_id)
+            now = rows.time_of(connection, case, self.clock())
+            unsettled = history.unsettled(connection, case_id)
+            known = history.method_row(connection, case.account, action.payment_method_id)
         policy = self.planner.policy_of(case.policy_version)
         if case.state != CaseState.OPEN or case.mode == "holdout":
             self._finish(connection, action, f"the case is {case.state}", state="cancelled")
@@ -113,9 +117,10 @@ class Executor:
         if case.mode == "shadow":
             self._shadow(connection, case_id, action)
             return
-        if self._is_unsettled(connection, case_id, action):
+        if unsettled:
+            self._find_out_first(connection, case_id, action, unsettled)
             return
-        changed = self._what_changed(connection, case, action)
+        changed = self._what_changed(case, action, known)
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
@@ -123,19 +128,18 @@ class Executor:
             intent = self._commit_intent(connection, case_id, action, policy)
             if intent is None:
                 return
-            self._send(connection, case_id, action, intent)
+            self._send(connection, case, action, intent)
 
-    def _is_unsettled(self, connection: Connection, case_id: str, action: Action) -> bool:
+    def _find_out_first(
+        self, connection: Connection, case_id: str, action: Action, unsettled: set[str]
+    ) -> None:
         """A charge of this case is on its way, or its process died: that is found out first."""
+        kind = "settle" if Outcome.UNKNOWN in unsettled else "refresh"
         with connection.begin():
             case = rows.get(connection, case_id)
-            unknown = history.open_intent(connection, case_id) is not None
-            if not unknown and not history.processing_attempts(connection, case_id):
-                return False
             now = rows.time_of(connection, case, self.clock())
             schedule.finish(connection, action.id, result="an outcome is not known yet")
-            schedule.plan(connection, case, "settle" if unknown else "refresh", at=now)
-            return True
+            schedule.plan(connection, case, kind, at=now)
 
     def _shadow(self, connection: Connection, case_id: str, action: Action) -> None:
         """Record that the engine would have charged now; nothing is written to Stripe."""
@@ -144,7 +148,7 @@ class Executor:
             schedule.finish(connection, action.id, result="shadow: would have been charged now")
             cases.keep_watch(self._moment(connection, case), case)
 
-    def _what_changed(self, connection: Connection, case: Case, action: Action) -> str | None:
+    def _what_changed(self, case: Case, action: Action, known: Row[Any] | None) -> str | None:
         """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         if invoice.status != "open":
@@ -154,10 +158,10 @@ class Executor:
         if invoice.auto_advance:
             return "Stripe retries this invoice again"
         return self._subscription_stopped(case, invoice) or self._method_changed(
-            connection, case, action
+            case, action, known
         )
 
-    def _method_changed(self, connection: Connection, case: Case, action: Action) -> str | None:
+    def _method_changed(self, case: Case, action: Action, known: Row[Any] | None) -> str | None:
         assert action.payment_method_id is not None, "a retry names its method"
         try:
             method = self.gateway.payment_method(case.account, action.payment_method_id)
@@ -165,8 +169,6 @@ class Executor:
             return "the payment method is gone"
         if method.customer_id != case.customer_id:
             return "the payment method was detached"
-        with connection.begin():
-            known = history.method_row(connection, case.account, method.id)
         if known is not None and known.card_fingerprint != method.card_fingerprint:
             return "the card was replaced"
         return None
@@ -205,8 +207,7 @@ class Executor:
                 return None
             return _write_intent(moment, case, action, view)
 
-    def _send(self, connection: Connection, case_id: str, action: Action, intent: Row[Any]) -> None:
-        case = self._case(connection, case_id)
+    def _send(self, connection: Connection, case: Case, action: Action, intent: Row[Any]) -> None:
         try:
             result: PayResult | None = self.gateway.pay(
                 case.account,
@@ -216,12 +217,12 @@ class Executor:
             )
             refused = None
         except StripeUnavailable as error:
-            self._leave_unknown(connection, case_id, action, intent, str(error))
+            self._leave_unknown(connection, case.id, action, intent, str(error))
             return
         except StripeRejected as error:
             result, refused = None, str(error)
         with connection.begin():
-            case = rows.get(connection, case_id)
+            case = rows.get(connection, case.id)
             moment = self._moment(connection, case)
             if result is None:
                 self._nothing_was_done(moment, case, action, intent, refused or "refused")
@@ -442,7 +443,7 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
         at = max(at, method.changed_at + timedelta(microseconds=1))
     key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
     rows.change(moment.connection, case.id, attempt_sequence=sequence)
-    history.add_attempt(
+    intent = history.add_attempt(
         moment.connection,
         account=case.account,
         customer_id=case.customer_id,
@@ -465,6 +466,4 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
     )
     if action.decision_id is not None:
         history.mark_carried_out(moment.connection, action.decision_id)
-    intent = history.attempt_with_key(moment.connection, key)
-    assert intent is not None
     return intent

@@ -489,12 +489,13 @@ def _end(moment: Moment, case: Case, picture: Picture) -> Case | None:
 
 def close_paid(moment: Moment, case: Case) -> Case:
     """The invoice is paid: by the engine's charge, or elsewhere."""
+    attempts = history.attempt_rows(moment.connection, case.id)
     by_engine = any(
         row.source == Source.ENGINE and row.outcome in (Outcome.SUCCEEDED, Outcome.PROCESSING)
-        for row in history.attempt_rows(moment.connection, case.id)
+        for row in attempts
     )
     if by_engine:
-        _settle_processing(moment, case)
+        _settle_processing(moment, attempts)
         return cases.close(
             moment, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
         )
@@ -503,8 +504,8 @@ def close_paid(moment: Moment, case: Case) -> Case:
     )
 
 
-def _settle_processing(moment: Moment, case: Case) -> None:
-    for row in history.attempt_rows(moment.connection, case.id):
+def _settle_processing(moment: Moment, attempts: Sequence[Row[Any]]) -> None:
+    for row in attempts:
         if row.outcome == Outcome.PROCESSING:
             history.change_attempt(
                 moment.connection,

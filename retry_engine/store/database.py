@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -77,17 +79,16 @@ class Database:
             try:
                 yield connection
             finally:
-                _release(connection, "select pg_advisory_unlock(:key)", key)
+                _release(connection, "select pg_advisory_unlock(%s)", key)
 
     @contextmanager
     def money_may_move(self, connection: Connection) -> Iterator[None]:
         """Held around a charge: `engine pause` waits for it, and is then sure that none follows."""
-        connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": _ENGINE_LOCK})
-        connection.commit()
+        _lock_call(connection, "select pg_advisory_lock_shared(%s)", _ENGINE_LOCK)
         try:
             yield
         finally:
-            _release(connection, "select pg_advisory_unlock_shared(:key)", _ENGINE_LOCK)
+            _release(connection, "select pg_advisory_unlock_shared(%s)", _ENGINE_LOCK)
 
     @contextmanager
     def no_money_moves(self) -> Iterator[Connection]:
@@ -110,10 +111,10 @@ def _lock_key(case_id: str) -> int:
 
 
 def _take(connection: Connection, key: int, wait_seconds: float) -> bool:
+    if _lock_call(connection, "select pg_try_advisory_lock(%s)", key):
+        return True
     if wait_seconds <= 0:
-        taken = connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar()
-        connection.commit()
-        return bool(taken)
+        return False
     try:
         connection.execute(text(f"set local lock_timeout = {int(wait_seconds * 1000)}"))
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": key})
@@ -126,14 +127,40 @@ def _take(connection: Connection, key: int, wait_seconds: float) -> bool:
     return True
 
 
+@contextmanager
+def alone(connection: Connection) -> Iterator[Connection]:
+    """Single statements, each its own transaction: one round trip in place of three.
+
+    After an error the connection is thrown away, and with it every lock it held.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+    try:
+        yield connection
+        if connection.in_transaction():  # SQLAlchemy's own; the server knows of none
+            connection.commit()
+        driver.autocommit = False
+    except BaseException:
+        connection.invalidate()
+        raise
+
+
+def _lock_call(connection: Connection, statement: str, key: int) -> bool:
+    """Whether the call of that locking function said yes, or nothing."""
+    with alone(connection):
+        driver: Any = connection.connection.driver_connection
+        return driver.execute(statement, (key,)).fetchone()[0] is not False
+
+
 def _release(connection: Connection, statement: str, key: int) -> None:
     """Let go; a connection that cannot is thrown away, which lets go as well."""
+    if connection.invalidated:
+        return
     try:
         if connection.in_transaction():
             connection.rollback()
-        connection.execute(text(statement), {"key": key})
-        connection.commit()
-    except DBAPIError:
+        _lock_call(connection, statement, key)
+    except (DBAPIError, psycopg.Error):
         connection.invalidate()
 
 
@@ -143,6 +170,7 @@ def _errors_of_ours() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StoreUnavailable("PostgreSQL: no free connection within 10 s") from error
-    except OperationalError as error:
-        first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "?"
+    except (OperationalError, psycopg.OperationalError) as error:
+        said = str(error.orig if isinstance(error, OperationalError) else error).strip()
+        first_line = said.splitlines()[0] if said else "?"
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {first_line}") from error

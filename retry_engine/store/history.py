@@ -26,10 +26,9 @@ from retry_engine.store.tables import (
 # -- attempts
 
 
-def add_attempt(connection: Connection, **values: Any) -> int:
-    """Insert an attempt; its row's id."""
-    statement = attempts.insert().values(**values).returning(attempts.c.id)
-    return int(connection.execute(statement).scalar_one())
+def add_attempt(connection: Connection, **values: Any) -> Row[Any]:
+    """Insert an attempt; its row."""
+    return connection.execute(attempts.insert().values(**values).returning(attempts)).one()
 
 
 def change_attempt(connection: Connection, attempt_id: int, **values: Any) -> None:
@@ -74,6 +73,20 @@ def open_intent(connection: Connection, case_id: str) -> Row[Any] | None:
         ~attempts.c.abandoned,
     )
     return connection.execute(statement).first()
+
+
+def unsettled(connection: Connection, case_id: str) -> set[str]:
+    """Which of `unknown` (an intent of the engine) and `processing` the case's attempts show."""
+    statement = (
+        select(attempts.c.source, attempts.c.outcome)
+        .where(attempts.c.case_id == case_id, ~attempts.c.abandoned)
+        .where(attempts.c.outcome.in_((Outcome.UNKNOWN, Outcome.PROCESSING)))
+    )
+    return {
+        row.outcome
+        for row in connection.execute(statement)
+        if row.outcome == Outcome.PROCESSING or row.source == Source.ENGINE
+    }
 
 
 def known_charges(
