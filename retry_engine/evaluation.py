@@ -99,7 +99,7 @@ class LearntPolicy:
         """One row in, one row out, in order."""
         views = [self._view(row) for row in cases.to_dict("records")]
         model = self.model or PriorModel()
-        decisions = planner.decide_many(views, policy=self.policy, model=model)
+        decisions = planner.decide_many(views, policy=self.policy, model=model, explain=False)
         return _table([_plan(v, d) for v, d in zip(views, decisions, strict=True)])
 
     def _view(self, row: Mapping[Any, Any]) -> CaseView:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -103,14 +104,12 @@ class Scene:
     def local(self) -> Floats:
         """The moments as seconds on the customer's wall clock, daylight saving and all."""
         zone = paydays.zone_of(self.view.customer_timezone, self.view.customer_country)
-        days, index = np.unique(self.slots // (_DAY / 4), return_inverse=True)
-        offsets = []
-        for day in days:
-            moment = datetime.fromtimestamp(float(day) * _DAY / 4, UTC).astimezone(zone)
-            offset = moment.utcoffset()
-            offsets.append(offset.total_seconds() if offset else 0.0)
-        local: Floats = self.slots + np.array(offsets, dtype=np.float64)[index]
-        return local
+        first, last = _offset(zone, self.slots[0]), _offset(zone, self.slots[-1])
+        if first == last:  # no clock changes twice within a horizon
+            return np.asarray(self.slots + first)
+        quarters, index = np.unique(self.slots // (_DAY / 4), return_inverse=True)
+        offsets = [_offset(zone, quarter * _DAY / 4) for quarter in quarters]
+        return np.asarray(self.slots + np.array(offsets)[index])
 
     @cached_property
     def dates(self) -> npt.NDArray[np.datetime64]:
@@ -143,6 +142,11 @@ class Scene:
             payday = days[np.maximum(np.searchsorted(days, self.slots, side="right") - 1, 0)]
             found.append((share, (self.slots - payday) / _DAY, payday > last))
         return found
+
+
+def _offset(zone: ZoneInfo, at: float) -> float:
+    offset = datetime.fromtimestamp(float(at), UTC).astimezone(zone).utcoffset()
+    return offset.total_seconds() if offset else 0.0
 
 
 Value = Floats | float

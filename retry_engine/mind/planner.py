@@ -51,13 +51,22 @@ class _Option:
     permitted: Bools
 
 
-def decide(view: CaseView, *, policy: Policy, model: SuccessModel | None = None) -> Decision:
-    """The next step of a case. A pure function: the same view and policy, the same decision."""
-    return decide_many([view], policy=policy, model=model)[0]
+def decide(
+    view: CaseView, *, policy: Policy, model: SuccessModel | None = None, explain: bool = True
+) -> Decision:
+    """The next step of a case. A pure function: the same view and policy, the same decision.
+
+    Without `explain` the decision is the same and carries no reasons for its moment.
+    """
+    return decide_many([view], policy=policy, model=model, explain=explain)[0]
 
 
 def decide_many(
-    views: Sequence[CaseView], *, policy: Policy, model: SuccessModel | None = None
+    views: Sequence[CaseView],
+    *,
+    policy: Policy,
+    model: SuccessModel | None = None,
+    explain: bool = True,
 ) -> list[Decision]:
     """The next step of each case, with one question to the model for all of them."""
     model = model or PriorModel()
@@ -71,7 +80,7 @@ def decide_many(
     ]
     chances = iter(model.success_probabilities(asked))
     return [
-        settled or _decide(view, times, chances, policy, model)
+        settled or _decide(view, times, chances, policy, model, explain=explain)
         for view, times, settled in zip(views, slots, early, strict=True)
     ]
 
@@ -86,14 +95,20 @@ def _without_model(view: CaseView, version: str) -> Decision | None:
 
 
 def _decide(
-    view: CaseView, slots: Floats, chances: Iterator[Floats], policy: Policy, model: SuccessModel
+    view: CaseView,
+    slots: Floats,
+    chances: Iterator[Floats],
+    policy: Policy,
+    model: SuccessModel,
+    *,
+    explain: bool,
 ) -> Decision:
     options = [
         _option(view, method, slots, policy, next(chances)) for method in view.payment_methods
     ]
     if not any(option.permitted.any() for option in options):
         return _nothing_permitted(view, options, slots, policy, model.version)
-    return _best_retry(view, options, slots, policy, model)
+    return _best_retry(view, options, slots, policy, model, explain=explain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +165,8 @@ def _best_retry(
     slots: Floats,
     policy: Policy,
     model: SuccessModel,
+    *,
+    explain: bool,
 ) -> Decision:
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
     cost = policy.value.attempt_cost + policy.value.attempt_shadow_price_share * view.amount
@@ -181,8 +198,18 @@ def _best_retry(
         return _without_retry(DecisionKind.STOP, reason, candidates, model.version)
     chosen = options[int(np.argmax(masked[:, best]))]
     at = _moment(view, chosen, slots, best)
+    reasons = model.reasons(view, chosen.method, at) if explain else ()
     return _as_decision(
-        view, options, slots, values, best=best, chosen=chosen, at=at, policy=policy, model=model
+        view,
+        options,
+        slots,
+        values,
+        best=best,
+        chosen=chosen,
+        at=at,
+        policy=policy,
+        told=reasons,
+        version=model.version,
     )
 
 
@@ -229,11 +256,12 @@ def _as_decision(
     chosen: _Option,
     at: datetime,
     policy: Policy,
-    model: SuccessModel,
+    told: Sequence[Reason],
+    version: str,
 ) -> Decision:
     chance = float(chosen.chance[best])
     now_chance = float(chosen.chance[0])
-    reasons = list(model.reasons(view, chosen.method, at))
+    reasons = list(told)
     if best > 0 and chance > now_chance:
         points = 100 * (chance - now_chance)
         reasons.append(
@@ -248,7 +276,7 @@ def _as_decision(
         kind=kind,
         reasons=tuple(reasons),
         candidates=_candidates(view, options, slots, values, best),
-        model_version=model.version,
+        model_version=version,
         retry_at=at,
         payment_method_id=chosen.method.id,
         success_probability=chance,
