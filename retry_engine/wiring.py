@@ -478,14 +478,19 @@ class Engine:
             heard=EVENT_TYPES,
             now=self.clock(),
         )
-        checks.append(
-            Check(
-                name="model",
-                status="ok",
-                detail=f"{PRIOR_VERSION}: the documented prior; it needs no data",
-            )
-        )
+        mend = "train anew: `retry-engine model train`; until then the prior decides"
+        checks.append(check_part("model", self._describe_model, mend=mend))
         return checks
+
+    def _describe_model(self) -> str:
+        if not self._has_model():
+            return f"{PRIOR_VERSION}: the documented prior; it needs no data"
+        with self.database.transaction() as connection:
+            version = learning_rows.active_version(connection)
+        if version is None:
+            return f"{PRIOR_VERSION}: the documented prior; it needs no data"
+        self.learning.check(version)
+        return f"{version}: learnt from the attempt log"
 
     def _describe_database(self) -> str:
         from alembic.runtime.migration import MigrationContext  # noqa: PLC0415  # 0.3 s

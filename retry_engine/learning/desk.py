@@ -116,6 +116,10 @@ class Desk:
             learning.activate(connection, version, now=self.clock())
         return {"active": version}
 
+    def check(self, version: str) -> None:
+        """Raise `InvalidInput` with the reason where a stored model cannot be read here."""
+        self._load(version)
+
     def rollback(self) -> Document:
         """Back to the model that decided before, or to the documented prior."""
         with self.database.transaction() as connection:
