@@ -167,6 +167,7 @@ def _already_gone() -> Iterator[None]:
 def test_a_start_right_after_kill_9_waits_for_the_dying_server(home: Path) -> None:
     with another_command(home) as first:
         first.kill()
+        first.wait()  # the command has gone; its server may still be on its way out
         with EmbeddedServers(home) as servers:
             keep(servers, "alone")
             assert names(servers) == ["alone"]
