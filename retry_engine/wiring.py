@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 from sqlalchemy import Connection
 
+from retry_engine.adapters.pacing import Pace
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
@@ -35,7 +36,7 @@ from retry_engine.settings import Settings, bundled
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, reviews, schedule
 from retry_engine.store import learning as learning_rows
-from retry_engine.store.database import CaseBusy, Database
+from retry_engine.store.database import CaseBusy, Database, alone
 
 if TYPE_CHECKING:  # heavy, and needed by some processes only
     from celery import Celery
@@ -122,7 +123,12 @@ class Engine:
         return StripeGateway(
             key=self.settings.stripe_api_key.get_secret_value(),
             base=self.settings.stripe_api_base,
-            pace=self._pace,
+            pace=Pace(
+                reserve=self._reserve_calls,
+                per_second=self.settings.stripe_requests_per_second,
+                clock=time.monotonic,
+                sleep=time.sleep,
+            ),
             sleep=time.sleep,
         )
 
@@ -202,16 +208,11 @@ class Engine:
             raise RetryEngineError(f"policy version {version!r} is not in the database")
         return from_content(content)
 
-    def _pace(self, endpoint: str) -> None:
-        """Take a place in the queue that all workers share, and wait for its turn."""
-        with self.database.connection() as connection:
-            connection.exec_driver_sql("set local synchronous_commit = off")
-            wait = engine_state.reserve_call(
-                connection, endpoint, per_second=self.settings.stripe_requests_per_second
+    def _reserve_calls(self, endpoint: str, count: int) -> float:
+        with self.database.connection() as connection, alone(connection):
+            return engine_state.reserve_calls(
+                connection, endpoint, count, per_second=self.settings.stripe_requests_per_second
             )
-            connection.commit()
-        if wait > 0:
-            time.sleep(wait)
 
     # -- the workers' side
 

@@ -3,18 +3,23 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from retry_engine.domain.errors import Refused, StoreUnavailable
 
 # One advisory lock for the whole engine: charges share it, a pause takes it alone.
 _ENGINE_LOCK = 0x7265_7472
+
+
+# A connection that was used this recently is taken to be alive.
+_TRUSTED_SECONDS = 1.0
 
 
 class CaseBusy(Refused):
@@ -36,7 +41,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_pre_ping=True,
             # what is in the rows is not for the logs
             hide_parameters=True,
             connect_args={
@@ -45,6 +49,8 @@ class Database:
                 "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_seconds}s",
             },
         )
+        event.listen(self.engine, "checkin", _note_time)
+        event.listen(self.engine, "checkout", _ask_if_idle)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -97,6 +103,25 @@ class Database:
             connection.execute(text("set local lock_timeout = '55s'"))
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ENGINE_LOCK})
             yield connection
+
+
+def _note_time(_: Any, record: Any) -> None:
+    record.info["since"] = monotonic()
+
+
+def _ask_if_idle(driver: Any, record: Any, _: Any) -> None:
+    """Find out whether a connection still lives, where it lay idle long enough to have died.
+
+    SQLAlchemy's own question comes before every use, a round trip each. What dies within this
+    short time fails its work once, and the row that asked for the work is taken up again.
+    """
+    if monotonic() - record.info.get("since", monotonic()) < _TRUSTED_SECONDS:
+        return
+    try:
+        driver.execute("select 1")
+        driver.rollback()
+    except psycopg.Error as error:
+        raise DisconnectionError from error
 
 
 def driver_url(url: str) -> str:
