@@ -241,7 +241,7 @@ class Engine:
 
     def run_action(self, action_id: int) -> None:
         """Carry out one claimed action, unless somebody else has or does."""
-        with self.database.transaction() as connection:
+        with self.database.connection() as connection, alone(connection):
             action = schedule.get(connection, action_id)
         if action is None or action.state != "claimed":
             return
@@ -263,7 +263,7 @@ class Engine:
 
     @staticmethod
     def _still_claimed(connection: Connection, action_id: int) -> schedule.Action | None:
-        with connection.begin():
+        with alone(connection):
             action = schedule.get(connection, action_id)
         return action if action is not None and action.state == "claimed" else None
 

@@ -12,7 +12,7 @@ log = structlog.get_logger()
 EVENTS, ACTIONS, DISPATCH = "events", "actions", "dispatch"
 
 # Several ids in one message: the broker's cost is per message, the work's is per id.
-_EVENTS_A_MESSAGE, _ACTIONS_A_MESSAGE = 20, 4
+_EVENTS_A_MESSAGE, _ACTIONS_A_MESSAGE = 20, 8
 
 
 def application(redis_url: str, *, concurrency: int, in_web: bool = False) -> Celery:
@@ -27,7 +27,8 @@ def application(redis_url: str, *, concurrency: int, in_web: bool = False) -> Ce
         timezone="UTC",
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        worker_prefetch_multiplier=1,
+        # one in hand and one at hand: a process need not wait for the broker between two
+        worker_prefetch_multiplier=2,
         worker_concurrency=concurrency,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

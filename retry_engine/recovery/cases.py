@@ -93,18 +93,20 @@ def move(
 def close(
     moment: Moment, case: Case, reason: CloseReason, *, cause: str, by: str | None = None
 ) -> Case:
-    """End the case. An invoice that was taken over and is still owed goes back to Stripe."""
-    withdraw_review(moment, case, because=f"the case is closed: {reason}")
-    closed = move(
-        moment,
+    """End the case. An invoice that was taken over and is still owed goes back to Stripe.
+
+    Its planned retry and next look go with its state: the database sees to that.
+    """
+    closed = rows.end(
+        moment.connection,
         case,
-        "closed",
-        cause=cause,
+        at=moment.now,
+        target=case_states.apply(CaseState(case.state), "closed"),
+        reason=reason,
+        because=f"the case is closed: {reason}",
+        cause=cause[:500],
         by=by,
-        closed_at=moment.now,
-        close_reason=reason,
     )
-    schedule.cancel(moment.connection, case.id, kind="refresh", result="case is closed")
     given_up = reason in (CloseReason.EXHAUSTED, CloseReason.STOPPED, CloseReason.DISPUTED)
     if given_up and case.taken_over:
         schedule.plan(moment.connection, closed, "hand_back", at=moment.now)

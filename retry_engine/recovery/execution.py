@@ -37,7 +37,7 @@ from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, schedule
 from retry_engine.store.cases import Case
-from retry_engine.store.database import Database
+from retry_engine.store.database import Database, alone
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
@@ -100,11 +100,15 @@ class Executor:
 
     def _retry(self, connection: Connection, case_id: str, action: Action) -> None:
         assert action.payment_method_id is not None, "a retry names its method"
-        with connection.begin():
+        with alone(connection):
             case = rows.find(connection, case_id)
             now = rows.time_of(connection, case, self.clock())
-            unsettled = history.unsettled(connection, case_id)
-            known = history.method_row(connection, case.account, action.payment_method_id)
+            known = history.before_charging(
+                connection,
+                case_id=case_id,
+                account=case.account,
+                method_id=action.payment_method_id,
+            )
         policy = self.planner.policy_of(case.policy_version)
         if case.state != CaseState.OPEN or case.mode == "holdout":
             self._finish(connection, action, f"the case is {case.state}", state="cancelled")
@@ -117,24 +121,23 @@ class Executor:
         if case.mode == "shadow":
             self._shadow(connection, case_id, action)
             return
-        if unsettled:
-            self._find_out_first(connection, case_id, action, unsettled)
+        if known.unknown or known.processing:
+            kind = "settle" if known.unknown else "refresh"
+            self._find_out_first(connection, case_id, action, kind)
             return
         changed = self._what_changed(case, action, known)
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
-        with self.database.money_may_move(connection):
-            intent = self._commit_intent(connection, case_id, action, policy)
-            if intent is None:
-                return
+        self.database.money_may_move(connection)
+        intent = self._commit_intent(connection, case_id, action, policy)
+        if intent is not None:
             self._send(connection, case, action, intent)
 
     def _find_out_first(
-        self, connection: Connection, case_id: str, action: Action, unsettled: set[str]
+        self, connection: Connection, case_id: str, action: Action, kind: str
     ) -> None:
         """A charge of this case is on its way, or its process died: that is found out first."""
-        kind = "settle" if Outcome.UNKNOWN in unsettled else "refresh"
         with connection.begin():
             case = rows.get(connection, case_id)
             now = rows.time_of(connection, case, self.clock())
@@ -148,7 +151,7 @@ class Executor:
             schedule.finish(connection, action.id, result="shadow: would have been charged now")
             cases.keep_watch(self._moment(connection, case), case)
 
-    def _what_changed(self, case: Case, action: Action, known: Row[Any] | None) -> str | None:
+    def _what_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
         """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         if invoice.status != "open":
@@ -161,7 +164,7 @@ class Executor:
             case, action, known
         )
 
-    def _method_changed(self, case: Case, action: Action, known: Row[Any] | None) -> str | None:
+    def _method_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
         assert action.payment_method_id is not None, "a retry names its method"
         try:
             method = self.gateway.payment_method(case.account, action.payment_method_id)
@@ -169,7 +172,7 @@ class Executor:
             return "the payment method is gone"
         if method.customer_id != case.customer_id:
             return "the payment method was detached"
-        if known is not None and known.card_fingerprint != method.card_fingerprint:
+        if known.method_known and known.card_fingerprint != method.card_fingerprint:
             return "the card was replaced"
         return None
 
@@ -188,9 +191,9 @@ class Executor:
     ) -> Row[Any] | None:
         """The last check and the intent, in one transaction; None where it may not be."""
         with connection.begin():
-            case = rows.get(connection, case_id)
+            case, paused = rows.get_with_switch(connection, case_id)
             moment = self._moment(connection, case)
-            if engine_state.read(connection).paused:
+            if paused:
                 schedule.put_back(connection, action)
                 return None
             if case.state != CaseState.OPEN:
@@ -282,11 +285,11 @@ class Executor:
         if self._found_in_record(connection, case_id, action, intent, trail):
             return
         if self._may_repeat(connection, case, intent):
-            with self.database.money_may_move(connection):
-                # asked again under the lock that a pause waits for
-                if self._may_repeat(connection, case, intent):
-                    self._repeat(connection, case_id, action, intent)
-                    return
+            self.database.money_may_move(connection)
+            # asked again under the lock that a pause waits for
+            if self._may_repeat(connection, case, intent):
+                self._repeat(connection, case_id, action, intent)
+                return
         if outcomes.is_settled_by_silence(intent, real_now=self.clock()):
             with connection.begin():
                 case = rows.get(connection, case_id)
@@ -443,7 +446,7 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
         at = max(at, method.changed_at + timedelta(microseconds=1))
     key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
     rows.change(moment.connection, case.id, attempt_sequence=sequence)
-    intent = history.add_attempt(
+    intent = history.add_intent(
         moment.connection,
         account=case.account,
         customer_id=case.customer_id,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from retry_engine.store import engine_state, inbox, schedule
+from retry_engine.store import inbox, schedule
 from retry_engine.store.database import Database
 
 # The longest time between a worker's death and its work being taken up by another.
@@ -31,8 +31,8 @@ class Dispatcher:
         """Claim what is due and publish it; how many actions that were."""
         now = self.clock()
         with self.database.transaction() as connection:
-            room = MAX_IN_FLIGHT - schedule.in_flight(connection)
-            paused = engine_state.read(connection).paused
+            claimed, paused = schedule.in_flight(connection)
+            room = MAX_IN_FLIGHT - claimed
             ids = schedule.claim_due(
                 connection, now=now, paused=paused, lease=LEASE, limit=max(room, 20)
             )

@@ -5,11 +5,21 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.domain.errors import BadRequest, NotFound
-from retry_engine.store.tables import case_transitions, cases, clocks
+from retry_engine.store.prepared import Prepared, change_by_id
+from retry_engine.store.tables import case_transitions, cases, clocks, engine_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +64,41 @@ class Case:
 _COLUMNS = [cases.c[f.name] for f in fields(Case)]
 
 
+_NAMES = tuple(f.name for f in fields(Case))
+_READ = Prepared(select(*_COLUMNS).where(cases.c.id == bindparam("case_id")))
+# "no key": rows that merely refer to the case can still be written beside it
+_GET = Prepared(
+    select(*_COLUMNS).where(cases.c.id == bindparam("case_id")).with_for_update(key_share=True)
+)
+_GET_WITH_SWITCH = Prepared(
+    select(*_COLUMNS, engine_state.c.paused.label("engine_is_paused"))
+    .select_from(cases.join(engine_state, true()))
+    .where(cases.c.id == bindparam("case_id"))
+    .with_for_update(key_share=True, of=cases)
+)
+# Not the schedule: what a case's trigger changes there may not be changed beside it.
+_ENDED = ", ".join(_NAMES)
+_END = Prepared(
+    f"""
+    with withdrawn as (
+      update reviews set state = 'withdrawn', decided_at = %(at)s, verdict_reason = %(because)s
+        where case_id = %(case_id)s and state = 'open'
+    ), recorded as (
+      insert into case_transitions (case_id, at, name, from_state, to_state, cause, by)
+        values (%(case_id)s, %(at)s, %(name)s, %(source)s, %(target)s, %(cause)s, %(by)s)
+    )
+    update cases set state = %(target)s, closed_at = %(at)s, close_reason = %(reason)s
+      where id = %(case_id)s returning {_ENDED}
+    """  # noqa: S608  # the names of our own columns
+)
+
+
 def _one(connection: Connection, statement: Any) -> Case | None:
-    row = connection.execute(statement).mappings().first()
+    return _case(connection.execute(statement))
+
+
+def _case(result: CursorResult[Any]) -> Case | None:
+    row = result.mappings().first()
     return None if row is None else Case(**row)
 
 
@@ -65,8 +108,11 @@ def find(connection: Connection, ref: str) -> Case:
     Raises:
         NotFound: there is no such case.
     """
-    condition = cases.c.invoice_id == ref if ref.startswith("in_") else cases.c.id == ref
-    case = _one(connection, select(*_COLUMNS).where(condition).order_by(cases.c.opened_at.desc()))
+    if ref.startswith("in_"):
+        statement = select(*_COLUMNS).where(cases.c.invoice_id == ref)
+        case = _one(connection, statement.order_by(cases.c.opened_at.desc()))
+    else:
+        case = _case(_READ.run(connection, case_id=ref))
     if case is None:
         raise NotFound(f"no case {ref!r}; expected a case id (case_…) or an invoice id (in_…)")
     return case
@@ -74,12 +120,18 @@ def find(connection: Connection, ref: str) -> Case:
 
 def get(connection: Connection, case_id: str) -> Case:
     """By id, locked against other writers until the transaction ends."""
-    # "no key": rows that merely refer to the case can still be written beside it
-    locked = select(*_COLUMNS).where(cases.c.id == case_id).with_for_update(key_share=True)
-    case = _one(connection, locked)
+    case = _case(_GET.run(connection, case_id=case_id))
     if case is None:
         raise NotFound(f"no case {case_id!r}")
     return case
+
+
+def get_with_switch(connection: Connection, case_id: str) -> tuple[Case, bool]:
+    """By id, locked as by `get`; and whether the engine is paused."""
+    row = _GET_WITH_SWITCH.run(connection, case_id=case_id).mappings().first()
+    if row is None:
+        raise NotFound(f"no case {case_id!r}")
+    return Case(**{name: row[name] for name in _NAMES}), row["engine_is_paused"]
 
 
 def of_invoice(connection: Connection, account: str, invoice_id: str) -> Case | None:
@@ -122,11 +174,41 @@ def create(connection: Connection, **values: Any) -> Case | None:
 
 def change(connection: Connection, case_id: str, **values: Any) -> Case:
     """Set columns; returns the row as it is then."""
-    statement = update(cases).where(cases.c.id == case_id).values(**values).returning(*_COLUMNS)
-    case = _one(connection, statement)
+    case = _case(change_by_id(connection, cases, case_id, values, _NAMES))
     if case is None:
         raise NotFound(f"no case {case_id!r}")
     return case
+
+
+def end(
+    connection: Connection,
+    case: Case,
+    *,
+    at: datetime,
+    target: str,
+    reason: str,
+    because: str,
+    cause: str,
+    by: str | None,
+) -> Case:
+    """Close the row, record it, and take back its open review (`because`)."""
+    ended = _case(
+        _END.run(
+            connection,
+            case_id=case.id,
+            at=at,
+            name="closed",
+            source=case.state,
+            target=target,
+            reason=reason,
+            because=because,
+            cause=cause,
+            by=by,
+        )
+    )
+    if ended is None:
+        raise NotFound(f"no case {case.id!r}")
+    return ended
 
 
 def record_transition(connection: Connection, **values: Any) -> None:

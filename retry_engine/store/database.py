@@ -85,16 +85,14 @@ class Database:
             try:
                 yield connection
             finally:
-                _release(connection, "select pg_advisory_unlock(%s)", key)
+                _release(connection)
 
-    @contextmanager
-    def money_may_move(self, connection: Connection) -> Iterator[None]:
-        """Held around a charge: `engine pause` waits for it, and is then sure that none follows."""
+    def money_may_move(self, connection: Connection) -> None:
+        """From here until the case's lock ends, on whose connection this is, a charge may be made.
+
+        `engine pause` waits for that end, and is then sure that no charge follows.
+        """
         _lock_call(connection, "select pg_advisory_lock_shared(%s)", _ENGINE_LOCK)
-        try:
-            yield
-        finally:
-            _release(connection, "select pg_advisory_unlock_shared(%s)", _ENGINE_LOCK)
 
     @contextmanager
     def no_money_moves(self) -> Iterator[Connection]:
@@ -177,14 +175,16 @@ def _lock_call(connection: Connection, statement: str, key: int) -> bool:
         return driver.execute(statement, (key,)).fetchone()[0] is not False
 
 
-def _release(connection: Connection, statement: str, key: int) -> None:
-    """Let go; a connection that cannot is thrown away, which lets go as well."""
+def _release(connection: Connection) -> None:
+    """Let go of both locks; a connection that cannot is thrown away, which lets go as well."""
     if connection.invalidated:
         return
     try:
         if connection.in_transaction():
             connection.rollback()
-        _lock_call(connection, statement, key)
+        with alone(connection):
+            driver: Any = connection.connection.driver_connection
+            driver.execute("select pg_advisory_unlock_all()")
     except (DBAPIError, psycopg.Error):
         connection.invalidate()
 

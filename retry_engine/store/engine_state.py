@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import engine_state, policies
 
 
@@ -51,14 +52,14 @@ def policy_content(connection: Connection, version: str) -> Mapping[str, Any] | 
 
 
 # The row holds the last place taken. Unlogged, so that its commit waits for no disk.
-_RESERVE = text(
+_RESERVE = Prepared(
     """
     insert into rate_limits as r (endpoint, next_free)
-      values (:endpoint, clock_timestamp() + make_interval(secs => :gap * (:count - 1)))
+      values (%(endpoint)s, clock_timestamp() + make_interval(secs => %(more)s))
     on conflict (endpoint) do update
-      set next_free = greatest(r.next_free + make_interval(secs => :gap), clock_timestamp()
-                               - make_interval(secs => :burst))
-                      + make_interval(secs => :gap * (:count - 1))
+      set next_free = greatest(r.next_free + make_interval(secs => %(gap)s), clock_timestamp()
+                               - make_interval(secs => %(burst)s))
+                      + make_interval(secs => %(more)s)
     returning extract(epoch from next_free - clock_timestamp())
     """
 )
@@ -73,6 +74,6 @@ def reserve_calls(connection: Connection, endpoint: str, count: int, *, per_seco
     One row per endpoint, each place moves it on by 1/rate: all workers together keep the rate.
     """
     gap = 1.0 / per_second
-    parameters = {"endpoint": endpoint, "gap": gap, "count": count, "burst": _BURST}
-    last = float(connection.execute(_RESERVE, parameters).scalar_one())
-    return last - gap * (count - 1)
+    more = gap * (count - 1)
+    parameters = {"endpoint": endpoint, "gap": gap, "more": more, "burst": _BURST}
+    return float(_RESERVE.run(connection, **parameters).scalar_one()) - more

@@ -5,15 +5,30 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Row,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.store.prepared import Prepared, change_by_id
 from retry_engine.store.tables import (
     attempts,
     cases,
@@ -26,24 +41,63 @@ from retry_engine.store.tables import (
 # -- attempts
 
 
-def add_attempt(connection: Connection, **values: Any) -> Row[Any]:
-    """Insert an attempt; its row."""
-    return connection.execute(attempts.insert().values(**values).returning(attempts)).one()
+_NOT_ABANDONED = ~attempts.c.abandoned
+_OF_CASE = Prepared(
+    select(attempts)
+    .where(attempts.c.case_id == bindparam("case_id"), _NOT_ABANDONED)
+    .order_by(attempts.c.at, attempts.c.id)
+)
+_ON_CARDS = Prepared(
+    select(attempts)
+    .where(attempts.c.at >= bindparam("since"), _NOT_ABANDONED)
+    .where(or_(attempts.c.case_id.is_(None), attempts.c.case_id != bindparam("case_id")))
+    .where(
+        or_(
+            attempts.c.card_fingerprint == any_(bindparam("fingerprints", type_=ARRAY(Text))),
+            attempts.c.payment_method_id == any_(bindparam("method_ids", type_=ARRAY(Text))),
+            and_(
+                attempts.c.account == bindparam("account"),
+                attempts.c.customer_id == bindparam("customer_id"),
+            ),
+        )
+    )
+    .order_by(attempts.c.at)
+)
+_INTENT = ("id", "at", "payment_method_id", "idempotency_key")
+
+
+def add_attempt(connection: Connection, **values: Any) -> None:
+    """Insert an attempt."""
+    _insert(tuple(sorted(values))).run(connection, **values)
+
+
+@lru_cache(maxsize=64)
+def _insert(names: tuple[str, ...]) -> Prepared:
+    return Prepared(attempts.insert().values({name: bindparam(name) for name in names}))
+
+
+@lru_cache(maxsize=8)
+def _insert_intent(names: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        attempts.insert()
+        .values({name: bindparam(name) for name in names})
+        .returning(*(attempts.c[name] for name in _INTENT))
+    )
+
+
+def add_intent(connection: Connection, **values: Any) -> Row[Any]:
+    """Insert the engine's attempt; its id, time, method and key."""
+    return _insert_intent(tuple(sorted(values))).run(connection, **values).one()
 
 
 def change_attempt(connection: Connection, attempt_id: int, **values: Any) -> None:
     """Write what became known of an attempt."""
-    connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(**values))
+    change_by_id(connection, attempts, attempt_id, values)
 
 
 def attempt_rows(connection: Connection, case_id: str) -> list[Row[Any]]:
     """The case's attempts by anybody, oldest first, without those that never reached Stripe."""
-    statement = (
-        select(attempts)
-        .where(attempts.c.case_id == case_id, ~attempts.c.abandoned)
-        .order_by(attempts.c.at, attempts.c.id)
-    )
-    return list(connection.execute(statement))
+    return list(_OF_CASE.run(connection, case_id=case_id))
 
 
 def attempt_with_key(connection: Connection, idempotency_key: str) -> Row[Any] | None:
@@ -75,18 +129,30 @@ def open_intent(connection: Connection, case_id: str) -> Row[Any] | None:
     return connection.execute(statement).first()
 
 
-def unsettled(connection: Connection, case_id: str) -> set[str]:
-    """Which of `unknown` (an intent of the engine) and `processing` the case's attempts show."""
-    statement = (
-        select(attempts.c.source, attempts.c.outcome)
-        .where(attempts.c.case_id == case_id, ~attempts.c.abandoned)
-        .where(attempts.c.outcome.in_((Outcome.UNKNOWN, Outcome.PROCESSING)))
-    )
-    return {
-        row.outcome
-        for row in connection.execute(statement)
-        if row.outcome == Outcome.PROCESSING or row.source == Source.ENGINE
-    }
+_BEFORE_CHARGING = Prepared(
+    """
+    select
+      exists (select from attempts where case_id = %(case_id)s and not abandoned
+              and source = 'engine' and outcome = 'unknown') as unknown,
+      exists (select from attempts where case_id = %(case_id)s and not abandoned
+              and outcome = 'processing') as processing,
+      (select card_fingerprint from payment_methods
+        where account = %(account)s and id = %(method_id)s) as card_fingerprint,
+      exists (select from payment_methods
+              where account = %(account)s and id = %(method_id)s) as method_known
+    """
+)
+
+
+def before_charging(
+    connection: Connection, *, case_id: str, account: str, method_id: str
+) -> Row[Any]:
+    """`unknown`: an intent of the engine is open; `processing`: an attempt of anybody's is.
+
+    And of the method: `method_known`, and its `card_fingerprint` as last read.
+    """
+    values = {"case_id": case_id, "account": account, "method_id": method_id}
+    return _BEFORE_CHARGING.run(connection, **values).one()
 
 
 def known_charges(
@@ -128,20 +194,16 @@ def card_attempts(
     since: datetime,
 ) -> list[Row[Any]]:
     """Everybody's attempts on those cards, or of that customer, for other invoices, in time."""
-    statement = (
-        select(attempts)
-        .where(attempts.c.at >= since, ~attempts.c.abandoned)
-        .where(or_(attempts.c.case_id.is_(None), attempts.c.case_id != case_id))
-        .where(
-            or_(
-                attempts.c.card_fingerprint.in_(fingerprints),
-                attempts.c.payment_method_id.in_(method_ids),
-                and_(attempts.c.account == account, attempts.c.customer_id == customer_id),
-            )
-        )
-        .order_by(attempts.c.at)
+    found = _ON_CARDS.run(
+        connection,
+        since=since,
+        case_id=case_id,
+        account=account,
+        customer_id=customer_id,
+        fingerprints=list(fingerprints),
+        method_ids=list(method_ids),
     )
-    return list(connection.execute(statement))
+    return list(found)
 
 
 def imported_attempt(row: Mapping[str, Any]) -> Attempt:
@@ -199,17 +261,21 @@ def as_attempt(row: Row[Any], *, invoice_id: str) -> Attempt:
 
 # -- payment methods
 
+_ATTACHED = Prepared(
+    select(payment_methods).where(
+        payment_methods.c.account == bindparam("account"),
+        payment_methods.c.customer_id == bindparam("customer_id"),
+        payment_methods.c.detached_at.is_(None),
+    )
+)
+
 
 def methods(
     connection: Connection, account: str, customer_id: str, *, default_id: str | None
 ) -> tuple[PaymentMethod, ...]:
     """The customer's attached methods, the default first."""
-    statement = select(payment_methods).where(
-        payment_methods.c.account == account,
-        payment_methods.c.customer_id == customer_id,
-        payment_methods.c.detached_at.is_(None),
-    )
-    found = [_as_method(row, default_id) for row in connection.execute(statement)]
+    attached = _ATTACHED.run(connection, account=account, customer_id=customer_id)
+    found = [_as_method(row, default_id) for row in attached]
     return tuple(sorted(found, key=lambda m: (not m.is_default, m.id)))
 
 

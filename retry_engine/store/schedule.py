@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from retry_engine.store.cases import Case
+from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import actions
 
 
@@ -38,6 +39,28 @@ _COLUMNS = [
     actions.c.decision_id,
     actions.c.requested_by,
 ]
+
+_GET = Prepared(select(*_COLUMNS).where(actions.c.id == bindparam("action_id")))
+
+_FINISH = Prepared(
+    """
+    update actions set state = %(state)s, finished_at = now(), claimed_until = null,
+                       result = %(result)s
+      where id = %(action_id)s and state = 'claimed'
+    """
+)
+
+_CANCEL = Prepared(
+    """
+    update actions set state = 'cancelled', finished_at = now(), result = %(result)s
+      where case_id = %(case_id)s and kind = %(kind)s and state = 'planned'
+    """
+)
+
+_IN_FLIGHT = Prepared(
+    "select paused, (select count(*) from actions where state = 'claimed') as claimed"
+    " from engine_state"
+)
 
 _CLAIM = text(
     """
@@ -140,11 +163,7 @@ def plan_retry(connection: Connection, case: Case, *, at: datetime, **values: An
 
 def cancel(connection: Connection, case_id: str, *, kind: str, result: str) -> None:
     """Take back what is planned and not yet claimed."""
-    connection.execute(
-        update(actions)
-        .where(actions.c.case_id == case_id, actions.c.kind == kind, actions.c.state == "planned")
-        .values(state="cancelled", finished_at=func.now(), result=result)
-    )
+    _CANCEL.run(connection, case_id=case_id, kind=kind, result=result)
 
 
 def claim_due(
@@ -167,28 +186,21 @@ def claim_due(
     return ids
 
 
-def in_flight(connection: Connection) -> int:
-    """How many actions are claimed."""
-    return int(
-        connection.execute(
-            select(func.count()).select_from(actions).where(actions.c.state == "claimed")
-        ).scalar_one()
-    )
+def in_flight(connection: Connection) -> tuple[int, bool]:
+    """How many actions are claimed, and whether the engine is paused."""
+    row = _IN_FLIGHT.run(connection).one()
+    return int(row.claimed), bool(row.paused)
 
 
 def get(connection: Connection, action_id: int) -> Action | None:
     """The action, or None."""
-    row = connection.execute(select(*_COLUMNS).where(actions.c.id == action_id)).mappings().first()
+    row = _GET.run(connection, action_id=action_id).mappings().first()
     return None if row is None else Action(**row)
 
 
 def finish(connection: Connection, action_id: int, *, result: str, state: str = "done") -> None:
     """Done (or `cancelled`), in the same transaction as what it did."""
-    connection.execute(
-        update(actions)
-        .where(actions.c.id == action_id, actions.c.state == "claimed")
-        .values(state=state, finished_at=func.now(), claimed_until=None, result=result[:500])
-    )
+    _FINISH.run(connection, action_id=action_id, state=state, result=result[:500])
 
 
 def hold(connection: Connection, action_id: int, *, until: datetime, result: str) -> None:
