@@ -207,18 +207,18 @@ def sandbox(seed: int, count: int, start: datetime) -> tuple[list[Case], Charge]
         answer = world.authorize(
             one.key, amount=case.row["amount"], at=at, on_session=False, previous=case.tries
         )
-        return _attempt(one, answer.settles_as or answer, case.row, at)
+        return as_attempt(one, answer.settles_as or answer, case.row, at)
 
     cases = []
     for person in world.people:
         instruments.update((i.key, i) for i in person.instruments)
         failed = person.renewal_at
-        row = _case_row(
+        row = case_row(
             person.key, person.key, failed, person.amount, person.currency,
             country=person.country, zone=person.timezone, since=person.customer_since,
         )  # fmt: skip
         row["payment_methods"] = [
-            _shown(i, default=n == 0) for n, i in enumerate(person.instruments)
+            as_method(i, default=n == 0) for n, i in enumerate(person.instruments)
         ]
         case = Case(row, failed + HORIZON)
         for act in world.own_acts(person.key, failed_at=failed, horizon_end=failed + HORIZON):
@@ -226,7 +226,7 @@ def sandbox(seed: int, count: int, start: datetime) -> tuple[list[Case], Charge]
                 case.ends_at = min(case.ends_at, act.at)
             elif act.instrument is not None:
                 instruments[act.instrument.key] = act.instrument
-                case.changes.append((act.at, _shown(act.instrument, default=True)))
+                case.changes.append((act.at, as_method(act.instrument, default=True)))
         first = charge(case, person.instruments[0].key, failed)
         if first["outcome"] != "succeeded":
             row["attempts"].append(first | {"source": "stripe"})
@@ -234,7 +234,7 @@ def sandbox(seed: int, count: int, start: datetime) -> tuple[list[Case], Charge]
     return cases, charge
 
 
-def _case_row(
+def case_row(
     invoice: str, customer: str, at: datetime, amount: int, currency: str, *,
     country: str, zone: str, since: datetime,
 ) -> Row:  # fmt: skip
@@ -248,7 +248,7 @@ def _case_row(
     }  # fmt: skip
 
 
-def _shown(one: Any, *, default: bool) -> Row:
+def as_method(one: Any, *, default: bool) -> Row:
     expiry = f"{one.exp_year}-{one.exp_month:02d}" if one.exp_year else ""
     return {
         "payment_method_id": one.key, "method_type": one.type, "card_brand": one.brand,
@@ -257,9 +257,11 @@ def _shown(one: Any, *, default: bool) -> Row:
     }  # fmt: skip
 
 
-def _attempt(one: Any, answer: Any, row: Row, at: datetime) -> Row:
+def as_attempt(one: Any, answer: Any, row: Row, at: datetime) -> Row:
     shown = {
-        k: v for k, v in _shown(one, default=False).items() if k not in ("is_default", "added_at")
+        k: v
+        for k, v in as_method(one, default=False).items()
+        if k not in ("is_default", "added_at")
     }
     return shown | {
         "at": at, "amount": row["amount"], "currency": row["currency"], "source": "engine",
@@ -380,7 +382,7 @@ class Households:
     def charge(self, case: Case, method_id: str, at: datetime) -> Row:
         """The bank's answer."""
         card = self.cards[method_id]
-        return _attempt(card, self._answer(card, case, at), case.row, at)
+        return as_attempt(card, self._answer(card, case, at), case.row, at)
 
     def _answer(self, card: Plastic, case: Case, at: datetime) -> Answer:
         died = self.dead.get(card.key)
@@ -423,12 +425,12 @@ class Households:
 
     def _case(self, person: Row, at: datetime) -> Case:
         invoice = f"{person['key']}_{at:%Y%m}"
-        row = _case_row(
+        row = case_row(
             invoice, person["key"], at, person["amount"], person["currency"],
             country=person["country"], zone=person["zone"], since=person["since"],
         )  # fmt: skip
         row["payment_methods"] = [
-            _shown(self.cards[c], default=n == 0) for n, c in enumerate(person["cards"])
+            as_method(self.cards[c], default=n == 0) for n, c in enumerate(person["cards"])
         ]
         rng = Random(invoice)
         case = Case(row, min(at + HORIZON, at + timedelta(days=rng.expovariate(1 / 200))))
@@ -442,7 +444,7 @@ class Households:
             )  # fmt: skip
             self.cards[new.key] = new
             self.blocks[new.key] = []
-            case.changes.append((when, _shown(new, default=True)))
+            case.changes.append((when, as_method(new, default=True)))
         return case
 
 

@@ -6,8 +6,10 @@
 Each charge is the whole of it: claimed, handed to the worker, Stripe read again (two calls), rules,
 intent committed, paid over HTTP, outcome committed, case closed. Stripe is a stub in a process of
 its own that answers at once; what it costs in processor time is taken out, as it shares our two
-cores. The drain: as many no-op tasks through the same broker, settings and pool. `--planned` puts
-so many charges of later days into the schedule first.
+cores. The drain: as many no-op tasks through the same broker, settings and pool. The floor: nothing
+but the three calls through Stripe's library and, by bare psycopg, an intent and an outcome
+committed, in as many processes. `--planned` puts so many charges of later days into the schedule
+first.
 """
 
 import argparse
@@ -30,6 +32,7 @@ import redis
 
 from retry_engine import settings, wiring
 from retry_engine.adapters.embedded import EmbeddedServers
+from retry_engine.adapters.stripe_gateway import StripeGateway
 
 _POOL = "2"
 
@@ -192,8 +195,45 @@ def drain(engine: wiring.Engine, redis_path: str, count: int) -> float:
     return time.perf_counter() - begun
 
 
+# -- the floor
+
+
+def _bare(port: int, dsn: str, numbers: range) -> None:
+    gateway = StripeGateway(
+        key="sk_test_000000000000",
+        base=f"http://127.0.0.1:{port}",
+        pace=lambda _: None,
+        sleep=time.sleep,
+    )
+    with psycopg.connect(dsn) as connection:
+        for n in numbers:
+            gateway.invoice("", f"in_{n}")
+            gateway.payment_method("", f"pm_{n}")
+            connection.execute("insert into floor values (%s, 'unknown')", (n,))
+            connection.commit()
+            gateway.pay("", f"in_{n}", method_id=f"pm_{n}", idempotency_key=f"floor:{n}")
+            connection.execute("update floor set outcome = 'succeeded' where id = %s", (n,))
+            connection.commit()
+
+
+def floor(port: int, dsn: str, count: int) -> float:
+    """Seconds for that many charges with nothing around them."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop table if exists floor")
+        connection.execute("create table floor (id bigint primary key, outcome text)")
+    pool = int(_POOL)
+    parts = [range(n, count, pool) for n in range(pool)]
+    begun = time.perf_counter()
+    hands = [multiprocessing.Process(target=_bare, args=(port, dsn, part)) for part in parts]
+    for hand in hands:
+        hand.start()
+    for hand in hands:
+        hand.join()
+    return time.perf_counter() - begun
+
+
 def main() -> None:
-    """Print both rates and their ratio."""
+    """Print the rates and their ratios."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -226,7 +266,7 @@ def main() -> None:
                 tomorrow = datetime.now(UTC) + timedelta(days=1)
                 fill(servers.postgres_dsn, engine.policy.version, 10_000_000, given.planned,
                      due=tomorrow, later=True)  # fmt: skip
-            _run(engine, environment, servers.postgres_dsn, path, given, busy)
+            _run(engine, environment, servers.postgres_dsn, path, given, busy, port)
     stub.terminate()
 
 
@@ -237,10 +277,11 @@ def _run(
     path: str,
     given: argparse.Namespace,
     busy: Any,
+    port: int,
 ) -> None:
     quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-m", "retry_engine.entrypoints.cli", "worker"]
-    ratios = []
+    ratios, of_floor = [], []
     for number in range(given.rounds + 1):
         noop: Any = subprocess.Popen([sys.executable, "-c", _NOOP], **quiet)
         drain(engine, path, 50)  # until it is there
@@ -258,14 +299,20 @@ def _run(
         in_stub = (busy.value - stub_before) / (os.cpu_count() or 1)
         worker.terminate()
         worker.wait()
+        stub_before = busy.value
+        seconds_bare = floor(port, dsn, given.cases)
+        lowest = given.cases / (seconds_bare - (busy.value - stub_before) / (os.cpu_count() or 1))
         ours, net = given.cases / seconds, given.cases / (seconds - in_stub)
         if number:
             ratios.append(net / bare)
+            of_floor.append(net / lowest)
             print(
                 f"no-op drain {bare:5.0f} a second; charges {ours:4.0f} a second, "
-                f"{net:4.0f} without the stub's own time; ratio {net / bare:.2f}"
+                f"{net:4.0f} without the stub's own time; ratio {net / bare:.2f}; "
+                f"floor {lowest:4.0f}, {lowest / bare:.2f} of the drain"
             )
-    print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.2f}")
+    middle = len(ratios) // 2
+    print(f"median ratio {sorted(ratios)[middle]:.2f}; of the floor {sorted(of_floor)[middle]:.2f}")
 
 
 if __name__ == "__main__":
