@@ -148,8 +148,9 @@ def charges(engine: wiring.Engine, expected: int) -> float:
     while True:
         with engine.database.connection() as connection:
             left = connection.exec_driver_sql(
-                "select count(*) from actions where kind = 'retry' and (state = 'claimed'"
-                " or state = 'planned' and due_at <= now())"
+                # by the indexes: our own question must not cost more as the table grows
+                "select (select count(*) from actions where state = 'claimed') + (select count(*)"
+                " from actions where state = 'planned' and test_clock is null and due_at <= now())"
             ).scalar_one()
         if not left:
             break

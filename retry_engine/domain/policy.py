@@ -15,7 +15,7 @@ class Value:
     margin: float = 1.0
     lifetime_value_multiple: float = 0.0
     churn_per_day: float = 0.012
-    attempt_shadow_price_share: float = 0.03
+    attempt_shadow_price_share: float = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,9 @@ from retry_engine.learning.trees import Ensemble, tree_from
 from retry_engine.mind import features
 from retry_engine.mind.features import Rates
 from retry_engine.mind.hazard import LearntModel, Link
+from retry_engine.mind.rhythm import CYCLES, Rhythms
 
-_FORMAT = 1
+_FORMAT = 2
 _MADE_WITH = ("scikit-learn", "scikit-survival")
 
 
@@ -39,8 +40,11 @@ def write(model: LearntModel) -> bytes:
         "sizes": [len(t["nodes"]) for t in trees],
         "link": [model.link.intercept, model.link.slope, model.link.prior_slope],
         "rates": {key: list(value) for key, value in model.rates.counts.items()},
-        "mixes": {key: dict(value) for key, value in model.mixes.items()},
+        "cycles": list(CYCLES),
+        "mixes": {key: list(value) for key, value in model.rhythms.mixes.items()},
+        "cells": list(model.rhythms.cells),
         "support": {key: list(value) for key, value in model.support.items()},
+        "offsets": dict(model.offsets),
         "support_weight": model.support_weight,
         "damping": model.damping,
     }
@@ -80,6 +84,8 @@ def _check(about: dict[str, Any]) -> None:
             raise InvalidInput(f"the model was made with {name} {made}, here is {here}: train anew")
     if about["features"] != [f.name for f in features.features()]:
         raise InvalidInput("the model was made with other features than this version's: train anew")
+    if about["cycles"] != list(CYCLES):
+        raise InvalidInput("the model was made with other pay cycles than these: train anew")
 
 
 def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
@@ -99,8 +105,12 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         trees=Ensemble(members=members, rate=float(about["rate"]), features=count),
         link=Link(*(float(v) for v in about["link"])),
         rates=Rates({k: (v[0], v[1], v[2]) for k, v in about["rates"].items()}),
-        mixes=about["mixes"],
+        rhythms=Rhythms(
+            {key: np.array(value, dtype=np.float64) for key, value in about["mixes"].items()},
+            np.array(about["cells"], dtype=np.float64),
+        ),
         support=about["support"],
+        offsets={key: float(value) for key, value in about["offsets"].items()},
         support_weight=float(about["support_weight"]),
         damping=float(about["damping"]),
     )

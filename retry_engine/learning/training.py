@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.learning import lives, trees
-from retry_engine.mind import features
+from retry_engine.mind import features, rhythm
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
+from retry_engine.mind.rhythm import Rhythms
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -36,10 +37,11 @@ class Rows:
     won: npt.NDArray[np.bool_]
     case: npt.NDArray[np.int64]
     at: Floats
+    segment: list[str]
     support: dict[str, list[float]]
     rates: Rates
     record: lives.Record
-    mixes: dict[str, dict[str, float]]
+    rhythms: Rhythms
     retries: int
 
 
@@ -62,28 +64,32 @@ def rows_of(
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    mixes = _mixes(log, seed=seed)
+    record = lives.Record()
+    for _ in lives.walk(log, record):
+        pass
+    rhythms = _rhythms(log, record, seed=seed)
     rates, record = Rates(), lives.Record()
     blocks: list[Matrix] = []
-    won, case, at = [], [], []
+    won, case, at, segments = [], [], [], []
     numbers: dict[str, int] = {}
     support: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(GAPS))
     for retry in lives.walk(log, record):
         if _drawn(retry.view.case_id, seed) < share:
             slots = np.array([retry.attempt.at.timestamp()])
-            scene = Scene(retry.view, retry.method, slots, rates, mixes)
+            scene = Scene(retry.view, retry.method, slots, rates, rhythms)
             blocks.append(features.matrix(scene))
             won.append(retry.won)
             case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
             at.append(slots[0])
-            _count_support(support, scene)
+            segments.append(segment(scene))
+            _count_support(support[segments[-1]], scene)
             if len(blocks) % 20_000 == 0:
                 say(f"features: {len(blocks)} of about {int(total * share)} retries")
         rates.add(retry.attempt, retry.last_code)
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        dict(support), rates, record, mixes, total,
+        segments, dict(support), rates, record, rhythms, total,
     )  # fmt: skip
 
 
@@ -92,37 +98,30 @@ def _drawn(case_id: str, seed: int) -> float:
     return float(int.from_bytes(digest, "big")) / 2.0**64
 
 
-def _count_support(support: dict[str, list[float]], scene: Scene) -> None:
+def _count_support(counts: list[float], scene: Scene) -> None:
     """A retry counts for the two gaps that it lies between."""
     last = scene.last_here or scene.view.attempts[0]
     hours = np.log1p(max(scene.slots[0] - last.at.timestamp(), 0.0) / 3600.0)
     places = np.interp(hours, np.log1p(GAPS), np.arange(len(GAPS)))
     low = int(places)
-    counts = support[segment(scene)]
     counts[low] += 1.0 - (places - low)
     if low + 1 < len(GAPS):
         counts[low + 1] += places - low
 
 
-def _mixes(log: pd.DataFrame, *, seed: int, most: int = 4000) -> dict[str, dict[str, float]]:
-    """Pay cycles by country, from the last view of a sample of customers."""
-    told = log[
-        (log["kind"] == "attempt")
-        & ((log["outcome"] == "succeeded") | (log["decline_code"] == "insufficient_funds"))
-    ]
-    customers = told["customer_id"].unique()
-    if len(customers) > most:
-        rng = np.random.default_rng(seed)
-        customers = rng.choice(np.sort(customers.astype(str)), most, replace=False)
-        told = told[told["customer_id"].isin(set(customers))]
-    views = [
-        retry.view for retry in _last_retries(log[log["customer_id"].isin(set(customers))]).values()
-    ]
-    return features.by_country(views)
-
-
-def _last_retries(log: pd.DataFrame) -> dict[str, lives.Retry]:
-    return {retry.view.customer_id: retry for retry in lives.walk(log.reset_index(drop=True))}
+def _rhythms(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 20_000) -> Rhythms:
+    """Pay cycles from the records of a sample of customers."""
+    attempts = log[log["kind"] == "attempt"]
+    about = attempts.groupby("customer_id", sort=True)[["customer_country", "customer_timezone"]]
+    last = about.last()
+    chosen = np.arange(len(last))
+    if len(last) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(last), most, replace=False))
+    told = (
+        rhythm.evidence(record.customers[customer], country=country, timezone=timezone)
+        for customer, country, timezone in last.iloc[chosen].itertuples(name=None)
+    )
+    return rhythm.learn(list(told))
 
 
 def train(
@@ -154,8 +153,9 @@ def train(
         trees=trees.of_boosting(fitted, rate=shape["learning_rate"], features=rows.x.shape[1]),
         link=link,
         rates=rows.rates,
-        mixes=rows.mixes,
+        rhythms=rows.rhythms,
         support=rows.support,
+        offsets=_offsets(prior, rows),
     )
     chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
     return Trained(model, rows, chance)
@@ -193,6 +193,29 @@ def fit_link(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Link:
                      options={"maxiter": 2000, "xatol": 1e-5, "fatol": 1e-6})  # fmt: skip
     a, b, c = (float(v) for v in found.x)
     return Link(intercept=a, slope=b, prior_slope=c)
+
+
+def _offsets(prior: Floats, rows: Rows) -> dict[str, float]:
+    """Per segment, and per group of segments, how far the prior's log hazard is off."""
+    names = np.array(rows.segment)
+    groups = np.array([name.partition(":")[0] for name in rows.segment])
+    found: dict[str, float] = {}
+    for group in np.unique(groups):
+        inside = groups == group
+        found[str(group)] = _offset(prior[inside], rows.won[inside], around=0.0)
+        for name in np.unique(names[inside]):
+            chosen = names == name
+            found[str(name)] = _offset(prior[chosen], rows.won[chosen], around=found[str(group)])
+    return found
+
+
+def _offset(prior: Floats, won: npt.NDArray[np.bool_], *, around: float) -> float:
+    def loss(offset: float) -> float:
+        hazard = np.exp(np.clip(prior + offset, -12.0, 3.0))
+        miss = np.where(won, -np.log(-np.expm1(-hazard)), hazard).sum()
+        return float(miss + 2.0 * (offset - around) ** 2)
+
+    return float(minimize_scalar(loss, bounds=(-5.0, 3.0), method="bounded").x)
 
 
 def _version(rows: Rows, seed: int) -> str:

@@ -5,8 +5,7 @@ and the moments at which it might be charged. It answers one number per moment, 
 them. A scene holds nothing from after `now`, so no feature can.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,7 +20,8 @@ from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import paydays
-from retry_engine.mind.prior import PriorModel, cycle_belief, pay_cycle_days
+from retry_engine.mind.prior import PriorModel
+from retry_engine.mind.rhythm import Evidence, Rhythms, days_since_payday, evidence
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ class Scene:
     method: PaymentMethod
     slots: Floats
     rates: Rates = field(default_factory=Rates)
-    mixes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rhythms: Rhythms = field(default_factory=Rhythms)
 
     @cached_property
     def now(self) -> float:
@@ -121,27 +121,35 @@ class Scene:
         return sorted(self.view.card_attempts, key=lambda a: a.at)
 
     @cached_property
-    def cycles(self) -> list[tuple[float, Floats]]:
-        """Belief in each pay cycle, with its paydays (UTC epoch seconds, sorted)."""
-        view = self.view
-        country = view.customer_country or self.method.card_country or ""
-        belief = cycle_belief(view, self.method, mix=self.mixes.get(country))
-        end = datetime.fromtimestamp(float(self.slots[-1]), UTC)
-        return [
-            (share, pay_cycle_days(view, cycle, end))
-            for cycle, share in belief.items()
-            if share > 0.01
-        ]
+    def evidence(self) -> Evidence:
+        """What the customer's record, on all methods, tells of their money."""
+        return evidence(
+            (*self.past, *self.view.attempts),
+            country=self.view.customer_country or self.method.card_country,
+            timezone=self.view.customer_timezone,
+        )
 
     @cached_property
-    def since_paid(self) -> list[tuple[float, Floats, npt.NDArray[np.bool_]]]:
-        """Per cycle: belief, days since its last payday, and whether one lies after the decline."""
-        last = (self.last_here or self.view.attempts[0]).at.timestamp()
-        found = []
-        for share, days in self.cycles:
-            payday = days[np.maximum(np.searchsorted(days, self.slots, side="right") - 1, 0)]
-            found.append((share, (self.slots - payday) / _DAY, payday > last))
-        return found
+    def belief(self) -> Floats:
+        """Belief in each pay cycle, (cycles,)."""
+        return self.rhythms.belief(self.evidence)
+
+    @cached_property
+    def waited(self) -> Floats:
+        """Days since the last decline of this method, or else since the case opened."""
+        last = self.last_here or self.view.attempts[0]
+        return np.maximum(self.slots - last.at.timestamp(), 0.0) / _DAY
+
+    @cached_property
+    def since_payday(self) -> Floats:
+        """Days since each cycle's last payday, (moments, cycles)."""
+        told = self.evidence
+        return days_since_payday(told.country, told.zone, self.slots)
+
+    @cached_property
+    def paid_since(self) -> npt.NDArray[np.bool_]:
+        """Whether that payday lies after the decline, (moments, cycles)."""
+        return self.since_payday < self.waited[:, None]
 
 
 def _offset(zone: ZoneInfo, at: float) -> float:
@@ -279,42 +287,44 @@ def _is_day_off(scene: Scene) -> Value:
 # -- paydays
 
 
-@_feature("pay cycles of the country and the customer's own record", "payday since the decline")
+_PAY = "pay cycles of the country and the customer's own record"
+
+
+@_feature(_PAY, "whether money has come since the decline")
+def _funds_hazard(scene: Scene) -> Value:
+    """Log hazard of finding money, over all pay cycles by the belief in them."""
+    return log_hazard(scene.rhythms.chance(scene.since_payday, scene.waited) @ scene.belief)
+
+
+@_feature(_PAY, "payday since the decline")
 def _paid_since_decline(scene: Scene) -> Value:
     """Belief that a payday lies between the last decline and the moment."""
-    return _weighed(scene, lambda since, after: after.astype(np.float64))
+    return np.asarray(scene.paid_since[:, :-1] @ scene.belief[:-1])
 
 
-@_feature("pay cycles of the country and the customer's own record", "how fresh the last payday is")
+@_feature(_PAY, "how fresh the last payday is")
 def _payday_freshness(scene: Scene) -> Value:
     """Belief-weighted freshness of the last payday, e-fold in 6 days."""
-    return _weighed(scene, lambda since, after: np.exp(-since / 6.0))
+    return np.asarray(np.exp(scene.since_payday[:, :-1] / -6.0) @ scene.belief[:-1])
 
 
-@_feature("pay cycles of the country and the customer's own record", "payday just before")
+@_feature(_PAY, "payday just before")
 def _just_paid(scene: Scene) -> Value:
     """Belief that wages came within the last two days and after the decline."""
-    return _weighed(scene, lambda since, after: ((since < 2.0) & after).astype(np.float64))
+    fresh = (scene.since_payday < 2.0) & scene.paid_since
+    return np.asarray(fresh[:, :-1] @ scene.belief[:-1])
 
 
-@_feature("pay cycles of the country and the customer's own record", "how sure the payday is")
+@_feature(_PAY, "how sure the payday is")
 def _cycle_certainty(scene: Scene) -> Value:
     """The greatest belief in one cycle."""
-    return max((share for share, _ in scene.cycles), default=0.0)
+    return float(scene.belief.max())
 
 
-@_feature("pay cycles of the country and the customer's own record", "the likeliest payday")
+@_feature(_PAY, "the likeliest payday")
 def _days_since_likeliest_payday(scene: Scene) -> Value:
     """Days since the last payday of the likeliest cycle."""
-    best = max(scene.since_paid, key=lambda found: found[0], default=None)
-    return best[1] if best is not None else _LONG
-
-
-def _weighed(scene: Scene, of: Callable[[Floats, npt.NDArray[np.bool_]], Floats]) -> Value:
-    total = np.zeros(scene.slots.shape)
-    for share, since, after in scene.since_paid:
-        total += share * of(since, after)
-    return total
+    return np.asarray(scene.since_payday[:, int(np.argmax(scene.belief[:-1]))])
 
 
 # -- the customer's own rhythm, from their earlier payments and failures
@@ -617,31 +627,6 @@ def _interval_days(scene: Scene) -> Value:
     """Days between invoices; 0 where unknown."""
     days: dict[str | None, float] = {"day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
     return days.get(scene.view.billing_interval, 0.0)
-
-
-def by_country(views: Iterable[CaseView]) -> dict[str, dict[str, float]]:
-    """Pay cycles per country, as the customers' own records move the documented mix (one EM step).
-
-    The documented mix counts as forty customers; the step is repeated until it hardly moves.
-    """
-    groups: dict[str, list[CaseView]] = defaultdict(list)
-    for view in views:
-        groups[view.customer_country or ""].append(view)
-    return {country: _learn_mix(country, group) for country, group in groups.items()}
-
-
-def _learn_mix(country: str, views: list[CaseView]) -> dict[str, float]:
-    weight = 40.0
-    start = paydays.wide_mix_of(country or None)
-    mix: Mapping[str, float] = start
-    for _ in range(4):
-        total = {cycle: weight * share for cycle, share in start.items()}
-        for view in views:
-            for cycle, share in cycle_belief(view, view.payment_methods[0], mix=mix).items():
-                total[cycle] += share
-        whole = sum(total.values())
-        mix = {cycle: amount / whole for cycle, amount in total.items()}
-    return dict(mix)
 
 
 def words_of(name: str) -> str:

@@ -3,8 +3,9 @@
     P(success | x) = 1 - exp(-exp(a + b f(x) + c g(x)))
 
 `f` is the trees' log hazard (scikit-survival's gradient boosting with the Cox loss, trained in
-`learning`), `g` the documented prior's. Where the log has little to say of such a charge, the
-chance is drawn towards the prior's. This module only evaluates; it knows no training library.
+`learning`), `g` the documented prior's. Where the log has little to say of such a charge so long
+after a decline, the chance is drawn towards the prior's, moved by as much as the prior was off on
+such charges at any time. This module only evaluates; it knows no training library.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import features
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.prior import PriorModel
+from retry_engine.mind.rhythm import Rhythms
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -64,14 +66,15 @@ class LearntModel:
     trees: Trees
     link: Link
     rates: Rates
-    mixes: Mapping[str, Mapping[str, float]]
+    rhythms: Rhythms
     support: Mapping[str, Sequence[float]] = field(default_factory=dict)
     support_weight: float = 25.0
-    damping: float = 0.9
+    offsets: Mapping[str, float] = field(default_factory=dict)
+    damping: float = 0.98
 
     def scene(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Scene:
         """What the features are computed from."""
-        return Scene(view, method, slots, self.rates, self.mixes)
+        return Scene(view, method, slots, self.rates, self.rhythms)
 
     def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
         """One calibrated chance per slot."""
@@ -97,7 +100,11 @@ class LearntModel:
         prior = block[:, _PRIOR_COLUMN].astype(np.float64)
         own = self.link.scale(learnt, prior)
         trust = self.trust(scene)
-        return _as_chance(trust * own + (1 - trust) * prior)
+        return as_chance(trust * own + (1 - trust) * (prior + self.offset(segment(scene))))
+
+    def offset(self, name: str) -> float:
+        """How far the prior's log hazard is off for such charges, 0 where nothing is known."""
+        return self.offsets.get(name, self.offsets.get(name.partition(":")[0], 0.0))
 
     def trust(self, scene: Scene) -> Floats:
         """How far the log speaks of such charges, 0 to 1: rows seen over rows seen and a few."""
@@ -161,6 +168,7 @@ def _opening_category(code: str | None) -> str:
     return codes.lookup(code).category
 
 
-def _as_chance(log_hazard: Floats) -> Floats:
+def as_chance(log_hazard: Floats) -> Floats:
+    """The chance of a log hazard, at most 0.97."""
     chance: Floats = -np.expm1(-np.exp(np.minimum(log_hazard, 3.0)))
     return np.clip(chance, 0.0, 0.97)

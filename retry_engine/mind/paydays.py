@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 # Wages are on the account by this local hour.
-_PAID_BY_HOUR = 9
+PAID_BY_HOUR = 9
 
 # cycle -> share of earners; shares of a country add up to 1
 _DEFAULT: Mapping[str, float] = {
@@ -68,20 +68,6 @@ def mix_of(country: str | None) -> Mapping[str, float]:
     return _MIXES.get(_LIKE.get(code, code), _DEFAULT)
 
 
-# Cycles that are met anywhere: where a business's own record may find what the table lacks.
-_ANYWHERE = ("month:1", "month:5", "month:10", "month:15", "month:20", "month:25", "month:28",
-             "month:last", "halves", "week:3", "week:4", "fortnight:3:0", "fortnight:3:1",
-             "fortnight:4:0", "fortnight:4:1")  # fmt: skip
-
-
-def wide_mix_of(country: str | None) -> Mapping[str, float]:
-    """The country's mix with a tenth spread over all cycles, for learning from there."""
-    mix = {cycle: 0.9 * share for cycle, share in mix_of(country).items()}
-    for cycle in _ANYWHERE:
-        mix[cycle] = mix.get(cycle, 0.0) + 0.1 / len(_ANYWHERE)
-    return mix
-
-
 def is_day_off(country: str | None, day: date) -> bool:
     """A weekend or a public holiday."""
     return day.weekday() >= 5 or day in _holidays(country, day.year)
@@ -115,8 +101,14 @@ def _payday_seconds(
     cycle: str, country: str | None, zone: ZoneInfo, year: int, month: int
 ) -> npt.NDArray[np.float64]:
     days = sorted(_days(cycle, country, year, month))
-    at = [datetime(d.year, d.month, d.day, _PAID_BY_HOUR, tzinfo=zone) for d in days]
+    at = [datetime(d.year, d.month, d.day, PAID_BY_HOUR, tzinfo=zone) for d in days]
     return np.array([a.astimezone(UTC).timestamp() for a in at], dtype=np.float64)
+
+
+def days_between(cycle: str, country: str | None, first: date, end: date) -> Iterator[date]:
+    """The cycle's paydays, by the calendar, from `first` to the day before `end`."""
+    for year, month in _months(first, end):
+        yield from (day for day in _days(cycle, country, year, month) if first <= day < end)
 
 
 def _days(cycle: str, country: str | None, year: int, month: int) -> Iterator[date]:

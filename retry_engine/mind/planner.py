@@ -33,7 +33,7 @@ Bools = npt.NDArray[np.bool_]
 
 _SLOT = 3 * 3600.0
 _DAY = 86_400.0
-_STEPS = 5
+_STEPS = 8
 
 # Whoever says these wants no more charges; a person decides what becomes of the customer.
 _REVIEW_ACTIONS = frozenset({"none_review"})

@@ -15,7 +15,7 @@ is as good as its first try elsewhere, less what it shares with the one that was
 rounded readings of published ranges, not measurements; a learnt model replaces them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -158,7 +158,7 @@ def _funds(
     amplitude = 0.75 if method.card_funding == "credit" else 1.0
     chance = np.zeros(slots.shape)
     for cycle, share in belief.items():
-        days = pay_cycle_days(view, cycle, end)
+        days = _pay_cycle_days(view, cycle, end)
         index = np.searchsorted(days, slots, side="right") - 1
         since = (slots - days[np.maximum(index, 0)]) / _DAY
         was_paid = days[np.maximum(index, 0)] > last
@@ -169,11 +169,9 @@ def _funds(
     return chance
 
 
-def cycle_belief(
-    view: CaseView, method: PaymentMethod, *, mix: Mapping[str, float] | None = None
-) -> dict[str, float]:
+def cycle_belief(view: CaseView, method: PaymentMethod) -> dict[str, float]:
     """Share of belief in each pay cycle, from the country's mix and this customer's own record."""
-    mix = mix or paydays.mix_of(view.customer_country or method.card_country)
+    mix = paydays.mix_of(view.customer_country or method.card_country)
     told = [
         a
         for a in view.attempts_on(method)
@@ -189,7 +187,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     if not told:
         return 1.0
     times = np.array([a.at.timestamp() for a in told])
-    days = pay_cycle_days(view, cycle, told[-1].at, start=told[0].at)
+    days = _pay_cycle_days(view, cycle, told[-1].at, start=told[0].at)
     index = np.maximum(np.searchsorted(days, times, side="right") - 1, 0)
     since = np.maximum(times - days[index], 0.0) / _DAY
     # most payments go through at any time: a success tells less than an empty account
@@ -198,7 +196,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     return float(np.prod(np.where(paid, 1.0 - empty, empty)))
 
 
-def pay_cycle_days(
+def _pay_cycle_days(
     view: CaseView, cycle: str, end: datetime, *, start: datetime | None = None
 ) -> Floats:
     """The cycle's paydays for this customer, from 45 days before the case (UTC epoch seconds)."""
@@ -268,7 +266,7 @@ def _payday_reason(view: CaseView, method: PaymentMethod, at: datetime) -> Reaso
     zone = paydays.zone_of(view.customer_timezone, view.customer_country)
     nearest: dict[str, float] = {}
     for cycle, share in belief.items():
-        days = pay_cycle_days(view, cycle, at + timedelta(days=1))
+        days = _pay_cycle_days(view, cycle, at + timedelta(days=1))
         before = days[(days <= at.timestamp()) & (days > view.opened_at.timestamp())]
         if before.size:
             day = datetime.fromtimestamp(float(before[-1]), zone).strftime("%-d %b")

@@ -1,0 +1,55 @@
+"""A LightGBM on the same rows, with the same planner: what the survival formulation must beat."""
+
+from dataclasses import replace
+
+import lightgbm
+import numpy as np
+import pandas as pd
+
+from retry_engine.evaluation import LearntPolicy, policy_of
+from retry_engine.learning import training
+from retry_engine.learning.log import validate
+from retry_engine.mind.features import log_hazard
+from retry_engine.mind.hazard import Link
+
+_FOLDS = 3
+
+
+class Boosters:
+    """LightGBM classifiers behind the interface of our trees: their mean log hazard."""
+
+    def __init__(self, members: list[lightgbm.Booster]) -> None:
+        self.members = members
+
+    def log_hazard(self, rows: np.ndarray) -> np.ndarray:
+        return np.mean([log_hazard(np.asarray(m.predict(rows))) for m in self.members], axis=0)
+
+    def contributions(self, row: np.ndarray, background: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("the comparator explains nothing")
+
+
+def comparator(log: pd.DataFrame, *, seed: int) -> LearntPolicy:
+    """The comparator's policy: rows, folds, recalibration and planner are ours."""
+    checked, _ = validate(log)
+    ours = training.train(checked, seed=seed)
+    rows = ours.rows
+    fold = np.random.default_rng(seed).integers(0, _FOLDS, rows.case.max() + 1)[rows.case]
+    members, learnt = [], np.zeros(len(rows.won))
+    options = {
+        "objective": "binary", "num_leaves": 31, "learning_rate": 0.05, "min_data_in_leaf": 40,
+        "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1, "verbose": -1,
+        "seed": seed, "num_threads": 2, "deterministic": True,
+    }  # fmt: skip
+    for number in range(_FOLDS):
+        inside = fold != number
+        data = lightgbm.Dataset(rows.x[inside], rows.won[inside].astype(float))
+        booster = lightgbm.train(options, data, num_boost_round=200)
+        members.append(booster)
+        learnt[~inside] = log_hazard(np.asarray(booster.predict(rows.x[~inside])))
+    fitted = training.fit_link(learnt, np.zeros(len(learnt)), rows.won)
+    link = Link(fitted.intercept, fitted.slope, 0.0)
+    sure = {key: [1e12] * len(value) for key, value in rows.support.items()}
+    model = replace(
+        ours.model, version="lightgbm", trees=Boosters(members), link=link, support=sure
+    )
+    return LearntPolicy(policy_of(None), model, rows.record)
