@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -14,8 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from retry_engine.domain.money import plain
-from retry_engine.learning.backfill import Progress
 from retry_engine.oversight.doctor import Check
+
+if TYPE_CHECKING:
+    from retry_engine.learning.backfill import Progress
 
 Document = dict[str, Any]
 
@@ -61,11 +63,11 @@ def show_imported(found: Document) -> None:
 
 
 @contextmanager
-def backfill_progress() -> Iterator[Callable[[Progress], None]]:
-    """How far a backfill is, on stderr: a bar in a terminal, else a line a page."""
+def backfill_progress() -> Iterator[Callable[["Progress"], None]]:
+    """How far a backfill is, on stderr: a bar in a terminal, else a line each hundredth."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda progress: print(_backfill_line(progress), file=sys.stderr, flush=True)
+        yield _plain_lines()
         return
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
     with Bar(*columns, TimeElapsedColumn(), console=console) as bar:
@@ -75,7 +77,20 @@ def backfill_progress() -> Iterator[Callable[[Progress], None]]:
         )
 
 
-def _backfill_line(progress: Progress) -> str:
+def _plain_lines() -> Callable[["Progress"], None]:
+    told = -1
+
+    def say(progress: "Progress") -> None:
+        nonlocal told
+        hundredth = int(progress.share * 100)
+        if hundredth != told:
+            told = hundredth
+            print(f"{hundredth:3}% {_backfill_line(progress)}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _backfill_line(progress: "Progress") -> str:
     reached = f"back to {progress.reached:%Y-%m-%d}" if progress.reached else "beginning"
     return (
         f"{reached}: {progress.charges} charges read, {progress.invoices} failed invoices, "
