@@ -191,6 +191,29 @@ class StripeGateway:
         ids = [_id(p.to_dict().get("invoice")) for p in found]
         return list(dict.fromkeys(i for i in ids if i is not None))
 
+    def invoice_charges(self, account: str, invoice_id: str) -> Sequence[ChargeFacts]:
+        """Every charge of an invoice, oldest first, by what stands on the charge itself.
+
+        A payment intent may know more of its last charge, but only until the next one: what is
+        read here is the same whenever it is read.
+        """
+        payments = self._call(
+            "invoice_payments.read",
+            lambda: list(
+                self._client.v1.invoice_payments.list(
+                    {"invoice": invoice_id, "limit": 100}, self._options(account)
+                ).auto_paging_iter()
+            ),
+        )
+        found = [(p.to_dict().get("payment") or {}).get("payment_intent") for p in payments]
+        intents = dict.fromkeys(_id(intent) for intent in found if intent)
+        charges = [
+            charge
+            for intent in intents
+            for charge in self._charges(account, {"payment_intent": intent}, None)
+        ]
+        return sorted(charges, key=lambda c: (c.created_at, c.id))
+
     def customer(self, account: str, customer_id: str) -> CustomerFacts:
         """The customer, deleted ones included."""
         found = self._call(

@@ -27,7 +27,6 @@ from retry_engine.recovery.gateway import (
     ChargePage,
     CustomerFacts,
     InvoiceFacts,
-    PaymentTrail,
 )
 from retry_engine.store import backfills, cases, history, inbox, learning
 from retry_engine.store.database import CaseBusy, Database
@@ -50,7 +49,7 @@ class Past(Protocol):
     def invoices_of(self, account: str, payment_intent_id: str) -> Sequence[str]: ...
     def invoice(self, account: str, invoice_id: str) -> InvoiceFacts: ...
     def customer(self, account: str, customer_id: str) -> CustomerFacts: ...
-    def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail: ...
+    def invoice_charges(self, account: str, invoice_id: str) -> Sequence[ChargeFacts]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +160,7 @@ class Backfill:
             return _Story(
                 invoice=invoice,
                 customer=self.stripe.customer(account, invoice.customer_id),
-                charges=self.stripe.payment_trail(account, invoice_id).charges,
+                charges=tuple(self.stripe.invoice_charges(account, invoice_id)),
             )
         except StripeRejected as error:
             if error.status != 404:

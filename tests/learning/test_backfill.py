@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from engine_shop import EngineShop
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from retry_engine.learning.backfill import Backfill, Progress
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases
+from retry_engine.store.learning import own_rows
 
 pytestmark = pytest.mark.integration
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -261,8 +263,14 @@ def test_a_charge_that_the_engine_knows_counts_once(
         "engine": 2,
         None: 1,
     }
-    if not charge_known:
-        change(engine_shop, "update attempts set charge_id = null")
+    if not charge_known:  # the intent is a little older than the charge it became
+        change(
+            engine_shop,
+            "update attempts set charge_id = null, at = at - interval '40 seconds'"
+            " where source = 'engine'",
+        )
+        with engine_shop.engine.database.transaction() as connection:
+            own = pd.DataFrame(own_rows(connection))
     whole = engine_shop.engine.learning.whole_log()
     attempts = whole[whole["kind"] == "attempt"]
     assert list(attempts["at"]) == list(own["at"])
