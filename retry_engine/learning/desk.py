@@ -41,7 +41,7 @@ class Desk:
         files = []
         with self.database.transaction() as connection:
             for path, rows, aside in checked:
-                new = learning.add_rows(connection, contents(rows))
+                new = learning.put_imported(connection, contents(rows)).new
                 files.append(
                     {"file": str(path), "rows": len(rows), "new": new, "columns_aside": aside}
                 )

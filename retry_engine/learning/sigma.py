@@ -63,7 +63,7 @@ class SigmaResults:
             raise InvalidInput(f"Sigma run {run.id} has no result, it is {run.status}{why}")
         rows, aside = self._read(event.account, run, run.file_id)
         with self.database.transaction() as connection:
-            stored = learning.put_exported(connection, contents(rows))
+            stored = learning.put_imported(connection, contents(rows))
             inbox.finish(connection, event.id, now=self.clock())
         log.info(
             "sigma_run_imported",

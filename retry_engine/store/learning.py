@@ -90,12 +90,6 @@ class Stored:
     changed: int
 
 
-def add_rows(connection: Connection, rows: Iterable[Content]) -> int:
-    """Store checked rows of a log; how many were new."""
-    with _incoming(connection, rows) as cursor:
-        return _insert_incoming(cursor)
-
-
 def put_read_again(connection: Connection, rows: Iterable[Content]) -> Stored:
     """Store rows as Stripe has them now, in place of older readings of the same things."""
     with _incoming(connection, rows) as cursor:
@@ -109,21 +103,24 @@ def put_read_again(connection: Connection, rows: Iterable[Content]) -> Stored:
     return Stored(new=max(inserted - replaced, 0), changed=min(replaced, inserted))
 
 
-def put_exported(connection: Connection, rows: Iterable[Content]) -> Stored:
-    """Store rows of an export: it knows less of a charge than who read the charge itself.
+def put_imported(connection: Connection, rows: Iterable[Content]) -> Stored:
+    """Store checked rows of a file: it may know less of a charge than who read the charge itself.
 
-    A charge that is known already is left as it is; an invoice's end takes the place of an older.
+    What is known of a charge with that outcome is left as it is; of an invoice's ends the latest
+    stays.
     """
     with _incoming(connection, rows) as cursor:
         cursor.execute(
-            f"delete from incoming i using attempt_log l where {_SUPERSEDED}"  # noqa: S608
-            f" and {_SAME_ATTEMPT_OF_LOG}"
-        )
-        cursor.execute(
             f"delete from attempt_log l using incoming i where {_SUPERSEDED}"  # noqa: S608
-            f" and {_SAME_END_OF_LOG}"
+            f" and {_SAME_END_OF_LOG} and l.at <= i.at"
+            " and not exists (select from incoming n where n.row_hash = l.row_hash)"
         )
         replaced = int(cursor.rowcount)
+        cursor.execute(
+            f"delete from incoming i using attempt_log l where {_SUPERSEDED}"  # noqa: S608
+            f" and ({_SAME_ATTEMPT_OF_LOG} and l.content->>'outcome' = i.content->>'outcome'"
+            f" or {_SAME_END_OF_LOG} and l.at > i.at)"
+        )
         inserted = _insert_incoming(cursor)
     return Stored(new=max(inserted - replaced, 0), changed=min(replaced, inserted))
 
@@ -134,6 +131,8 @@ def _incoming(connection: Connection, rows: Iterable[Content]) -> Iterator[Any]:
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor:
+        # several files may follow each other in one transaction
+        cursor.execute("drop table if exists pg_temp.incoming")
         cursor.execute("create temp table incoming (like attempt_log) on commit drop")
         with cursor.copy(
             "copy incoming (row_hash, account, customer_id, at, content) from stdin"
@@ -144,6 +143,7 @@ def _incoming(connection: Connection, rows: Iterable[Content]) -> Iterator[Any]:
                 copy.write_row(
                     (digest, row.get("account") or "", row["customer_id"], row["at"], body)
                 )
+        cursor.execute("analyze incoming")  # a million rows must not be joined as if they were few
         yield cursor
 
 
