@@ -187,7 +187,7 @@ class Backfill:
             cursor=page.after,
             reached=page.charges[-1].created_at if page.charges else None,
             charges=len(page.charges),
-            invoices=len(stories),
+            invoices=sum(_begins_here(story, page) for story in stories),
             new=stored.new,
             changed=stored.changed,
             finished_at=None if page.after else self.clock(),
@@ -201,6 +201,16 @@ def _still_ahead(page: Sequence[ChargeFacts], stories: Iterable[_Story]) -> Iter
     oldest, here = page[-1].created_at, {c.id for c in page}
     for story in stories:
         yield from (c.id for c in story.charges if c.created_at <= oldest and c.id not in here)
+
+
+def _begins_here(story: _Story, page: ChargePage) -> bool:
+    """Whether the page has the invoice's last failure: that counts it once, killed or not."""
+    last = max((c for c in story.charges if c.outcome in _FAILED), key=_place, default=None)
+    return last is not None and any(c.id == last.id for c in page.charges)
+
+
+def _place(charge: ChargeFacts) -> tuple[datetime, str]:
+    return charge.created_at, charge.id
 
 
 def _progress(row: Row[Any], since: datetime, begun: datetime) -> Progress:

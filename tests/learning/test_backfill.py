@@ -173,6 +173,7 @@ def test_a_killed_reading_carries_on_and_ends_as_an_unbroken_one(engine_shop: En
     assert not unbroken["resumed"]
     assert rows(engine_shop) == whole
     assert carried_on["new"] == unbroken["new"] == 12
+    assert carried_on["invoices"] == unbroken["invoices"] == 3
 
 
 def test_a_reading_that_stripe_breaks_off_is_to_be_run_again(engine_shop: EngineShop) -> None:
