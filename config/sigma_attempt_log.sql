@@ -108,7 +108,8 @@ select
   date_format(u.created, '%Y-%m-%dT%H:%i:%SZ') as customer_since,
   i.billing_reason as billing_reason,
   n.billing_interval as billing_interval,
-  'stripe' as source,
+  -- Stripe charges nothing for invoices that are sent: their customers pay
+  case when i.collection_method = 'send_invoice' then 'customer' else 'stripe' end as source,
   cast(null as varchar) as close_reason,
   c.id as charge_id
 from invoice_charges ic

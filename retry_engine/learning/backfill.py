@@ -309,8 +309,11 @@ def _month(year: int | None, month: int | None) -> str | None:
 def _sources(connection: Connection, account: str, story: _Story) -> dict[str, Source]:
     """Who made each charge: by our own record, the events that told of it, or an earlier reading.
 
-    A charge itself does not say. Where nothing is known it was Stripe, which makes nearly all.
+    A charge itself does not say. Where nothing is known it was Stripe, which makes nearly all, but
+    none for invoices that are sent: those their customers pay.
     """
+    sent = story.invoice.collection_method == "send_invoice"
+    usual = Source.CUSTOMER if sent else Source.STRIPE
     ids = [c.id for c in story.charges]
     recorded = history.known_charges(connection, account, ids)
     origins = inbox.origins_of(connection, ids)
@@ -332,7 +335,7 @@ def _sources(connection: Connection, account: str, story: _Story) -> dict[str, S
         elif origin is not None:
             found[charge.id] = _told(origin, first=position == 0)
         else:
-            found[charge.id] = Source(before.get(charge.id, Source.STRIPE))
+            found[charge.id] = Source(before.get(charge.id, usual))
     return found
 
 

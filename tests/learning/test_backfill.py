@@ -329,6 +329,24 @@ def test_who_charged_is_known_from_the_events(engine_shop: EngineShop) -> None:
     assert read(engine_shop)["changed"] == 0
 
 
+def test_an_invoice_that_was_sent_is_paid_by_its_customer(engine_shop: EngineShop) -> None:
+    shop = engine_shop.shop
+    customer, _ = shop.customer_with("insufficient_funds", "succeeded")
+    item: Any = {"customer": customer.id, "amount": 500, "currency": "usd"}
+    shop.stripe.v1.invoice_items.create(item)
+    sent: Any = {"customer": customer.id, "collection_method": "send_invoice"}
+    invoice = shop.stripe.v1.invoices.create(sent)
+    shop.stripe.v1.invoices.finalize_invoice(invoice.id)
+    for _ in range(2):
+        shop.http.post("/_sandbox/act", json={"invoice": invoice.id, "act": "pay_on_page"})
+    read(engine_shop)
+    attempts = [r for r in rows(engine_shop) if r["kind"] == "attempt"]
+    assert {(r["outcome"], r["source"]) for r in attempts} == {
+        ("failed", "customer"),
+        ("succeeded", "customer"),
+    }
+
+
 def test_what_was_read_can_be_exported_and_comes_back_as_known(
     engine_shop: EngineShop, tmp_path: Path
 ) -> None:

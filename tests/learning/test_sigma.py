@@ -170,7 +170,7 @@ TABLES = {
     " card_exp_year bigint, card_exp_month bigint, card_fingerprint text",
     "invoice_payments": "id text, invoice text, payment_intent text",
     "invoices": "id text, customer_id text, subscription_id text, status text,"
-    " billing_reason text, status_transitions_paid_at timestamp,"
+    " billing_reason text, collection_method text, status_transitions_paid_at timestamp,"
     " status_transitions_voided_at timestamp,"
     " status_transitions_marked_uncollectible_at timestamp",
     "subscriptions": "id text, status text, ended_at timestamp",
@@ -223,7 +223,7 @@ def sigma_rows(here: EngineShop) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             "invoices",
             {
-                **{n: i[n] for n in ("id", "status", "billing_reason")},
+                **{n: i[n] for n in ("id", "status", "billing_reason", "collection_method")},
                 "customer_id": i["customer"],
                 "subscription_id": i["parent"]["subscription_details"]["subscription"],
                 **{
