@@ -16,6 +16,7 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
     BrokerUnavailable,
+    InvalidInput,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -29,7 +30,7 @@ from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
-from retry_engine.recovery.intake import EVENT_TYPES, Intake
+from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.schedule import LEASE, Dispatcher
 from retry_engine.settings import Settings, bundled
@@ -43,7 +44,9 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
     from retry_engine.adapters.broker import Broker
     from retry_engine.adapters.stripe_gateway import StripeGateway
+    from retry_engine.learning.backfill import Progress
     from retry_engine.learning.desk import Desk
+    from retry_engine.learning.sigma import SigmaResults
     from retry_engine.mind.hazard import LearntModel
 
 log = structlog.get_logger()
@@ -116,6 +119,18 @@ class Engine:
         Raises:
             SettingsError: no key is set.
         """
+        return self._stripe(self._pace)
+
+    @cached_property
+    def _pace(self) -> Pace:
+        return Pace(
+            reserve=self._reserve_calls,
+            per_second=self.settings.stripe_requests_per_second,
+            clock=time.monotonic,
+            sleep=time.sleep,
+        )
+
+    def _stripe(self, pace: Callable[[str], None]) -> "StripeGateway":
         from retry_engine.adapters.stripe_gateway import StripeGateway  # noqa: PLC0415  # 0.2 s
 
         if self.settings.stripe_api_key is None:
@@ -123,12 +138,7 @@ class Engine:
         return StripeGateway(
             key=self.settings.stripe_api_key.get_secret_value(),
             base=self.settings.stripe_api_base,
-            pace=Pace(
-                reserve=self._reserve_calls,
-                per_second=self.settings.stripe_requests_per_second,
-                clock=time.monotonic,
-                sleep=time.sleep,
-            ),
+            pace=pace,
             sleep=time.sleep,
         )
 
@@ -143,6 +153,25 @@ class Engine:
         from retry_engine.learning.desk import Desk  # noqa: PLC0415  # 1.5 s of libraries
 
         return Desk(self.database, self.clock)
+
+    def backfill(
+        self, since: datetime, *, account: str = "", say: "Callable[[Progress], None]"
+    ) -> dict[str, Any]:
+        """Stripe's past, from `since` on, into the attempt log.
+
+        All its calls wait in one queue of their own, so that charges do not wait behind them.
+        """
+        from retry_engine.learning.backfill import Backfill  # noqa: PLC0415  # one command's
+
+        stripe = self._stripe(lambda _: self._pace("history.backfill"))
+        work = Backfill(database=self.database, stripe=stripe, clock=self.clock)
+        return work.run(since, account=account, say=say)
+
+    @cached_property
+    def _sigma(self) -> "SigmaResults":
+        from retry_engine.learning.sigma import SigmaResults  # noqa: PLC0415  # 1 s of pandas
+
+        return SigmaResults(database=self.database, stripe=self.gateway, clock=self.clock)
 
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
         from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
@@ -226,17 +255,29 @@ class Engine:
         self.dispatch()
 
     def _process_event(self, event: inbox.StoredEvent) -> None:
-        transient = False
+        transient = hopeless = False
         try:
-            self._intake.handle(event)
+            if event.type == SIGMA_RUN:
+                self._sigma.handle(event)
+            else:
+                self._intake.handle(event)
         except (StripeUnavailable, StripeForbidden, StoreUnavailable) as error:
             transient, text = True, str(error)
+        except InvalidInput as error:  # a file: it says the same whenever it is read
+            hopeless, text = True, str(error)
         except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
             text = f"{type(error).__name__}: {error}"
         else:
             return
         with self.database.transaction() as connection:
-            state = inbox.fail(connection, event, error=text, now=self.clock(), transient=transient)
+            state = inbox.fail(
+                connection,
+                event,
+                error=text,
+                now=self.clock(),
+                transient=transient,
+                hopeless=hopeless,
+            )
         log.warning("event_failed", type=event.type, error=text, tries=event.tries, state=state)
 
     def run_action(self, action_id: int) -> None:
@@ -568,4 +609,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import stripe
@@ -23,11 +24,13 @@ from retry_engine.domain.errors import StripeForbidden, StripeRejected, StripeUn
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
     ChargeFacts,
+    ChargePage,
     CustomerFacts,
     InvoiceFacts,
     MethodFacts,
     PaymentTrail,
     PayResult,
+    SigmaRun,
     SubscriptionFacts,
 )
 
@@ -71,6 +74,9 @@ class StripeGateway:
         stripe.enable_telemetry = False
         self._pace = pace
         self._sleep = sleep
+        self._key = key
+        self._files = (base or stripe.DEFAULT_UPLOAD_API_BASE).rstrip("/")
+        self._file_wire = _Wire(self._files)
         self._client = stripe.StripeClient(
             key,
             stripe_version=API_VERSION,
@@ -152,6 +158,62 @@ class StripeGateway:
         )
         return charge_facts(found.to_dict(), None)
 
+    def charges_page(
+        self, account: str, *, since: datetime, after: str | None, limit: int = 100
+    ) -> ChargePage:
+        """The next charges of the account that are not older than `since`, newest first."""
+        query: dict[str, Any] = {"created": {"gte": int(since.timestamp())}, "limit": limit}
+        if after is not None:
+            query["starting_after"] = after
+        found = self._call(
+            "charges.read",
+            lambda: self._client.v1.charges.list(
+                query,  # type: ignore[arg-type]  # built above
+                self._options(account),
+            ),
+        )
+        charges = tuple(charge_facts(c.to_dict(), None) for c in found.data)
+        return ChargePage(
+            charges=charges, after=charges[-1].id if charges and found.has_more else None
+        )
+
+    def invoices_of(self, account: str, payment_intent_id: str) -> Sequence[str]:
+        """The invoices that a payment intent is to pay; none for a payment without an invoice."""
+        payment: Any = {"type": "payment_intent", "payment_intent": payment_intent_id}
+        found = self._call(
+            "invoice_payments.read",
+            lambda: (
+                self._client.v1.invoice_payments.list(
+                    {"payment": payment, "limit": 100}, self._options(account)
+                ).data
+            ),
+        )
+        ids = [_id(p.to_dict().get("invoice")) for p in found]
+        return list(dict.fromkeys(i for i in ids if i is not None))
+
+    def invoice_charges(self, account: str, invoice_id: str) -> Sequence[ChargeFacts]:
+        """Every charge of an invoice, oldest first, by what stands on the charge itself.
+
+        A payment intent may know more of its last charge, but only until the next one: what is
+        read here is the same whenever it is read.
+        """
+        payments = self._call(
+            "invoice_payments.read",
+            lambda: list(
+                self._client.v1.invoice_payments.list(
+                    {"invoice": invoice_id, "limit": 100}, self._options(account)
+                ).auto_paging_iter()
+            ),
+        )
+        found = [(p.to_dict().get("payment") or {}).get("payment_intent") for p in payments]
+        intents = dict.fromkeys(_id(intent) for intent in found if intent)
+        charges = [
+            charge
+            for intent in intents
+            for charge in self._charges(account, {"payment_intent": intent}, None)
+        ]
+        return sorted(charges, key=lambda c: (c.created_at, c.id))
+
     def customer(self, account: str, customer_id: str) -> CustomerFacts:
         """The customer, deleted ones included."""
         found = self._call(
@@ -210,6 +272,35 @@ class StripeGateway:
             ),
         )
         return _time(found.frozen_time), str(found.status)
+
+    def sigma_run(self, account: str, run_id: str) -> SigmaRun:
+        """One run of a scheduled Sigma query."""
+        found = self._call(
+            "sigma.read",
+            lambda: self._client.v1.sigma.scheduled_query_runs.retrieve(
+                run_id, {}, self._options(account)
+            ),
+        )
+        run = found.to_dict()
+        return SigmaRun(
+            id=run["id"],
+            title=run.get("title") or "",
+            status=run.get("status") or "",
+            file_id=_id(run.get("file")),
+            error=(run.get("error") or {}).get("message"),
+        )
+
+    def download(self, account: str, file_id: str, into: Path) -> None:
+        """Write a file's contents to `into`; all of it, or an error.
+
+        The address is made from the id: the key goes to Stripe and nowhere else, whatever address
+        an event names. The library reads answers as JSON, and so cannot read these.
+        """
+        headers = {"Authorization": f"Bearer {self._key}", "Stripe-Version": API_VERSION}
+        if account:
+            headers["Stripe-Account"] = account
+        url = f"{self._files}/v1/files/{quote(file_id, safe='')}/contents"
+        self._call("files.read", lambda: self._file_wire.fetch(url, headers, into))
 
     def account(self) -> _Json:
         """Our own account: what the key belongs to."""
@@ -349,6 +440,23 @@ class _Wire(stripe.HTTPClient):
             raise stripe.APIConnectionError(text) from error  # type: ignore[no-untyped-call]
         return answer.data, answer.status, answer.headers
 
+    def fetch(self, url: str, headers: Mapping[str, str], into: Path) -> None:
+        """Write the body of an answer to a file, however long it is."""
+        try:
+            answer = self._pool.request(
+                "GET", url, headers=headers, preload_content=False, retries=False
+            )
+            try:
+                _refuse_unless_200(answer)
+                with into.open("wb") as file:
+                    for chunk in answer.stream(1 << 16):
+                        file.write(chunk)
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:  # also where the body breaks off
+            text = f"no answer from Stripe: {type(error).__name__}"
+            raise stripe.APIConnectionError(text) from error  # type: ignore[no-untyped-call]
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
@@ -382,6 +490,23 @@ def _connections_to(base: str) -> urllib3.PoolManager:
         proxy_headers=urllib3.make_headers(proxy_basic_auth=credentials),
         **common,
     )
+
+
+def _refuse_unless_200(answer: urllib3.BaseHTTPResponse) -> None:
+    """The library's own errors for what is no file."""
+    status = answer.status
+    if status == 200:
+        return
+    made: Any = {"http_status": status}
+    if status == 401:
+        raise stripe.AuthenticationError(None, **made)
+    if status == 403:
+        raise stripe.PermissionError(None, **made)
+    if status == 429:
+        raise stripe.RateLimitError(None, **made)
+    if status < 500:
+        raise stripe.InvalidRequestError(None, None, **made)  # type: ignore[no-untyped-call]
+    raise stripe.APIError(None, **made)
 
 
 class _Declined(Exception):
@@ -454,6 +579,7 @@ def _decline_code(decline_code: str | None, code: str | None) -> str | None:
 def _invoice(invoice: _Json) -> InvoiceFacts:
     details = ((invoice.get("parent") or {}).get("subscription_details")) or {}
     subscription = details.get("subscription")
+    passed = invoice.get("status_transitions") or {}
     return InvoiceFacts(
         id=invoice["id"],
         status=invoice.get("status") or "draft",
@@ -469,6 +595,9 @@ def _invoice(invoice: _Json) -> InvoiceFacts:
         billing_reason=invoice.get("billing_reason"),
         default_payment_method_id=_id(invoice.get("default_payment_method")),
         subscription=_subscription(subscription) if isinstance(subscription, dict) else None,
+        paid_at=_time_or_none(passed.get("paid_at")),
+        voided_at=_time_or_none(passed.get("voided_at")),
+        uncollectible_at=_time_or_none(passed.get("marked_uncollectible_at")),
     )
 
 
@@ -481,6 +610,7 @@ def _subscription(subscription: _Json) -> SubscriptionFacts:
         default_payment_method_id=_id(subscription.get("default_payment_method")),
         collection_paused=bool(subscription.get("pause_collection")),
         interval=(price.get("recurring") or {}).get("interval"),
+        ended_at=_time_or_none(subscription.get("ended_at")),
     )
 
 
@@ -540,7 +670,10 @@ def charge_facts(charge: _Json, intent: _Json | str | None) -> ChargeFacts:
         disputed=bool(charge.get("disputed")),
         method_type=kind,
         card_brand=method.get("brand"),
+        card_funding=method.get("funding"),
         card_country=method.get("country"),
+        card_exp_year=method.get("exp_year"),
+        card_exp_month=method.get("exp_month"),
         card_fingerprint=method.get("fingerprint"),
         mandate_id=_id(method.get("mandate")),
         decline_code=_charge_decline(charge, error),

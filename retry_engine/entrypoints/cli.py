@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -315,6 +315,19 @@ def import_history(
     _show(found, as_json, lambda f: _rendering().show_imported(f))
 
 
+@history.command("backfill")
+def backfill_history(
+    since: Annotated[str, typer.Option(help="A day (2026-01-31, UTC) or an RFC 3339 time.")],
+    account: Annotated[str, typer.Option(help="A connected account (acct_…); else yours.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Read what failed in Stripe before the engine was there; run it again to carry on."""
+    wanted = _since(since)
+    with _engine(stripe=True) as engine, _rendering().backfill_progress() as say:
+        found = engine.backfill(wanted, account=account, say=say)
+    _show(found, as_json, lambda f: _rendering().show_backfill(f))
+
+
 @history.command("export")
 def export_history(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To write: .csv or .parquet.")],
@@ -434,6 +447,20 @@ def _time(text: str) -> datetime:
     return at
 
 
+def _since(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is not None and at.tzinfo is None and len(text) == len("2026-01-31"):
+        return at.replace(tzinfo=UTC)
+    if at is None or at.tzinfo is None:
+        raise BadRequest(
+            f"--since is {text!r}; expected a day such as 2026-01-31, or RFC 3339 with a zone"
+        )
+    return at.astimezone(UTC)
+
+
 def _settings(*, stripe: bool = False, webhooks: bool = False) -> "Settings":
     from retry_engine import settings
 
@@ -467,11 +494,11 @@ def _servers(settings: "Settings") -> "Iterator[tuple[Settings, dict[str, str]]]
 
 
 @contextmanager
-def _engine() -> "Iterator[Engine]":
+def _engine(*, stripe: bool = False) -> "Iterator[Engine]":
     from retry_engine import telemetry, wiring
 
     with ExitStack() as stack:
-        settings, environment = stack.enter_context(_servers(_settings()))
+        settings, environment = stack.enter_context(_servers(_settings(stripe=stripe)))
         telemetry.configure("cli", log_format=settings.log_format)
         if environment:
             _migrated(settings)

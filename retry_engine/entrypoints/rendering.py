@@ -1,16 +1,23 @@
 """What a person sees in the terminal."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from retry_engine.domain.money import plain
 from retry_engine.oversight.doctor import Check
+
+if TYPE_CHECKING:
+    from retry_engine.learning.backfill import Progress
 
 Document = dict[str, Any]
 
@@ -53,6 +60,50 @@ def show_imported(found: Document) -> None:
     for file in found["files"]:
         known = file["rows"] - file["new"]
         print(f"{file['file']}: {file['rows']} rows, {file['new']} new, {known} known already")
+
+
+@contextmanager
+def backfill_progress() -> Iterator[Callable[["Progress"], None]]:
+    """How far a backfill is, on stderr: a bar in a terminal, else a line each hundredth."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _plain_lines()
+        return
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda progress: bar.update(
+            task, completed=progress.share, description=_backfill_line(progress)
+        )
+
+
+def _plain_lines() -> Callable[["Progress"], None]:
+    told = -1
+
+    def say(progress: "Progress") -> None:
+        nonlocal told
+        hundredth = int(progress.share * 100)
+        if hundredth != told:
+            told = hundredth
+            print(f"{hundredth:3}% {_backfill_line(progress)}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _backfill_line(progress: "Progress") -> str:
+    reached = f"back to {progress.reached:%Y-%m-%d}" if progress.reached else "beginning"
+    return (
+        f"{reached}: {progress.charges} charges read, {progress.invoices} failed invoices, "
+        f"{progress.new} new rows"
+    )
+
+
+def show_backfill(found: Document) -> None:
+    """What came out of a backfill."""
+    print(
+        f"{found['charges']} charges read since {found['since'][:10]}, {found['invoices']} failed "
+        f"invoices: {found['new']} new rows, {found['changed']} read anew"
+    )
 
 
 def show_models(rows: Sequence[Document]) -> None:

@@ -41,7 +41,7 @@ class Desk:
         files = []
         with self.database.transaction() as connection:
             for path, rows, aside in checked:
-                new = learning.add_rows(connection, _contents(rows))
+                new = learning.put_imported(connection, contents(rows)).new
                 files.append(
                     {"file": str(path), "rows": len(rows), "new": new, "columns_aside": aside}
                 )
@@ -189,7 +189,7 @@ class Desk:
         return model_file.read(row.file, sha256=row.sha256)
 
 
-def _contents(rows: pd.DataFrame) -> list[Document]:
+def contents(rows: pd.DataFrame) -> list[Document]:
     """Rows as stored: nothing that is empty, times as text."""
     found = []
     for row in rows.to_dict("records"):

@@ -16,6 +16,8 @@ TEXTS = (
     "risk_level", "payment_method_id", "method_type", "card_brand", "card_funding", "card_country",
     "card_exp", "card_fingerprint", "customer_country", "customer_timezone", "billing_reason",
     "billing_interval", "source", "outcome", "close_reason", "currency",
+    # ours, and optional: a charge that came twice on different ways is one attempt
+    "charge_id",
 )  # fmt: skip
 COLUMNS = (*REQUIRED, *TEXTS, "amount", "customer_since", "propensity")
 _ONE_OF = {
@@ -34,10 +36,14 @@ _DIGITS = re.compile(r"(?<![A-Za-z0-9_])\d(?:[ -]?\d){12,18}(?![A-Za-z0-9_])")
 _STRIPE_ID = re.compile(r"^[a-z]{2,10}_[A-Za-z0-9_]+$")
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file's rows as text; `InvalidInput` where it is neither."""
+def read(path: Path, *, name: str | None = None) -> pd.DataFrame:
+    """A CSV or Parquet file's rows as text; `InvalidInput` where it is neither.
+
+    `name` is what errors call it, where that is not its path.
+    """
+    name = name or str(path)
     if not path.is_file():
-        raise InvalidInput(f"{path}: there is no such file")
+        raise InvalidInput(f"{name}: there is no such file")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
@@ -45,7 +51,7 @@ def read(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, ImportError) as error:  # what pandas and pyarrow raise
         detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         expected = "a CSV file with a header (UTF-8) or a Parquet file"
-        raise InvalidInput(f"{path}: expected {expected}: {detail}") from None
+        raise InvalidInput(f"{name}: expected {expected}: {detail}") from None
 
 
 def validate(frame: pd.DataFrame, *, name: str = "log") -> tuple[pd.DataFrame, list[str]]:

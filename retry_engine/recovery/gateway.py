@@ -30,6 +30,9 @@ class InvoiceFacts:
     default_payment_method_id: str | None
     # filled where the subscription came along in the same answer
     subscription: "SubscriptionFacts | None" = None
+    paid_at: datetime | None = None
+    voided_at: datetime | None = None
+    uncollectible_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class SubscriptionFacts:
     default_payment_method_id: str | None
     collection_paused: bool
     interval: str | None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,10 @@ class ChargeFacts:
     disputed: bool = False
     method_type: str = "card"
     card_brand: str | None = None
+    card_funding: str | None = None
     card_country: str | None = None
+    card_exp_year: int | None = None
+    card_exp_month: int | None = None
     card_fingerprint: str | None = None
     mandate_id: str | None = None
     decline_code: str | None = None
@@ -125,6 +132,25 @@ class PayResult:
     advice_code: str | None = None
     network_advice_code: str | None = None
     network_decline_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargePage:
+    """Some charges, newest first; `after` names the place behind them, None at the end."""
+
+    charges: tuple[ChargeFacts, ...]
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigmaRun:
+    """One run of a scheduled Sigma query; `file_id` only where it has a result."""
+
+    id: str
+    title: str
+    status: str
+    file_id: str | None
+    error: str | None
 
 
 class Gateway(Protocol):

@@ -63,6 +63,9 @@ EVENT_TYPES: tuple[str, ...] = (
     "test_helpers.test_clock.deleted",
 )
 
+# For learning, not for a case: only who schedules Sigma queries needs to send it.
+SIGMA_RUN = "sigma.scheduled_query_run.created"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:

@@ -108,6 +108,7 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         customer_id=case.customer_id,
         invoice_id=case.invoice_id,
         before=moment.now,
+        recorded_since=moment.now - _LOOK_BACK,
     )
     return CaseView(
         case_id=case.id,

@@ -294,7 +294,7 @@ def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
         if row is not None:
             learn(moment, row, charge)
         else:
-            source = Source.STRIPE if first else _source(origins.get(charge.id))
+            source = Source.STRIPE if first else source_of(origins.get(charge.id))
             _add_charge(moment, case, charge, source)
         first = False
     _record_silent_authentication(moment, case, trail)
@@ -322,7 +322,7 @@ def match(
     return None
 
 
-def _source(origin: dict[str, Any] | None) -> Source:
+def source_of(origin: dict[str, Any] | None) -> Source:
     """Who made a charge that is not ours, from the event's `request` where one came.
 
     Stripe's own acts carry no request; the API and the dashboard send an idempotency key; the

@@ -43,6 +43,8 @@ PREFIXES = {
     "mandate": "mandate",
     "credit_note": "cn",
     "balance_transaction": "txn",
+    "scheduled_query_run": "sqr",
+    "file": "file",
 }
 _TABLE_OF_PREFIX = {prefix: table for table, prefix in PREFIXES.items()}
 

@@ -15,6 +15,8 @@ Steering (JSON, no key):
   person does: `pay_on_page`, `update_card`, `add_method`, `cancel`, `dispute`,
   `early_fraud_warning`, `card_automatically_updated`, `detach`.
 - `GET`, `POST`, `DELETE /_sandbox/faults`: see `faults`.
+- `POST /_sandbox/sigma` `{"title", "csv", "status"?, "error"?}`: a scheduled Sigma query has run
+  with that result; the run.
 - `POST /_sandbox/settings` `{"retry_days": [3, 5, 7]}`: Stripe's own retries; `[]` = off.
 """
 
@@ -191,6 +193,10 @@ async def _carry_out(
     params = wire.typed(raw, route.spec)
     wire.refuse_too_deep(params.get("expand", ()))
     call = routes.Call(account, params, ids, request.url.path)
+    if route.is_file:
+        if "drop_after" in striking:
+            return _Broken()
+        return Response(route.run(call)["contents"], media_type="text/csv", headers=headers)
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
     keys = sandbox.keys[account.id]
     if key is not None:

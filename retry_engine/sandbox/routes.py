@@ -12,6 +12,7 @@ from retry_engine.sandbox import (
     methods,
     objects,
     reversals,
+    sigma,
     subscribing,
     wire,
 )
@@ -39,19 +40,23 @@ Operation = Callable[[Call], Obj]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`pattern` has `*` for ids. `locks`: while it runs nobody else may touch the object."""
+    """`pattern` has `*` for ids. `locks`: while it runs nobody else may touch the object.
+
+    `is_file`: the answer is not JSON but the `contents` of what it returns.
+    """
 
     method: str
     pattern: str
     run: Operation
     spec: Spec = field(default_factory=dict)
     locks: bool = False
+    is_file: bool = False
 
     @property
     def resource(self) -> str:
         """What a restricted key's permission is named after."""
         steps = self.pattern.split("/")
-        return steps[3] if steps[2] in ("test_helpers", "radar") else steps[2]
+        return steps[3] if steps[2] in ("test_helpers", "radar", "sigma") else steps[2]
 
 
 _PAGE: dict[str, Kind] = {"limit": "number", "starting_after": "text", "ending_before": "text"}
@@ -525,6 +530,13 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/refunds", run=_list("refund"),
           spec=_page_spec(charge="text", payment_intent="text", created="range")),
     Route(method="GET", pattern="/v1/refunds/*", run=_retrieve("refund"), spec=_spec()),
+    Route(method="GET", pattern="/v1/sigma/scheduled_query_runs",
+          run=_list("scheduled_query_run"), spec=_page_spec()),
+    Route(method="GET", pattern="/v1/sigma/scheduled_query_runs/*",
+          run=_retrieve("scheduled_query_run"), spec=_spec()),
+    Route(method="GET", pattern="/v1/files/*", run=_retrieve("file"), spec=_spec()),
+    Route(method="GET", pattern="/v1/files/*/contents", is_file=True,
+          run=lambda c: {"contents": sigma.contents(c.account, c.ids[0])}),
     Route(method="GET", pattern="/v1/mandates/*", run=_retrieve("mandate"), spec=_spec()),
     Route(method="POST", pattern="/v1/credit_notes",
           run=lambda c: invoicing.credit(c.account, c.params),

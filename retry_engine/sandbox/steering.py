@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from retry_engine.sandbox import clocks, collecting, methods, population, reversals, subscribing
+from retry_engine.sandbox import (
+    clocks,
+    collecting,
+    methods,
+    population,
+    reversals,
+    sigma,
+    subscribing,
+)
 from retry_engine.sandbox.account import DAY, Account
 from retry_engine.sandbox.baseline import summarise
 from retry_engine.sandbox.refusals import Obj, invalid
@@ -185,4 +193,5 @@ _DEEDS: dict[tuple[str, str], Callable[[Account, Obj], Obj]] = {
     ("GET", "summary"): _summary,
     ("POST", "settings"): _settings,
     ("POST", "act"): _act,
+    ("POST", "sigma"): sigma.run,
 }

@@ -97,14 +97,20 @@ def finish(connection: Connection, event_id: str, *, now: datetime) -> None:
 
 
 def fail(
-    connection: Connection, event: StoredEvent, *, error: str, now: datetime, transient: bool
+    connection: Connection,
+    event: StoredEvent,
+    *,
+    error: str,
+    now: datetime,
+    transient: bool,
+    hopeless: bool = False,
 ) -> str:
     """Put it back with a growing wait, or among the dead. Returns the new state.
 
     What is the outside world's fault (`transient`) never kills an event: Stripe may be away for
-    longer than any number of tries.
+    longer than any number of tries. What no further try can change (`hopeless`) does at once.
     """
-    dead = not transient and event.tries >= MAX_TRIES
+    dead = hopeless or (not transient and event.tries >= MAX_TRIES)
     wait = min(timedelta(seconds=2 ** min(event.tries, 9)), _LONGEST_WAIT)
     state = "dead" if dead else "pending"
     connection.execute(

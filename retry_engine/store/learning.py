@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +25,7 @@ _OWN = text(
                 then to_char(m.card_exp_year, 'FM0000') || '-' || to_char(m.card_exp_month, 'FM00')
            end as card_exp,
            c.customer_country, c.customer_timezone, c.customer_since, c.billing_reason,
-           c.billing_interval, a.source, d.propensity, null as close_reason
+           c.billing_interval, a.source, d.propensity, null as close_reason, a.charge_id
     from attempts a
     join cases c on c.id = a.case_id
     left join payment_methods m on m.account = a.account and m.id = a.payment_method_id
@@ -35,11 +37,102 @@ _OWN = text(
 )
 
 
-def add_rows(connection: Connection, rows: Iterable[Content]) -> int:
-    """Store checked rows of a log; how many were new."""
+# The row of the log `l` is the attempt `a`: the same charge or, where one of them does not know its
+# charge, the same money on the same method at the same time. The engine's own attempts carry the
+# time of their intent, which is a little before the charge's.
+_SAME_CHARGE = "a.account = l.account and a.charge_id = l.content->>'charge_id'"
+_SAME_ATTEMPT = """
+    a.account = l.account and a.customer_id = l.customer_id
+    and a.payment_method_id = l.content->>'payment_method_id'
+    and a.amount = (l.content->>'amount')::bigint
+    and (a.charge_id is null or l.content->>'charge_id' is null)
+    and (a.at = l.at
+         or a.source = 'engine'
+            and (l.at - a.at between interval '-2 minutes' and interval '1 hour'
+                 or l.at - a.sent_at between interval '-2 minutes' and interval '1 hour'))
+"""
+
+# What `own_rows` gives is left out: an attempt that both hold counts once.
+_IMPORTED = text(
+    f"""
+    select l.content from attempt_log l
+    where not exists (
+      select from attempts a where {_SAME_CHARGE}
+      and a.case_id is not null and not a.abandoned and a.outcome <> 'unknown'
+    )
+    and not exists (
+      select from attempts a where {_SAME_ATTEMPT}
+      and a.case_id is not null and not a.abandoned and a.outcome <> 'unknown'
+    )
+    order by l.at
+    """  # noqa: S608  # constants only
+)
+
+# A row that was read again takes the place of what was known of the same charge, or of the same
+# invoice's end.
+_SUPERSEDED = """
+    l.account = i.account and l.customer_id = i.customer_id and l.row_hash <> i.row_hash
+    and l.content->>'kind' = i.content->>'kind'
+"""
+_SAME_ATTEMPT_OF_LOG = (
+    "l.content->>'kind' = 'attempt' and l.content->>'charge_id' = i.content->>'charge_id'"
+)
+_SAME_END_OF_LOG = (
+    "l.content->>'kind' = 'closed' and l.content->>'invoice_id' = i.content->>'invoice_id'"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """How many rows were new, and how many took the place of an older reading."""
+
+    new: int
+    changed: int
+
+
+def put_read_again(connection: Connection, rows: Iterable[Content]) -> Stored:
+    """Store rows as Stripe has them now, in place of older readings of the same things."""
+    with _incoming(connection, rows) as cursor:
+        cursor.execute(
+            f"delete from attempt_log l using incoming i where {_SUPERSEDED}"  # noqa: S608
+            f" and ({_SAME_ATTEMPT_OF_LOG} or {_SAME_END_OF_LOG})"
+            " and not exists (select from incoming n where n.row_hash = l.row_hash)"
+        )
+        replaced = int(cursor.rowcount)
+        inserted = _insert_incoming(cursor)
+    return Stored(new=max(inserted - replaced, 0), changed=min(replaced, inserted))
+
+
+def put_imported(connection: Connection, rows: Iterable[Content]) -> Stored:
+    """Store checked rows of a file: it may know less of a charge than who read the charge itself.
+
+    What is known of a charge with that outcome is left as it is; of an invoice's ends the latest
+    stays.
+    """
+    with _incoming(connection, rows) as cursor:
+        cursor.execute(
+            f"delete from attempt_log l using incoming i where {_SUPERSEDED}"  # noqa: S608
+            f" and {_SAME_END_OF_LOG} and l.at <= i.at"
+            " and not exists (select from incoming n where n.row_hash = l.row_hash)"
+        )
+        replaced = int(cursor.rowcount)
+        cursor.execute(
+            f"delete from incoming i using attempt_log l where {_SUPERSEDED}"  # noqa: S608
+            f" and ({_SAME_ATTEMPT_OF_LOG} and l.content->>'outcome' = i.content->>'outcome'"
+            f" or {_SAME_END_OF_LOG} and l.at > i.at)"
+        )
+        inserted = _insert_incoming(cursor)
+    return Stored(new=max(inserted - replaced, 0), changed=min(replaced, inserted))
+
+
+@contextmanager
+def _incoming(connection: Connection, rows: Iterable[Content]) -> Iterator[Any]:
+    """A cursor beside a table of its own that holds the rows as they will be stored."""
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor:
+        # several files may follow each other in one transaction
+        cursor.execute("drop table if exists pg_temp.incoming")
         cursor.execute("create temp table incoming (like attempt_log) on commit drop")
         with cursor.copy(
             "copy incoming (row_hash, account, customer_id, at, content) from stdin"
@@ -50,16 +143,34 @@ def add_rows(connection: Connection, rows: Iterable[Content]) -> int:
                 copy.write_row(
                     (digest, row.get("account") or "", row["customer_id"], row["at"], body)
                 )
-        cursor.execute(
-            "insert into attempt_log select distinct on (row_hash) * from incoming"
-            " on conflict (row_hash) do nothing"
-        )
-        return int(cursor.rowcount)
+        cursor.execute("analyze incoming")  # a million rows must not be joined as if they were few
+        yield cursor
+
+
+def _insert_incoming(cursor: Any) -> int:
+    cursor.execute(
+        "insert into attempt_log select distinct on (row_hash) * from incoming"
+        " on conflict (row_hash) do nothing"
+    )
+    return int(cursor.rowcount)
+
+
+def sources_of_log(
+    connection: Connection, account: str, customer_id: str, charge_ids: Sequence[str]
+) -> dict[str, str]:
+    """By charge: who made it, as an earlier reading found."""
+    statement = select(attempt_log.c.content).where(
+        attempt_log.c.account == account,
+        attempt_log.c.customer_id == customer_id,
+        attempt_log.c.content["charge_id"].astext.in_(charge_ids),
+    )
+    found = (row[0] for row in connection.execute(statement))
+    return {row["charge_id"]: row["source"] for row in found if "source" in row}
 
 
 def imported_rows(connection: Connection) -> list[dict[str, Any]]:
-    """All imported rows, in time."""
-    return [dict(r[0]) for r in connection.execute(select(attempt_log.c.content).order_by("at"))]
+    """Imported rows in time, without attempts that `own_rows` gives."""
+    return [dict(r[0]) for r in connection.execute(_IMPORTED)]
 
 
 def own_rows(connection: Connection) -> list[dict[str, Any]]:
@@ -67,20 +178,47 @@ def own_rows(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(_OWN).mappings()]
 
 
-def past_of(
-    connection: Connection, *, account: str, customer_id: str, invoice_id: str, before: datetime
-) -> list[dict[str, Any]]:
-    """Imported attempts on a customer's other invoices, oldest first; the last sixty."""
-    statement = (
-        select(attempt_log.c.content)
-        .where(attempt_log.c.account == account, attempt_log.c.customer_id == customer_id)
-        .where(attempt_log.c.at < before)
-        .order_by(attempt_log.c.at.desc())
-        .limit(60)
+_PAST = text(
+    f"""
+    select l.content from attempt_log l
+    where l.account = :account and l.customer_id = :customer_id and l.at < :before
+    and l.content->>'kind' = 'attempt' and l.content->>'invoice_id' <> :invoice_id
+    and not exists (
+      select from attempts a where {_SAME_CHARGE} and not a.abandoned and a.at >= :recorded_since
     )
-    found = [dict(row[0]) for row in connection.execute(statement)]
-    kept = [r for r in found if r["kind"] == "attempt" and r["invoice_id"] != invoice_id]
-    return kept[::-1]
+    and not exists (
+      select from attempts a where {_SAME_ATTEMPT} and not a.abandoned and a.at >= :recorded_since
+    )
+    order by l.at desc
+    limit 60
+    """  # noqa: S608  # constants only
+)
+
+
+def past_of(
+    connection: Connection,
+    *,
+    account: str,
+    customer_id: str,
+    invoice_id: str,
+    before: datetime,
+    recorded_since: datetime,
+) -> list[dict[str, Any]]:
+    """Imported attempts on a customer's other invoices, oldest first; the last sixty.
+
+    What the record itself holds from `recorded_since` on is left out.
+    """
+    found = connection.execute(
+        _PAST,
+        {
+            "account": account,
+            "customer_id": customer_id,
+            "invoice_id": invoice_id,
+            "before": before,
+            "recorded_since": recorded_since,
+        },
+    )
+    return [dict(row[0]) for row in found][::-1]
 
 
 # -- models

@@ -344,6 +344,21 @@ attempt_log = Table(
     Index("attempt_log_customer", "account", "customer_id", "at"),
 )
 
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("since", DateTime(timezone=True), primary_key=True),
+    Column("cursor", Text),  # the last charge read; null: nothing yet
+    _time("reached"),  # how far back that is
+    Column("charges", BigInteger, nullable=False, server_default="0"),
+    Column("invoices", BigInteger, nullable=False, server_default="0"),
+    Column("new", BigInteger, nullable=False, server_default="0"),
+    Column("changed", BigInteger, nullable=False, server_default="0"),
+    _time("started_at", nullable=False),
+    _time("finished_at"),
+)
+
 models = Table(
     "models",
     metadata,

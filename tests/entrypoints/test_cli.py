@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sandbox_shop import Shop
 
 pytestmark = pytest.mark.integration
 
@@ -124,3 +125,63 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(
     assert rows["database"]["status"] == "ok"
     assert rows["stripe key"]["status"] == "fail"
     assert rows["stripe key"]["mend"]
+
+
+@pytest.fixture
+def stripe_env(env: dict[str, str], shop: Shop) -> dict[str, str]:
+    return {**env, "STRIPE_API_KEY": "sk_test_shop00000000", "STRIPE_API_BASE": shop.url}
+
+
+def test_a_backfill_reads_stripe_and_says_how_far_it_is(
+    tmp_path: Path, stripe_env: dict[str, str], shop: Shop
+) -> None:
+    shop.failed_renewal("insufficient_funds")
+    command = ("history", "backfill", "--since", "2026-01-01")
+    result = run(*command, "--json", env=stripe_env, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["charges"], found["invoices"], found["new"]) == (2, 1, 1)
+    assert "100% back to 2026-03-02: 2 charges read, 1 failed invoices, 1 new rows" in result.stderr
+    again = run(*command, env=stripe_env, cwd=tmp_path)
+    assert "0 new rows, 0 read anew" in again.stdout
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "2026-01-01T00:00:00", "2999-01-01"])
+def test_a_bad_date_is_bad_usage(tmp_path: Path, stripe_env: dict[str, str], since: str) -> None:
+    result = run("history", "backfill", "--since", since, env=stripe_env, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--since is" in _one_line(result)
+
+
+def test_a_backfill_without_a_key_is_told_at_once(tmp_path: Path, env: dict[str, str]) -> None:
+    result = run("history", "backfill", "--since", "2026-01-01", env=env, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "STRIPE_API_KEY is not set" in _one_line(result)
+
+
+def test_a_wrong_key_is_one_line_without_the_key(
+    tmp_path: Path, stripe_env: dict[str, str]
+) -> None:
+    wrong = {**stripe_env, "STRIPE_API_KEY": "sk_live_nobodys00000000"}
+    result = run("history", "backfill", "--since", "2026-01-01", env=wrong, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "401, the API key is not accepted" in _one_line(result)
+    assert "nobodys" not in result.stderr
+
+
+def test_a_key_that_may_not_read_charges_is_one_line(
+    tmp_path: Path, stripe_env: dict[str, str], shop: Shop
+) -> None:
+    shop.faults(forbidden=["charges"])
+    result = run("history", "backfill", "--since", "2026-01-01", env=stripe_env, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "charges.read: 403, the API key lacks the permission for it" in _one_line(result)
+
+
+def test_an_unreachable_stripe_is_one_line_that_says_how_to_go_on(
+    tmp_path: Path, stripe_env: dict[str, str]
+) -> None:
+    away = {**stripe_env, "STRIPE_API_BASE": "http://127.0.0.1:9"}
+    result = run("history", "backfill", "--since", "2026-01-01", env=away, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "run it again to carry on" in _one_line(result)

@@ -54,6 +54,38 @@ def test_importing_a_file_twice_changes_nothing(desk: Desk, csv: Path, log: pd.D
     assert len(desk.whole_log()) == len(log)
 
 
+def test_several_files_are_taken_in_together(desk: Desk, csv: Path, tmp_path: Path) -> None:
+    lines = csv.read_text().splitlines()
+    for name, part in (("a.csv", lines[1:40]), ("b.csv", lines[40:80])):
+        (tmp_path / name).write_text("\n".join([lines[0], *part]))
+    found = desk.import_files([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert [file["new"] for file in found["files"]] == [39, 40]
+
+
+def test_a_charge_that_files_name_counts_once_and_its_answer_still_comes(
+    desk: Desk, tmp_path: Path
+) -> None:
+    def imported(*lines: str) -> int:
+        head = "kind,invoice_id,customer_id,at,amount,currency,outcome,close_reason,charge_id,"
+        path = tmp_path / "named.csv"
+        path.write_text("\n".join([head + "decline_code", *lines]))
+        return int(desk.import_files([path])["new"])
+
+    on_its_way = "attempt,in_1,cus_1,2026-03-02T06:00:00Z,2000,eur,processing,,py_1,"
+    answer = "attempt,in_1,cus_1,2026-03-08T06:00:00Z,2000,eur,failed,,py_1,insufficient_funds"
+    given_up = "closed,in_1,cus_1,2026-03-09T06:00:00Z,,,,uncollectible,,"
+    paid = "closed,in_1,cus_1,2026-03-12T06:00:00Z,,,,recovered,,"
+    assert imported(on_its_way) == 1
+    assert imported(on_its_way, answer, given_up) == 2
+    assert imported(answer.replace("insufficient_funds", "generic_decline")) == 0
+    assert imported(paid) == 0  # in place of the other end
+    assert imported(given_up) == 0
+    log = desk.whole_log()
+    assert list(log["outcome"]) == ["processing", "failed", ""]
+    assert list(log["decline_code"]) == ["", "insufficient_funds", ""]
+    assert log["close_reason"].iloc[-1] == "recovered"
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_what_is_exported_can_be_imported(
     desk: Desk, csv: Path, log: pd.DataFrame, tmp_path: Path, suffix: str

@@ -123,6 +123,12 @@ class Shop:
     def faults(self, **document: Any) -> None:
         self.http.post("/_sandbox/faults", json=document).raise_for_status()
 
+    def sigma_runs(self, title: str, **more: Any) -> dict[str, Any]:
+        """A scheduled Sigma query has run: its run object."""
+        answer = self.http.post("/_sandbox/sigma", json={"title": title, **more})
+        run: dict[str, Any] = answer.raise_for_status().json()
+        return run
+
     def ledger(self, invoice: Any = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.http.get("/_sandbox/ledger").json()["data"]
         return [r for r in rows if invoice is None or r["invoice"] == invoice.id]

@@ -45,6 +45,8 @@ _OF_OBJECT = {
     "refund": "_refund.Refund",
     "mandate": "_mandate.Mandate",
     "credit_note": "_credit_note.CreditNote",
+    "scheduled_query_run": "sigma._scheduled_query_run.ScheduledQueryRun",
+    "file": "_file.File",
 }
 
 
@@ -264,6 +266,7 @@ _NAMES = {
     "disputes": "Dispute",
     "credit_notes": "CreditNote",
     "invoiceitems": "InvoiceItem",
+    "files": "File",
 }
 
 

@@ -141,6 +141,8 @@ def test_every_object_and_every_event_has_the_shape_of_the_present_api(shop: Sho
         shop.http.post("/_sandbox/act", json={"customer": customer.id, "act": act})
     debit, _, _ = shop.failed_renewal("insufficient_funds", kind="sepa_debit")
     shop.http.post("/_sandbox/act", json={"customer": debit.id, "act": "cancel"})
+    shop.sigma_runs("Report", csv="id\n1\n")
+    shop.sigma_runs("Report", status="failed")
     shop.until_quiet()
     wrong: list[str] = []
     for account in shop.sandbox.accounts.values():
@@ -156,6 +158,7 @@ def test_every_object_and_every_event_has_the_shape_of_the_present_api(shop: Sho
 
 def test_every_request_of_the_story_answers_what_the_library_can_read(shop: Shop) -> None:
     _, _, invoice = shop.failed_renewal("insufficient_funds")
+    run = shop.sigma_runs("Report", csv="id\n1\n")
     wrong: list[str] = []
     paths = {
         "/v1/account": {},
@@ -170,6 +173,9 @@ def test_every_request_of_the_story_answers_what_the_library_can_read(shop: Shop
         "/v1/payment_methods": {},
         "/v1/subscriptions": {},
         "/v1/webhook_endpoints": {},
+        "/v1/sigma/scheduled_query_runs": {},
+        f"/v1/sigma/scheduled_query_runs/{run['id']}": {},
+        f"/v1/files/{run['file']['id']}": {},
     }
     for path, query in paths.items():
         answer = shop.http.get(path, params=query, headers={"Authorization": "Bearer sk_test_1"})
@@ -332,6 +338,43 @@ def test_an_expansion_of_five_levels_is_refused(shop: Shop) -> None:
     expand = ["payments.data.payment.payment_intent.latest_charge"]
     with pytest.raises(stripe.InvalidRequestError):
         shop.stripe.v1.invoices.retrieve(invoice.id, {"expand": expand})
+
+
+def test_charges_are_listed_back_to_a_time_page_by_page(shop: Shop) -> None:
+    shop.failed_renewal("insufficient_funds", "succeeded")
+    _, _, invoice = shop.failed_renewal("insufficient_funds", "succeeded")
+    charges = shop.stripe.v1.charges
+    everything = [c.id for c in charges.list({"limit": 100}).data]
+    paged = charges.list({"limit": 1}).auto_paging_iter()
+    assert [c.id for c in paged] == everything
+    failed_at = shop.ledger(invoice)[0]["at"]
+    late = charges.list({"created": {"gte": failed_at}})
+    assert {c.created for c in late.data} == {failed_at}
+    with pytest.raises(stripe.InvalidRequestError) as unknown:
+        charges.list({"starting_after": "ch_gone"})
+    assert unknown.value.code == "resource_missing"
+
+
+def test_a_sigma_result_is_fetched_with_the_key_and_as_it_is(shop: Shop) -> None:
+    run = shop.sigma_runs("Report", csv="id,name\n1,Zoë\n")
+    path = f"/v1/files/{run['file']['id']}/contents"
+    assert shop.http.get(path).status_code == 401
+    key = {"Authorization": "Bearer sk_test_1"}
+    found = shop.http.get(path, headers=key)
+    assert found.text == "id,name\n1,Zoë\n"
+    assert found.headers["content-type"].startswith("text/csv")
+    gone = shop.http.get("/v1/files/file_gone/contents", headers=key)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "resource_missing")
+    shop.faults(forbidden=["files"])
+    assert shop.http.get(path, headers=key).status_code == 403
+
+
+def test_a_sigma_run_that_failed_has_no_file(shop: Shop) -> None:
+    run = shop.sigma_runs("Report", status="timed_out", error="Too slow.")
+    found = shop.stripe.v1.sigma.scheduled_query_runs.retrieve(run["id"])
+    assert (found.status, found.file) == ("timed_out", None)
+    assert found.error is not None
+    assert found.error.message == "Too slow."
 
 
 def test_connected_accounts_are_kept_apart(shop: Shop) -> None:
