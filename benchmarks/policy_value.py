@@ -1,6 +1,6 @@
 """What learning is worth: share of the way from the fixed schedule to a clairvoyant.
 
-    python benchmarks/policy_value.py --population sandbox --invoices 5000 --seeds 10
+    python benchmarks/policy_value.py --population sandbox --invoices 5000 --seeds 10 --comparator
 
 Trains on a log of mixed schedules, then plays later invoices of the same population.
 """
@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 import arena
 import pandas as pd
+from comparator import comparator
+from strangers import strangers
 
 from retry_engine import evaluation
 
@@ -30,21 +32,25 @@ def populations(name: str, seed: int, invoices: int, test: int) -> tuple:
             log += arena.mixed_history(past, bank, seed + part)
         cases, bank = arena.sandbox(seed * 1000 + 999, test, LATER)
         return pd.DataFrame(log), cases, bank
-    past, cases, bank = arena.households(seed, invoices, test=test, since=START)
+    build = strangers if name == "strangers" else arena.households
+    past, cases, bank = build(seed, invoices, test=test, since=START)
     return pd.DataFrame(arena.mixed_history(past, bank, seed)), cases, bank
 
 
 def main() -> None:
     """A row a seed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--population", choices=("sandbox", "households"), default="sandbox")
+    parser.add_argument(
+        "--population", choices=("sandbox", "households", "strangers"), default="sandbox"
+    )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--invoices", type=int, default=4000)
     parser.add_argument("--test", type=int, default=800)
+    parser.add_argument("--comparator", action="store_true", help="a LightGBM too")
     given = parser.parse_args()
     rows = []
-    print("seed       gap %: prior learnt    attempts: fixed prior learnt", end="")
+    print("seed       gap %: prior learnt lightgbm   attempts: fixed prior learnt", end="")
     print("   promised/came   breaches  train s")
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         log, cases, bank = populations(given.population, seed, given.invoices, given.test)
@@ -56,9 +62,13 @@ def main() -> None:
         learnt = arena.play(cases, bank, policy)
         best = arena.clairvoyant(cases, bank)
         span = best - fixed.net
+        other = float("nan")
+        if given.comparator:
+            played = arena.play(cases, bank, comparator(log, seed=seed))
+            other = 100 * (played.net - fixed.net) / span
         row = (
             100 * (prior.net - fixed.net) / span, 100 * (learnt.net - fixed.net) / span,
-            fixed.attempts, prior.attempts, learnt.attempts,
+            other, fixed.attempts, prior.attempts, learnt.attempts,
             learnt.promised.mean(), learnt.came.mean(), learnt.breaches, took,
         )  # fmt: skip
         rows.append(row)
@@ -68,8 +78,8 @@ def main() -> None:
 
 def _print(name: str, r: tuple[float, ...]) -> None:
     print(
-        f"{name:5}      {r[0]:5.1f}  {r[1]:5.1f}             {r[2]:4.2f}  {r[3]:4.2f}  {r[4]:4.2f}"
-        f"       {r[5]:.3f} / {r[6]:.3f}   {r[7]:5.0f}   {r[8]:6.1f}",
+        f"{name:5}      {r[0]:5.1f}  {r[1]:5.1f}    {r[2]:5.1f}            {r[3]:4.2f}  {r[4]:4.2f}"
+        f"  {r[5]:4.2f}       {r[6]:.3f} / {r[7]:.3f}   {r[8]:5.0f}   {r[9]:6.1f}",
         flush=True,
     )
 
