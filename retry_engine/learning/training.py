@@ -30,7 +30,10 @@ _FOLDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds)."""
+    """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds).
+
+    `case` counts into `ids` (invoices) and `opened` (UTC epoch seconds).
+    """
 
     x: Matrix
     won: npt.NDArray[np.bool_]
@@ -41,6 +44,8 @@ class Rows:
     record: lives.Record
     mixes: dict[str, dict[str, float]]
     retries: int
+    ids: tuple[str, ...]
+    opened: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def rows_of(
     blocks: list[Matrix] = []
     won, case, at = [], [], []
     numbers: dict[str, int] = {}
-    support: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(GAPS))
+    opened: dict[str, float] = {}
+    support = no_support()
     for retry in lives.walk(log, record):
         if _drawn(retry.view.case_id, seed) < share:
             slots = np.array([retry.attempt.at.timestamp()])
@@ -75,6 +81,7 @@ def rows_of(
             blocks.append(features.matrix(scene))
             won.append(retry.won)
             case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
+            opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
             at.append(slots[0])
             _count_support(support, scene)
             if len(blocks) % 20_000 == 0:
@@ -83,13 +90,23 @@ def rows_of(
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        dict(support), rates, record, mixes, total,
+        dict(support), rates, record, mixes, total, tuple(numbers), np.array(list(opened.values())),
     )  # fmt: skip
 
 
 def _drawn(case_id: str, seed: int) -> float:
     digest = hashlib.blake2b(f"{seed}:{case_id}".encode(), digest_size=8).digest()
     return float(int.from_bytes(digest, "big")) / 2.0**64
+
+
+def no_support() -> dict[str, list[float]]:
+    """Where retries are counted by segment and gap; empty."""
+    return defaultdict(lambda: [0.0] * len(GAPS))
+
+
+def count_retry(support: dict[str, list[float]], retry: lives.Retry) -> None:
+    """Count a retry among what the log holds of its kind."""
+    _count_support(support, Scene(retry.view, retry.method, np.array([retry.view.now.timestamp()])))
 
 
 def _count_support(support: dict[str, list[float]], scene: Scene) -> None:
@@ -129,7 +146,11 @@ def train(
     log: pd.DataFrame, *, seed: int = 0, max_rows: int = 150_000, say: Say = lambda _: None
 ) -> Trained:
     """Fit the model; `CannotLearn` says why where the data cannot carry one."""
-    rows = rows_of(log, max_rows=max_rows, seed=seed, say=say)
+    return fit(rows_of(log, max_rows=max_rows, seed=seed, say=say), seed=seed, say=say)
+
+
+def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
+    """Fit the model on rows that are there already; `CannotLearn` as above."""
     wins, losses = int(rows.won.sum()), int((~rows.won).sum())
     if len(rows.won) < MIN_ROWS or min(wins, losses) < MIN_WINS:
         raise CannotLearn(
