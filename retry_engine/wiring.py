@@ -142,7 +142,7 @@ class Engine:
         """Logs and models."""
         from retry_engine.learning.desk import Desk  # noqa: PLC0415  # 1.5 s of libraries
 
-        return Desk(self.database, self.clock)
+        return Desk(self.database, self.clock, self.policy)
 
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
         from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed

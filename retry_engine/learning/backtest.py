@@ -2,7 +2,7 @@
 
 Nobody can charge the past again. Later cases of the log are opened anew, and each policy plays them
 against a *nuisance* model of success that was fitted on the later cases alone, cross-fitted: a case
-is answered by the half of the later cases that it does not belong to. The model that decides was
+is answered by a model of the three quarters of them that it is not in. The model that decides was
 fitted on earlier cases, so the two share no data, and a policy cannot profit from its own model's
 mistakes (the winner's curse).
 
@@ -41,24 +41,26 @@ Document = dict[str, Any]
 Charge = tuple[datetime, str]
 Decider = Callable[[Sequence[CaseView]], list[Charge | None]]
 
-MOST_CASES = 400
+MOST_CASES = 250
 KIND = "model-assisted off-policy estimate"
 BIAS = (
-    "the chances that answer are themselves a model's, smoother than the truth: differences between "
-    "policies come out too small rather than too large where the log has few retries like theirs; "
+    "the chances that answer are a model's too, fitted on few later cases: in simulated "
+    "populations all values came out too low, the fixed schedule's most, so what is gained on it is flattered; "
     "declines repeat as the log shows them; only methods that the log charged are known; the "
     "interval covers the draw of the cases, not the error of the model that answers"
 )
+_FOLDS = 4
 _ROUNDS = 20
 _WINDOW = timedelta(hours=3)
 _MOST_WEIGHT = 20.0
+_LEANING = 2.0
 _BOOTSTRAPS = 2000
-_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Per case: money in minor units, part recovered, charges, and the first charge's making."""
+    """Per case: money in minor units, part recovered, charges."""
 
     net: Floats
     recovered: Floats
@@ -105,13 +107,16 @@ def run(
     later = split.of_rows(rows, rows.opened[rows.case] >= begin)
     if not len(later.won):
         raise CannotLearn("no retries of later cases")
-    fold = np.random.default_rng([seed, 71]).integers(0, 2, len(later.ids))
-    answers = [_nuisance(log, later, fold, number, seed=seed + 1 + number) for number in (0, 1)]
+    fold = np.random.default_rng([seed, 71]).integers(0, _FOLDS, len(later.ids))
+    answers = [
+        _nuisance(log, later, fold, number, seed=seed + 1 + number) for number in range(_FOLDS)
+    ]
     horizon = timedelta(days=policy.limits.horizon_days)
     chosen = _sample(later.ids, seed)
     folds = dict(zip(later.ids, fold.tolist(), strict=True))
     cases = openings(log, chosen, horizon=horizon)
     declines = _Declines.of(log[log["at"] >= since], seed)
+    world = _World(folds, answers, declines, policy)
     deciders: dict[str, Decider] = {
         "learnt": _planned(policy, model),
         "prior": _planned(policy, PriorModel()),
@@ -120,9 +125,9 @@ def run(
     played, corrected = {}, 0
     for name, decide in deciders.items():
         say(f"backtest: {name} on {len(cases)} later cases")
-        lives_ = _play(cases, folds, decide, answers, declines, policy)
-        played[name] = _result(lives_)
-        matched = _correct(played[name], lives_, cases, answers)
+        ways = _play(cases, decide, world)
+        played[name] = _result(ways)
+        matched = _correct(played[name], ways, cases)
         corrected += matched if name == "learnt" else 0
     about = {
         "kind": KIND,
@@ -146,10 +151,14 @@ def _sample(ids: Sequence[str], seed: int) -> set[str]:
 def _nuisance(
     log: pd.DataFrame, later: Rows, fold: npt.NDArray[np.int64], number: int, *, seed: int
 ) -> LearntModel:
-    """The model that answers the cases of a fold, fitted on the other."""
+    """The model that answers the cases of a fold, fitted on the others.
+
+    It leans on the prior only where it has next to no rows: a judge must not favour a contestant.
+    """
     inside = fold[later.case] != number
     rows = split.of_rows(later, inside)
-    return training.fit(replace(rows, support=_support(log, rows)), seed=seed).model
+    model = training.fit(replace(rows, support=_support(log, rows)), seed=seed).model
+    return replace(model, support_weight=_LEANING)
 
 
 def _support(log: pd.DataFrame, rows: Rows) -> dict[str, list[float]]:
@@ -176,16 +185,19 @@ def _planned(policy: Policy, model: SuccessModel) -> Decider:
     return decide
 
 
-def _play(
-    cases: Sequence[Opening],
-    folds: Mapping[str, int],
-    decide: Decider,
-    answers: Sequence[LearntModel],
-    declines: "_Declines",
-    policy: Policy,
-) -> list[_Life]:
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What answers charges, the same for all policies."""
+
+    folds: Mapping[str, int]
+    answers: Sequence[LearntModel]
+    declines: "_Declines"
+    policy: Policy
+
+
+def _play(cases: Sequence[Opening], decide: Decider, world: _World) -> list[_Life]:
     """Rounds of one decision for all cases that are open."""
-    played = [_Life(c.view, list(c.arrivals), folds[c.view.invoice_id]) for c in cases]
+    played = [_Life(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
     for _ in range(_ROUNDS):
         live = [life for life in played if not life.over]
         if not live:
@@ -198,22 +210,18 @@ def _play(
                 life.over = True
             else:
                 charges.append((life, charge))
-        for (life, charge), chance in zip(charges, _ask(charges, answers), strict=True):
-            _charge(life, charge, chance, declines, policy)
+        for (life, charge), chance in zip(charges, _ask(charges, world.answers), strict=True):
+            _charge(life, charge, chance, world)
     return played
 
 
 def _arrive(life: _Life) -> None:
     at, method = life.arrivals.pop(0)
     others = [replace(m, is_default=False) for m in life.view.payment_methods if m.id != method.id]
-    life.view = replace(
-        life.view, now=max(life.view.now, at), payment_methods=(method, *others)
-    )
+    life.view = replace(life.view, now=max(life.view.now, at), payment_methods=(method, *others))
 
 
-def _ask(
-    charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]
-) -> list[float]:
+def _ask(charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]) -> list[float]:
     found = [0.0] * len(charges)
     for number, model in enumerate(answers):
         mine = [i for i, (life, _) in enumerate(charges) if life.fold == number]
@@ -229,10 +237,8 @@ def _ask(
     return found
 
 
-def _charge(
-    life: _Life, charge: Charge, chance: float, declines: "_Declines", policy: Policy
-) -> None:
-    view, (at, method_id) = life.view, charge
+def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
+    view, (at, method_id), policy = life.view, charge, world.policy
     days = (at - view.opened_at) / timedelta(days=1)
     there = life.left * float(np.exp(-policy.value.churn_per_day * days))
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
@@ -244,7 +250,7 @@ def _charge(
     life.left *= 1.0 - chance
     method = view.method(method_id)
     assert method is not None
-    failed = declines.draw(view, method_id)
+    failed = world.declines.draw(view, method_id)
     attempt = Attempt(
         at=at, source=Source.ENGINE, outcome=failed.outcome, amount=view.amount,
         currency=view.currency, invoice_id=view.invoice_id, payment_method_id=method_id,
@@ -253,9 +259,7 @@ def _charge(
         advice_code=failed.advice_code, network_advice_code=failed.network_advice_code,
         network_decline_code=failed.network_decline_code, risk_level=failed.risk_level,
     )  # fmt: skip
-    life.view = replace(
-        view, now=at + timedelta(minutes=1), attempts=(*view.attempts, attempt)
-    )
+    life.view = replace(view, now=at + timedelta(minutes=1), attempts=(*view.attempts, attempt))
     life.over = life.left < _NEGLIGIBLE
 
 
@@ -298,7 +302,6 @@ def _correct(
     result: Played,
     played: Sequence[_Life],
     cases: Sequence[Opening],
-    answers: Sequence[LearntModel],
 ) -> int:
     """Add what the log's first retry says beyond the model where it is the policy's own choice."""
     matched = 0
@@ -311,7 +314,7 @@ def _correct(
             continue
         matched += 1
         likely = min(1.0, logged.propensity * 2 * (_WINDOW / timedelta(hours=1)))
-        rest = (life.net - after_first) / max(1.0 - chance, _NEGLIGIBLE)
+        rest = (life.net - after_first) / max(1.0 - chance, 0.02)
         surprise = float(logged.won) - chance
         result.net[place] += min(1.0 / likely, _MOST_WEIGHT) * surprise * (worth - rest)
     return matched

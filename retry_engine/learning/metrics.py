@@ -126,7 +126,7 @@ def cumulative_incidence(ended: pd.DataFrame) -> Document | None:
     cause, days = np.where(days > HORIZON, 0, cause), np.minimum(days, HORIZON)
     if not cause.any():
         return None
-    # the estimator wants causes from 1 on without gaps, and more than one: alone, Kaplan-Meier is it
+    # the estimator wants causes from 1 on without gaps, and more than one; alone it is Kaplan-Meier
     there, numbered = np.unique(cause[cause > 0], return_inverse=True)
     event = cause.copy()
     event[cause > 0] = numbered + 1

@@ -46,9 +46,7 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
         if retry.view.case_id in kept:
             training.count_retry(support, retry)
         rates.add(retry.attempt, retry.last_code)
-    earlier = replace(
-        of_rows(rows, inside), support=dict(support), rates=rates, record=record
-    )
+    earlier = replace(of_rows(rows, inside), support=dict(support), rates=rates, record=record)
     cases = len(np.unique(rows.case[inside]))
     return Split(moment, training.fit(earlier, seed=seed), cases)
 

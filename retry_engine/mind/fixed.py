@@ -17,9 +17,7 @@ def days_left(view: CaseView, days: Sequence[float] = DAYS) -> Sequence[float]:
     return days[max(made, 0) :]
 
 
-def next_charge(
-    view: CaseView, days: Sequence[float] = DAYS
-) -> tuple[datetime, str] | None:
+def next_charge(view: CaseView, days: Sequence[float] = DAYS) -> tuple[datetime, str] | None:
     """When, inside the rules, and on which method; None: nothing more."""
     default = next((m for m in view.payment_methods if m.is_default), None)
     left = days_left(view, days)
