@@ -45,9 +45,9 @@ MOST_CASES = 250
 KIND = "model-assisted off-policy estimate"
 BIAS = (
     "the chances that answer are a model's too, fitted on few later cases: in simulated "
-    "populations all values came out too low, the fixed schedule's most, so what is gained on it is flattered; "
-    "declines repeat as the log shows them; only methods that the log charged are known; the "
-    "interval covers the draw of the cases, not the error of the model that answers"
+    "populations values came out too low, the fixed schedule's most, so what is gained on it is "
+    "flattered; declines repeat as the log shows them; only methods that the log charged are "
+    "known; the interval covers the draw of the cases, not the error of the model that answers"
 )
 _FOLDS = 4
 _ROUNDS = 20

@@ -65,8 +65,10 @@ def _bins(values: Floats) -> Document:
         if len(known) <= _BINS
         else np.unique(np.quantile(values, np.arange(1, _BINS) / _BINS))
     )
+    # rounded before they are counted by: many values lie on an edge
+    edges = np.array([float(f"{edge:.6g}") for edge in edges])
     return {
-        "edges": [float(f"{edge:.6g}") for edge in edges],
+        "edges": edges.tolist(),
         "shares": [round(float(s), 6) for s in _shares(values, edges)],
     }
 

@@ -141,6 +141,14 @@ def cumulative_incidence(ended: pd.DataFrame) -> Document | None:
     return {**share, "days": int(HORIZON), "cases": len(ended)}
 
 
+def over_time(y: Any, survival: Floats, times: Floats) -> float:
+    """scikit-survival's integrated Brier score; censoring is weighted for by these same cases.
+
+    `y` is (event, time), `survival` (cases, times).
+    """
+    return round(float(integrated_brier_score(y, y, survival, times)), 4)
+
+
 def integrated_brier(
     chance: Floats, won: Bools, at: Floats, ids: npt.NDArray[Any], ended: pd.DataFrame
 ) -> Document | None:
@@ -179,10 +187,8 @@ def integrated_brier(
     known, alive = kaplan_meier_estimator(event, last)
     flat = np.concatenate([[1.0], alive])[np.searchsorted(known, times, side="right")]
     return {
-        "value": round(float(integrated_brier_score(y, y, survival, times)), 4),
-        "reference": round(
-            float(integrated_brier_score(y, y, np.tile(flat, (len(names), 1)), times)), 4
-        ),
+        "value": over_time(y, survival, times),
+        "reference": over_time(y, np.tile(flat, (len(names), 1)), times),
         "cases": len(names),
         "from_day": int(times[0]),
         "to_day": int(times[-1]),

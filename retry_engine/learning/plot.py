@@ -1,6 +1,7 @@
 """The calibration plot of a model card, as a PNG."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def _panel(axes: Any, part: Document) -> None:
     axes.set_xlabel("chance promised (mean of the decile; numbers: retries in it)")
     axes.set_ylabel("share that succeeded")
     total = sum(row["attempts"] for row in rows)
-    axes.set_title(f"{part['judged_on']}\n{total} retries, Brier {part['brier']:.4f}", fontsize=10)
+    told = textwrap.fill(str(part["judged_on"]), 64)
+    axes.set_title(f"{told}\n{total} retries, Brier {part['brier']:.4f}", fontsize=10)
     axes.grid(color="0.92")
     axes.legend(loc="upper left", fontsize=9, frameon=False)
