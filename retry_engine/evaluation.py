@@ -8,13 +8,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 import pandas as pd
 
-from retry_engine.domain import network_rules
-from retry_engine.domain.attempts import Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
@@ -22,7 +20,7 @@ from retry_engine.domain.policy import Limits, Value
 from retry_engine.domain.policy import Policy as PolicyFile
 from retry_engine.learning import lives, training
 from retry_engine.learning.log import validate
-from retry_engine.mind import planner
+from retry_engine.mind import fixed, planner
 from retry_engine.mind.hazard import LearntModel
 from retry_engine.mind.prior import PriorModel
 
@@ -68,7 +66,7 @@ def prior_policy(config: Mapping[str, Any] | None = None) -> "LearntPolicy":
     return LearntPolicy(policy_of(config), None, lives.Record())
 
 
-def fixed_schedule(days: Sequence[float] = (3, 5, 7)) -> "FixedSchedule":
+def fixed_schedule(days: Sequence[float] = fixed.DAYS) -> "FixedSchedule":
     """Retries on the default method those days after the opening failure, inside the rules."""
     return FixedSchedule(tuple(sorted(days)))
 
@@ -162,23 +160,11 @@ class FixedSchedule:
 
     def _plan(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         view = view_of(row, lives.Record())
-        made = sum(a.source is not Source.CUSTOMER for a in view.attempts) - 1
-        default = next((m for m in view.payment_methods if m.is_default), None)
-        plan = _nothing(view)
-        left = self.days[max(made, 0) :]
-        if default is None or not left:
-            return plan | {"stop": not left}
-        at = max(view.opened_at + timedelta(days=left[0]), view.now)
-        allowed = _permitted(view, default.id, at)
-        if allowed is None or allowed >= view.deadline_at:
-            return plan | {"stop": True}
-        return plan | {"retry_at": allowed, "payment_method_id": default.id}
-
-
-def _permitted(view: CaseView, method_id: str, at: datetime) -> datetime | None:
-    method = view.method(method_id)
-    assert method is not None
-    return network_rules.earliest(view, method, after=at, policy=PolicyFile())
+        found = fixed.next_charge(view, self.days)
+        if found is None:
+            has_method = any(m.is_default for m in view.payment_methods)
+            return _nothing(view) | {"stop": has_method or not fixed.days_left(view, self.days)}
+        return _nothing(view) | {"retry_at": found[0], "payment_method_id": found[1]}
 
 
 def _plan(view: CaseView, decision: Decision) -> dict[str, Any]:

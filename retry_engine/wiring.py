@@ -152,7 +152,7 @@ class Engine:
         """Logs and models."""
         from retry_engine.learning.desk import Desk  # noqa: PLC0415  # 1.5 s of libraries
 
-        return Desk(self.database, self.clock)
+        return Desk(self.database, self.clock, self.policy)
 
     def backfill(
         self, since: datetime, *, account: str = "", say: "Callable[[Progress], None]"
@@ -609,4 +609,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"

@@ -46,6 +46,9 @@ Reason = Annotated[str, typer.Option(help="Why; kept with what was done.")]
 By = Annotated[str | None, typer.Option(help="Who; else the user of this machine.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Version = Annotated[str | None, typer.Argument(metavar="[V]", help="Else the active one.")]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Write the calibration plot there.")
+]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PORT, else 8000.")]
 
 _DEFAULT_PORT = 8000
@@ -343,13 +346,14 @@ def export_history(
 def train_model(
     seed: Annotated[int, typer.Option(help="The same log and seed give the same model.")] = 0,
     promote: Annotated[bool, typer.Option(help="Let it decide at once.")] = False,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Fit a model on the attempt log, store it, and show its card."""
     with _engine() as engine:
-        card = engine.learning.train(
-            seed=seed, promote=promote, say=lambda text: print(text, file=sys.stderr, flush=True)
-        )
+        card = engine.learning.train(seed=seed, promote=promote, say=_say)
+        if plot is not None:
+            engine.learning.write_plot(card["version"], plot)
     _show(card, as_json, lambda c: _rendering().show_card(c))
 
 
@@ -362,10 +366,12 @@ def list_models(as_json: Json = False) -> None:
 
 
 @model.command("show")
-def show_model(version: Version = None, as_json: Json = False) -> None:
+def show_model(version: Version = None, plot: Plot = None, as_json: Json = False) -> None:
     """A model's card; without a version the active one's."""
     with _engine() as engine:
         card = engine.learning.show(version)
+        if plot is not None:
+            engine.learning.write_plot(version, plot)
     _show(card, as_json, lambda c: _rendering().show_card(c))
 
 
@@ -389,10 +395,24 @@ def rollback_model(as_json: Json = False) -> None:
 
 @model.command("evaluate")
 def evaluate_model(version: Version = None, as_json: Json = False) -> None:
-    """Judge a stored model on the retries that came after its training."""
+    """Judge a stored model on the cases that came after its training."""
     with _engine() as engine:
-        found = engine.learning.evaluate(version)
+        found = engine.learning.evaluate(version, say=_say)
     _show(found, as_json, lambda c: _rendering().show_card(c))
+
+
+@model.command("drift")
+def show_drift(
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Else the log's last 30 days.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the last days with what the active model was trained on."""
+    begin = _since(since) if since is not None else None
+    with _engine() as engine:
+        found = engine.learning.drift(since=begin)
+    _show(found, as_json, lambda f: _rendering().show_drift(f))
 
 
 # -- parts
@@ -459,6 +479,10 @@ def _since(text: str) -> datetime:
             f"--since is {text!r}; expected a day such as 2026-01-31, or RFC 3339 with a zone"
         )
     return at.astimezone(UTC)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _settings(*, stripe: bool = False, webhooks: bool = False) -> "Settings":

@@ -5,76 +5,142 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sksurv.metrics import concordance_index_censored, concordance_index_ipcw
+import pandas as pd
 
-from retry_engine.learning.training import Rows, Trained
-from retry_engine.learning.trees import outcome
+from retry_engine.domain.errors import CannotLearn
+from retry_engine.domain.policy import Policy
+from retry_engine.learning import backtest, lives, metrics, split
+from retry_engine.learning.training import Rows, Say, Trained
 from retry_engine.mind import features
 from retry_engine.mind.hazard import LearntModel
 
 Floats = npt.NDArray[np.float64]
-_BINS = 10
+Document = dict[str, Any]
+
+_MOST_JUDGED = 3000
 
 
-def of_training(trained: Trained) -> dict[str, Any]:
-    """The card of a new model; its figures are out of fold, on cases the trees had not seen."""
+def of_training(
+    trained: Trained,
+    log: pd.DataFrame,
+    *,
+    policy: Policy,
+    seed: int,
+    say: Say = lambda _: None,
+) -> Document:
+    """The card of a new model.
+
+    Its own figures are out of fold, on cases the trees had not seen. Those under `later` and the
+    backtest are of the same kind of model refit on earlier cases, and judged on the ones after.
+    """
+    rows, ended = trained.rows, metrics.ends(log)
+    say("judging: folds, later cases, backtest")
     return {
         "version": trained.model.version,
         "judged_on": "cases held out of each fold",
-        **_data(trained.rows),
-        **judge(trained.chance, trained.rows.won),
-        "top_features": top_features(trained.model, trained.rows),
-        "not_measured": ["value of the policy on the log (benchmarks/policy_value.py plays it)"],
+        **_data(rows),
+        **metrics.judge(trained.chance, rows.won),
+        "integrated_brier": metrics.integrated_brier(
+            trained.chance, rows.won, rows.at, _ids(rows), ended
+        ),
+        "ends_in_30_days": metrics.cumulative_incidence(ended),
+        **_afterwards(log, rows, ended, policy=policy, seed=seed, say=say),
+        "top_features": top_features(trained.model, rows),
     }
 
 
-def _data(rows: Rows) -> dict[str, Any]:
+def _afterwards(
+    log: pd.DataFrame, rows: Rows, ended: pd.DataFrame, *, policy: Policy, seed: int, say: Say
+) -> Document:
+    """The split by time and the backtest on it, or why there is none."""
+    try:
+        parted = split.by_time(log, rows, seed=seed)
+    except CannotLearn as why:
+        return {"not_measured": [f"later cases and the backtest: the earlier cases alone: {why}"]}
+    later = {
+        "judged_on": f"cases opened from {parted.cut:%Y-%m-%d} on; model refit on the "
+        f"{parted.earlier_cases} before (pay cycles of countries from the whole log)",
+        **of_later(log, parted.earlier.model, since=parted.cut, ended=ended, seed=seed),
+    }
+    decided_by = f"this kind of model, refit on {parted.earlier_cases} earlier cases"
+    return {"later": later} | of_policy(
+        log, rows, parted.earlier.model, since=parted.cut, policy=policy, seed=seed,
+        decided_by=decided_by, say=say,
+    )  # fmt: skip
+
+
+def of_later(
+    log: pd.DataFrame, model: LearntModel, *, since: datetime, ended: pd.DataFrame, seed: int
+) -> Document:
+    """A stored model on the cases opened from then on: each retry as the model would have put it.
+
+    At most 3,000 retries, whole cases drawn by seed.
+    """
+    opened = ended.index[ended["opened"] >= since]
+    return score(log, model, set(opened), ended=ended, seed=seed)
+
+
+def score(
+    log: pd.DataFrame, model: LearntModel, invoices: set[str], *, ended: pd.DataFrame, seed: int
+) -> Document:
+    """A model on the retries of some invoices; nothing is fitted."""
+    mine = log[log["invoice_id"].isin(invoices)]
+    retries = max(len(mine) - len(invoices), 1)
+    drawn = invoices
+    if retries > _MOST_JUDGED:
+        rng = np.random.default_rng([seed, 74])
+        names = np.array(sorted(invoices), dtype=object)
+        drawn = set(rng.permutation(names)[: int(len(names) * _MOST_JUDGED / retries)])
+    found = [r for r in lives.walk(log) if r.view.case_id in drawn]
+    if not found:
+        return {"retries": 0}
+    at = np.array([r.attempt.at.timestamp() for r in found])
+    asked = [(r.view, r.method, at[i : i + 1]) for i, r in enumerate(found)]
+    chance = np.concatenate(model.success_probabilities(asked))
+    won = np.array([r.won for r in found], dtype=bool)
+    ids = np.array([r.view.case_id for r in found], dtype=object)
+    return {
+        "retries": len(found),
+        "cases": len(set(ids)),
+        "share_succeeded": round(float(won.mean()), 4),
+        **metrics.judge(chance, won),
+        "integrated_brier": metrics.integrated_brier(chance, won, at, ids, ended),
+        "ends_in_30_days": metrics.cumulative_incidence(ended.loc[ended.index.isin(invoices)]),
+    }
+
+
+def of_policy(
+    log: pd.DataFrame, rows: Rows, model: LearntModel, *, since: datetime, policy: Policy,
+    seed: int, decided_by: str, say: Say = lambda _: None,
+) -> Document:  # fmt: skip
+    """The backtest, or why there is none."""
+    try:
+        played = backtest.run(
+            log, rows, model=model, since=since, policy=policy, seed=seed, decided_by=decided_by,
+            say=say,
+        )  # fmt: skip
+    except CannotLearn as why:
+        return {"not_measured": [f"the backtest: of the later cases: {why}"]}
+    return {"backtest": played.card}
+
+
+def _data(rows: Rows) -> Document:
     return {
         "from": _text(rows.at.min()),
         "to": _text(rows.at.max()),
         "retries_in_log": rows.retries,
         "retries_used": len(rows.won),
-        "cases": int(rows.case.max()) + 1,
+        "cases": len(rows.ids),
         "share_succeeded": round(float(rows.won.mean()), 4),
     }
 
 
-def judge(chance: Floats, won: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Concordance (Harrell and Uno, one interval), Brier score and calibration by decile."""
-    y = outcome(won)
-    return {
-        "concordance": round(float(concordance_index_censored(y["event"], y["time"], chance)[0]), 4)
-        if 0 < won.sum() < len(won)
-        else None,
-        "concordance_uno": _uno(y, chance),
-        "brier": round(float(np.mean((chance - won) ** 2)), 4),
-        "calibration": calibration(chance, won),
-    }
+def _ids(rows: Rows) -> npt.NDArray[Any]:
+    ids: npt.NDArray[Any] = np.array(rows.ids, dtype=object)[rows.case]
+    return ids
 
 
-def _uno(y: Any, chance: Floats, most: int = 10_000) -> float | None:
-    # pairs grow with the square of the rows
-    y, chance = y[:most], chance[:most]
-    if not 0 < y["event"].sum() < len(y):
-        return None
-    return round(float(concordance_index_ipcw(y, y, chance)[0]), 4)
-
-
-def calibration(chance: Floats, won: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
-    """By tenth of the chance: how many, what was promised, what came."""
-    order = np.argsort(chance, kind="stable")
-    return [
-        {
-            "attempts": len(part),
-            "promised": round(float(chance[part].mean()), 4),
-            "came": round(float(won[part].mean()), 4),
-        }
-        for part in np.array_split(order, _BINS)
-        if len(part)
-    ]
-
-
-def top_features(model: LearntModel, rows: Rows, most: int = 12) -> list[dict[str, Any]]:
+def top_features(model: LearntModel, rows: Rows, most: int = 12) -> list[Document]:
     """Features by the mean size of their Shapley values between pairs of retries."""
     rng = np.random.default_rng(0)
     pairs = rng.integers(0, len(rows.won), (min(60, len(rows.won)), 2))

@@ -11,7 +11,8 @@ import pandas as pd
 import structlog
 
 from retry_engine.domain.errors import CannotLearn, InvalidInput, NotFound, Refused
-from retry_engine.learning import card, lives, model_file, training
+from retry_engine.domain.policy import Policy
+from retry_engine.learning import card, drift, metrics, model_file, plot, training
 from retry_engine.learning.log import COLUMNS, read, validate, write
 from retry_engine.mind.hazard import LearntModel
 from retry_engine.store import learning
@@ -21,14 +22,19 @@ log = structlog.get_logger()
 
 Document = dict[str, Any]
 _LOOK_AGAIN = timedelta(seconds=5)
+_DRIFT_WINDOW = timedelta(days=30)
 
 
 @dataclass(slots=True)
 class Desk:
-    """`clock` is real time. The active model is read once, and anew when another is promoted."""
+    """`clock` is real time, `policy` what backtests are played by.
+
+    The active model is read once, and anew when another is promoted.
+    """
 
     database: Database
     clock: Callable[[], datetime]
+    policy: Policy = field(default_factory=Policy)
     _looked_at: datetime | None = field(default=None, init=False)
     _version: str | None = field(default=None, init=False)
     _model: LearntModel | None = field(default=None, init=False)
@@ -69,8 +75,10 @@ class Desk:
 
         Raises `CannotLearn` with the reason where the data carry none.
         """
-        trained = training.train(self.whole_log(), seed=seed, say=say)
-        document = card.of_training(trained) | {"trained_at": self.clock().isoformat()}
+        log = self.whole_log()
+        trained = training.train(log, seed=seed, say=say)
+        document = card.of_training(trained, log, policy=self.policy, seed=seed, say=say)
+        document["trained_at"] = self.clock().isoformat()
         with self.database.transaction() as connection:
             learning.put_model(
                 connection,
@@ -78,6 +86,8 @@ class Desk:
                 trained_at=self.clock(),
                 card=document,
                 file=model_file.write(trained.model),
+                plot=plot.calibration(document),
+                reference=drift.reference(trained, log),
             )
         if promote:
             self.promote(trained.model.version)
@@ -102,12 +112,26 @@ class Desk:
 
     def show(self, version: str | None) -> Document:
         """A model's card; without a version the active one's."""
+        row = self._stored(version)
+        return {**row.card, "state": row.state}
+
+    def write_plot(self, version: str | None, path: Path) -> None:
+        """The calibration plot of a model's card into a file, as a PNG."""
+        row = self._stored(version)
+        if row.plot is None:
+            raise Refused(f"{row.version} was stored without a plot: train anew")
+        try:
+            path.write_bytes(row.plot)
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be written: {error.strerror}") from None
+
+    def _stored(self, version: str | None) -> Any:
         with self.database.transaction() as connection:
             chosen = version or learning.active_version(connection)
             row = learning.model(connection, chosen) if chosen else None
         if row is None:
             raise NotFound(_no_such(version))
-        return {**row.card, "state": row.state}
+        return row
 
     def promote(self, version: str) -> Document:
         """Let a stored model decide; refused where this installation cannot read it."""
@@ -129,34 +153,84 @@ class Desk:
             learning.activate(connection, before, now=self.clock())
         return {"active": before}
 
-    def evaluate(self, version: str | None) -> Document:
-        """A stored model on the retries after its training data; all of them where there are none.
+    def evaluate(
+        self, version: str | None, *, seed: int = 0, say: training.Say = lambda _: None
+    ) -> Document:
+        """A stored model on the cases after its training data; on all where there are too few.
 
-        Nothing is fitted: each retry is scored as it would have been then.
+        The model is as stored: each retry is scored as it would have been then. Only the models
+        that answer in the backtest are fitted.
         """
-        with self.database.transaction() as connection:
-            chosen = version or learning.active_version(connection)
-        if chosen is None:
-            raise NotFound(_no_such(version))
-        model = self._load(chosen)
-        until = pd.Timestamp(self.show(chosen)["to"])
-        chance, won, when = [], [], []
-        for retry in lives.walk(self.whole_log()):
-            at = np.array([retry.attempt.at.timestamp()])
-            chance.append(float(model.success_probability(retry.view, retry.method, at)[0]))
-            won.append(retry.won)
-            when.append(retry.attempt.at)
-        later = np.array([pd.Timestamp(at) > until for at in when], dtype=bool)
-        seen = int(later.sum()) < training.MIN_WINS
-        chosen_rows = np.ones(len(later), dtype=bool) if seen else later
-        if not len(later):
+        row = self._stored(version)
+        model = self._load(row.version)
+        log = self.whole_log()
+        ended = metrics.ends(log)
+        until = pd.Timestamp(row.card["to"])
+        after = ended.index[ended["opened"] > until]
+        document = card.score(log, model, set(after), ended=ended, seed=seed)
+        fresh = document["retries"] >= training.MIN_WINS
+        if not fresh:
+            document = card.score(log, model, set(ended.index), ended=ended, seed=seed)
+        if not document["retries"]:
             raise CannotLearn("the log has no retries to judge a model on")
-        judged = card.judge(np.array(chance)[chosen_rows], np.array(won, dtype=bool)[chosen_rows])
+        head: Document = {
+            "version": row.version,
+            "judged_on": f"cases opened after its training data ended on {until:%Y-%m-%d}"
+            if fresh
+            else f"the data it was trained on: under {training.MIN_WINS} retries of cases opened "
+            f"after {until:%Y-%m-%d}; these figures flatter",
+            "on_training_data": not fresh,
+        }
+        if not fresh:
+            return head | document | {"not_measured": ["the backtest: it needs later cases"]}
+        rows = training.rows_of(log, seed=seed, say=say)
+        decided_by = f"{row.version}, as stored"
+        since = ended["opened"][after].min().to_pydatetime()
+        return head | document | card.of_policy(
+            log, rows, model, since=since, policy=self.policy, seed=seed, decided_by=decided_by,
+            say=say,
+        )  # fmt: skip
+
+    def drift(self, *, since: datetime | None, seed: int = 0) -> Document:
+        """The log's last days against the active model's training data; 30 where none are given.
+
+        Days count back from the log's last attempt, which is by its case's clock.
+        """
+        row = self._stored(None)
+        if row.reference is None:
+            raise Refused(f"{row.version} was stored without what drift is measured against")
+        model, known = self._load(row.version), row.reference
+        log = self.whole_log()
+        attempts = log[log["kind"] == "attempt"]
+        if attempts.empty:
+            raise CannotLearn("the log has no attempts to compare with the training data")
+        begin = pd.Timestamp(since) if since else attempts["at"].max() - _DRIFT_WINDOW
+        rows, retries = drift.of_window(log, model, begin, seed=seed)
+        chance = np.concatenate(
+            model.success_probabilities(
+                [(r.view, r.method, rows.at[i : i + 1]) for i, r in enumerate(retries)]
+            )
+        )
+        with self.database.transaction() as connection:
+            promises = learning.promises(connection, row.version, since=begin.to_pydatetime())
+        top = [f["feature"] for f in row.card["top_features"]]
+        parts = {
+            "features": drift.judge_features(rows, known, top),
+            "segments": drift.judge_segments(rows, known),
+            "codes": drift.judge_codes(attempts[attempts["at"] >= begin], known),
+            "promises": drift.judge_promises(promises),
+            "brier": drift.judge_brier(chance, rows.won, known),
+        }
+        trained_to = pd.Timestamp(row.card["to"]).timestamp()
         return {
-            "version": chosen,
-            "judged_on": "the retries it was trained on" if seen else "retries after its training",
-            "retries": int(chosen_rows.sum()),
-            **judged,
+            "version": row.version,
+            "since": begin.isoformat(),
+            "to": attempts["at"].max().isoformat(),
+            "retries": len(rows.won),
+            "retries_of_training_among_them": int((rows.at <= trained_to).sum()),
+            "verdict": drift.worst(parts),
+            "parts": parts,
+            "thresholds": drift.THRESHOLDS,
         }
 
     # -- serving

@@ -31,18 +31,23 @@ _FOLDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds)."""
+    """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds).
+
+    `case` counts into `ids` (invoices) and `opened` (UTC epoch seconds).
+    """
 
     x: Matrix
     won: npt.NDArray[np.bool_]
     case: npt.NDArray[np.int64]
     at: Floats
-    segment: list[str]
+    segment: npt.NDArray[np.str_]
     support: dict[str, list[float]]
     rates: Rates
     record: lives.Record
     rhythms: Rhythms
     retries: int
+    ids: tuple[str, ...]
+    opened: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ def rows_of(
     blocks: list[Matrix] = []
     won, case, at, segments = [], [], [], []
     numbers: dict[str, int] = {}
-    support: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(GAPS))
+    opened: dict[str, float] = {}
+    support = no_support()
     for retry in lives.walk(log, record):
         if _drawn(retry.view.case_id, seed) < share:
             slots = np.array([retry.attempt.at.timestamp()])
@@ -80,6 +86,7 @@ def rows_of(
             blocks.append(features.matrix(scene))
             won.append(retry.won)
             case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
+            opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
             at.append(slots[0])
             segments.append(segment(scene))
             _count_support(support[segments[-1]], scene)
@@ -89,13 +96,25 @@ def rows_of(
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        segments, dict(support), rates, record, rhythms, total,
+        np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total, tuple(numbers),
+        np.array(list(opened.values())),
     )  # fmt: skip
 
 
 def _drawn(case_id: str, seed: int) -> float:
     digest = hashlib.blake2b(f"{seed}:{case_id}".encode(), digest_size=8).digest()
     return float(int.from_bytes(digest, "big")) / 2.0**64
+
+
+def no_support() -> dict[str, list[float]]:
+    """Where retries are counted by segment and gap; empty."""
+    return defaultdict(lambda: [0.0] * len(GAPS))
+
+
+def count_retry(support: dict[str, list[float]], retry: lives.Retry) -> None:
+    """Count a retry among what the log holds of its kind."""
+    scene = Scene(retry.view, retry.method, np.array([retry.view.now.timestamp()]))
+    _count_support(support[segment(scene)], scene)
 
 
 def _count_support(counts: list[float], scene: Scene) -> None:
@@ -128,7 +147,11 @@ def train(
     log: pd.DataFrame, *, seed: int = 0, max_rows: int = 150_000, say: Say = lambda _: None
 ) -> Trained:
     """Fit the model; `CannotLearn` says why where the data cannot carry one."""
-    rows = rows_of(log, max_rows=max_rows, seed=seed, say=say)
+    return fit(rows_of(log, max_rows=max_rows, seed=seed, say=say), seed=seed, say=say)
+
+
+def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
+    """Fit the model on rows that are there already; `CannotLearn` as above."""
     wins, losses = int(rows.won.sum()), int((~rows.won).sum())
     if len(rows.won) < MIN_ROWS or min(wins, losses) < MIN_WINS:
         raise CannotLearn(
@@ -197,8 +220,8 @@ def fit_link(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Link:
 
 def _offsets(prior: Floats, rows: Rows) -> dict[str, float]:
     """Per segment, and per group of segments, how far the prior's log hazard is off."""
-    names = np.array(rows.segment)
-    groups = np.array([name.partition(":")[0] for name in rows.segment])
+    names = rows.segment
+    groups = np.array([name.partition(":")[0] for name in names])
     found: dict[str, float] = {}
     for group in np.unique(groups):
         inside = groups == group

@@ -37,6 +37,39 @@ _OWN = text(
 )
 
 
+# How the engine's own cases ended, in the log's words; an open case has no end.
+_ENDS = text(
+    """
+    select c.account, 'closed' as kind, c.invoice_id, c.customer_id, c.closed_at as at,
+           case
+             when c.close_reason in ('recovered_by_engine', 'recovered_elsewhere') then 'recovered'
+             when c.close_reason = 'subscription_ended' then 'churned'
+             when c.close_reason in ('voided', 'uncollectible') then c.close_reason
+             when c.close_reason = 'disputed' then 'uncollectible'
+             else 'exhausted'
+           end as close_reason
+    from cases c
+    where c.state = 'closed' and c.closed_at is not null
+    order by c.closed_at
+    """
+)
+
+# Attempts that the planner chose by that model, with what it was promised. A person's are not among
+# them, nor are answers that are still out.
+_PROMISES = text(
+    """
+    select d.success_probability as promised, a.outcome = 'succeeded' as won, a.at
+    from attempts a
+    join actions t on t.id = a.action_id
+    join decisions d on d.id = t.decision_id
+    where a.source = 'engine' and not a.abandoned and t.requested_by is null
+      and a.outcome in ('succeeded', 'failed', 'requires_action')
+      and d.success_probability is not null and d.model_version = :version and a.at >= :since
+    order by a.at
+    """
+)
+
+
 # The row of the log `l` is the attempt `a`: the same charge or, where one of them does not know its
 # charge, the same money on the same method at the same time. The engine's own attempts carry the
 # time of their intent, which is a little before the charge's.
@@ -174,8 +207,14 @@ def imported_rows(connection: Connection) -> list[dict[str, Any]]:
 
 
 def own_rows(connection: Connection) -> list[dict[str, Any]]:
-    """The engine's own record as rows of the log, in time."""
-    return [dict(row) for row in connection.execute(_OWN).mappings()]
+    """The engine's own record as rows of the log: attempts in time, then how cases ended."""
+    return [dict(row) for part in (_OWN, _ENDS) for row in connection.execute(part).mappings()]
+
+
+def promises(connection: Connection, version: str, *, since: datetime) -> list[dict[str, Any]]:
+    """What that model promised for the attempts that were made on it, and what came."""
+    found = connection.execute(_PROMISES, {"version": version, "since": since})
+    return [dict(row) for row in found.mappings()]
 
 
 _PAST = text(
@@ -231,6 +270,8 @@ def put_model(
     trained_at: datetime,
     card: Content,
     file: bytes,
+    plot: bytes,
+    reference: Content,
 ) -> None:
     """Store a model; the same version again changes nothing."""
     exists = connection.execute(select(models.c.version).where(models.c.version == version)).first()
@@ -238,14 +279,20 @@ def put_model(
         digest = hashlib.sha256(file).hexdigest()
         connection.execute(
             insert(models).values(
-                version=version, trained_at=trained_at, card=dict(card), file=file, sha256=digest
+                version=version,
+                trained_at=trained_at,
+                card=dict(card),
+                file=file,
+                sha256=digest,
+                plot=plot,
+                reference=dict(reference),
             )
         )
 
 
 def list_models(connection: Connection) -> list[Row[Any]]:
-    """All models without their files, newest first."""
-    columns = [c for c in models.c if c.name != "file"]
+    """All models without what is large, newest first."""
+    columns = [c for c in models.c if c.name not in ("file", "plot", "reference")]
     return list(connection.execute(select(*columns).order_by(models.c.trained_at.desc())))
 
 

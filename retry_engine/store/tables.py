@@ -369,6 +369,8 @@ models = Table(
     Column("sha256", Text, nullable=False),
     Column("card", JSONB, nullable=False),
     Column("file", LargeBinary, nullable=False),
+    Column("plot", LargeBinary),  # the card's calibration plot, a PNG
+    Column("reference", JSONB),  # what drift is measured against
     Index("models_one_active", "state", unique=True, postgresql_where=text("state = 'active'")),
 )
 

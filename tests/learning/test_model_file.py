@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from retry_engine.domain.errors import CannotLearn, InvalidInput
-from retry_engine.learning import card, lives, model_file, training
+from retry_engine.learning import lives, model_file, training
 from retry_engine.learning.log import validate
 from retry_engine.learning.training import Trained
-from retry_engine.mind import features
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -105,13 +104,6 @@ def test_points_add_up_to_the_gap_between_two_moments(trained: Trained, log: pd.
             total = sum(r.points or 0.0 for r in reasons)
             assert total == pytest.approx(100 * (chance[1] - chance[0]), abs=1e-6)
     assert told > 10
-
-
-def test_the_card_says_what_was_promised_and_what_came(trained: Trained) -> None:
-    document = card.of_training(trained)
-    assert sum(row["attempts"] for row in document["calibration"]) == document["retries_used"]
-    assert 0.5 < document["concordance"] < 1
-    assert {f["feature"] for f in document["top_features"]} <= {f.name for f in features.features()}
 
 
 def test_too_little_data_is_refused_with_what_is_missing(log: pd.DataFrame) -> None:
