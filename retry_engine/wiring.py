@@ -568,4 +568,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0004"

@@ -239,8 +239,8 @@ def _attempt(
         " values (:case, :at, 'retry', :then, 0.9, 1, 1, 'p', :version, '{}', '', '[]', '[]')",
         "insert into actions (case_id, kind, state, due_at, decision_id, requested_by)"
         " select :case, 'retry', 'done', :then, max(id), :by from decisions where case_id = :case",
-        "insert into attempts (case_id, customer_id, sequence, idempotency_key, at, sent_at, source,"
-        " outcome, amount, currency, payment_method_id, action_id, decline_code)"
+        "insert into attempts (case_id, customer_id, sequence, idempotency_key, at, sent_at,"
+        " source, outcome, amount, currency, payment_method_id, action_id, decline_code)"
         " select :case, 'cus', 1, :case, :then, :then, 'engine', :won, 900, 'eur', 'pm', max(id),"
         " case when :won = 'failed' then 'insufficient_funds' end from actions"
         " where case_id = :case",
