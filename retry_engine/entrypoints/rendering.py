@@ -228,13 +228,14 @@ def show_drift(found: Document) -> None:
     table.add_row(_styled(found["verdict"]), Text("all", style="bold"), "")
     console.print(table)
     moved = Table(title="Most moved", box=None, pad_edge=False, header_style="bold")
-    for heading in ("feature", "index", "by chance", "among the top"):
+    for heading in ("feature", "index", "by chance", "in a usual month", "among the top"):
         moved.add_column(heading)
     for row in found["parts"]["features"]["features"][:8]:
         moved.add_row(
             row["feature"],
             f"{row['psi']:.3f}",
             f"{row['by_chance']:.3f}",
+            f"{row['usual']:.3f}",
             "yes" if row["top"] else "",
         )
     console.print(moved)

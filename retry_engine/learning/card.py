@@ -17,7 +17,7 @@ from retry_engine.mind.hazard import LearntModel
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
 
-_MOST_JUDGED = 3000
+_MOST_JUDGED = 2000
 
 
 def of_training(
@@ -74,7 +74,7 @@ def of_later(
 ) -> Document:
     """A stored model on the cases opened from then on: each retry as the model would have put it.
 
-    At most 3,000 retries, whole cases drawn by seed.
+    At most about 2,000 retries, whole cases drawn by seed.
     """
     opened = ended.index[ended["opened"] >= since]
     return score(log, model, set(opened), ended=ended, seed=seed)

@@ -27,7 +27,8 @@ Document = dict[str, Any]
 OK, WATCH, RETRAIN = "ok", "watch", "retrain"
 THRESHOLDS = {
     "features": "population stability index of the model's top features, where beyond chance "
-    "(95 %): above 0.1 watch, above 0.25 retrain",
+    "(95 %) and 1.5 times what 30 days of the training data differed by: above 0.1 watch, above "
+    "0.25 retrain",
     "segments": "share of retries of a kind with fewer than 25 in training: above 5 % watch, "
     "above 15 % retrain",
     "codes": "share of declines with codes not in training: above 1 % watch, above 5 % retrain",
@@ -37,6 +38,7 @@ THRESHOLDS = {
     "0.05 retrain; under 50 retries nothing is told",
 }
 _BINS = 10
+_MONTH, _WINDOWS = 30 * 86_400.0, 6
 _RARE = 25.0
 _ENOUGH = 50
 _MOST_RETRIES = 3000
@@ -45,11 +47,13 @@ _MOST_RETRIES = 3000
 def reference(trained: Trained, log: pd.DataFrame) -> Document:
     """What drift is measured against, bounded: shares by bin of each feature, kinds, codes."""
     rows = trained.rows
+    month = ((rows.at.max() - rows.at) // _MONTH).astype(np.int64)
+    windows = [month == n for n in range(_WINDOWS) if (month == n).sum() >= _ENOUGH]
     return {
         "retries": len(rows.won),
         "brier": round(float(np.mean((trained.chance - rows.won) ** 2)), 6),
         "features": {
-            f.name: _bins(rows.x[:, column].astype(np.float64))
+            f.name: _bins(rows.x[:, column].astype(np.float64), windows)
             for column, f in enumerate(features.features())
         },
         "segments": {name: round(float(sum(n)), 1) for name, n in rows.support.items()},
@@ -57,8 +61,12 @@ def reference(trained: Trained, log: pd.DataFrame) -> Document:
     }
 
 
-def _bins(values: Floats) -> Document:
-    """At most ten bins: of values where there are few, else of quantiles."""
+def _bins(values: Floats, windows: Sequence[Bools]) -> Document:
+    """At most ten bins: of values where there are few, else of quantiles.
+
+    `usual`: the most that one of the windows differed by from the whole. Rates that run along and
+    days of the month differ in any 30 days.
+    """
     known = np.unique(values)
     edges = (
         (known[1:] + known[:-1]) / 2
@@ -67,10 +75,20 @@ def _bins(values: Floats) -> Document:
     )
     # rounded before they are counted by: many values lie on an edge
     edges = np.array([float(f"{edge:.6g}") for edge in edges])
+    shares = _shares(values, edges)
+    usual = max((_psi(values[w], edges, shares) for w in windows), default=0.0)
     return {
         "edges": edges.tolist(),
-        "shares": [round(float(s), 6) for s in _shares(values, edges)],
+        "shares": [round(float(s), 6) for s in shares],
+        "usual": round(usual, 4),
     }
+
+
+def _psi(values: Floats, edges: Floats, then: Floats) -> float:
+    """The population stability index; an empty bin counts as half a row."""
+    floor = 0.5 / max(len(values), 1)
+    a, b = np.maximum(_shares(values, edges), floor), np.maximum(then, floor)
+    return float(np.sum((a - b) * np.log(a / b)))
 
 
 def _shares(values: Floats, edges: Floats) -> Floats:
@@ -119,7 +137,7 @@ def of_window(
 
 
 def judge_features(rows: Rows, known: Document, top: Sequence[str]) -> Document:
-    """Population stability index per feature, with what chance alone would give (95 %)."""
+    """Population stability index per feature, with what chance (95 %) and any month give."""
     found = []
     of = len(rows.won)
     for column, feature in enumerate(features.features()):
@@ -127,25 +145,27 @@ def judge_features(rows: Rows, known: Document, top: Sequence[str]) -> Document:
         if bins is None:
             continue
         then = np.array(bins["shares"])
-        now = _shares(rows.x[:, column].astype(np.float64), np.array(bins["edges"]))
-        floor = 0.5 / max(of, 1)
-        a, b = np.maximum(now, floor), np.maximum(then, floor)
-        psi = float(np.sum((a - b) * np.log(a / b)))
+        psi = _psi(rows.x[:, column].astype(np.float64), np.array(bins["edges"]), then)
         by_chance = float(chi2.ppf(0.95, max(len(then) - 1, 1))) * (1 / of + 1 / known["retries"])
         found.append(
             {
                 "feature": feature.name,
                 "psi": round(psi, 4),
                 "by_chance": round(by_chance, 4),
+                "usual": bins["usual"],
                 "top": feature.name in top,
             }
         )
     found.sort(key=lambda row: -row["psi"])
-    told = [row["psi"] for row in found if row["top"] and row["psi"] > row["by_chance"]]
+    told = [
+        row["psi"]
+        for row in found
+        if row["top"] and row["psi"] > max(row["by_chance"], 1.5 * row["usual"])
+    ]
     worst = max(told, default=0.0)
     return {
         "verdict": _verdict(worst, 0.1, 0.25),
-        "detail": f"largest index of a top feature beyond chance: {worst:.3f}; {of} retries "
+        "detail": f"largest index of a top feature beyond the usual: {worst:.3f}; {of} retries "
         f"against {known['retries']}",
         "features": found,
     }

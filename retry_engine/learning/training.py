@@ -96,8 +96,8 @@ def rows_of(
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total, tuple(numbers),
-        np.array(list(opened.values())),
+        np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
+        tuple(numbers), np.array(list(opened.values())),
     )  # fmt: skip
 
 

@@ -171,6 +171,18 @@ def test_features_that_have_moved_ask_for_training(log: pd.DataFrame, trained: T
     assert elsewhere["verdict"] == drift.OK
 
 
+def test_what_differs_in_any_month_is_no_drift(log: pd.DataFrame, trained: Trained) -> None:
+    rows = trained.rows
+    known = drift.reference(trained, log)
+    last = rows.at > rows.at.max() - 30 * 86_400.0
+    part = drift.judge_features(
+        split.of_rows(rows, last), known, [f.name for f in features.features()]
+    )
+    days = next(row for row in part["features"] if row["feature"] == "day_of_month")
+    assert days["psi"] > 0.25
+    assert part["verdict"] == drift.OK
+
+
 def test_new_codes_and_rare_kinds_are_named(log: pd.DataFrame, trained: Trained) -> None:
     known = drift.reference(trained, log)
     changed = log.assign(decline_code=log["decline_code"].replace("generic_decline", "brand_new"))
