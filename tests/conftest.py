@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import redis
 from alembic import command
 from alembic.config import Config
+from processes import flush_redis
 from psycopg import sql
 
 from retry_engine.adapters.embedded import EmbeddedServers
@@ -69,16 +69,6 @@ def redis_url(servers: tuple[str, str]) -> str:
     """The broker, emptied."""
     flush_redis(servers[1])
     return servers[1]
-
-
-def flush_redis(url: str) -> None:
-    """Lose everything the broker holds."""
-    if url.startswith("redis+socket://"):
-        client = redis.Redis(unix_socket_path=url.removeprefix("redis+socket://"))
-    else:
-        client = redis.Redis.from_url(url)
-    client.flushall()
-    client.close()
 
 
 def _create(admin: str, name: str, *, template: str | None = None) -> str:

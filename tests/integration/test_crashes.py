@@ -19,8 +19,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import flush_redis
-from processes import eventually
+from processes import eventually, flush_redis
 
 from retry_engine import settings, wiring
 from retry_engine.entrypoints.supervisor import Child, Supervisor

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import psutil
+import redis
 
 
 def eventually(holds: Callable[[], bool], *, within: float = 20.0) -> bool:
@@ -38,3 +39,13 @@ def descendants(pid: int) -> list[int]:
 def children(pid: int) -> set[int]:
     """Those that it started itself."""
     return {child.pid for child in psutil.Process(pid).children()}
+
+
+def flush_redis(url: str) -> None:
+    """Lose everything the broker holds."""
+    if url.startswith("redis+socket://"):
+        client = redis.Redis(unix_socket_path=url.removeprefix("redis+socket://"))
+    else:
+        client = redis.Redis.from_url(url)
+    client.flushall()
+    client.close()
