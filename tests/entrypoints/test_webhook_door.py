@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -260,3 +262,24 @@ def test_the_pages_for_programs_answer(web: Web) -> None:
     assert web.http.get("/api/cases?limit=0").status_code == 422
     metrics = web.http.get("/metrics").text
     assert "retry_engine_actions_due 0.0" in metrics
+
+
+_LOADED = """
+import sys, time
+from retry_engine import settings, wiring
+from retry_engine.entrypoints.web.app import create_app
+found = settings.load({"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://none",
+                       "STRIPE_API_KEY": "sk_test_0", "STRIPE_WEBHOOK_SECRET": "whsec_0"})
+with wiring.build(found, learnt=False) as engine:
+    create_app(engine, clock=time.time)
+    print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_web_process_loads_none_of_the_models_libraries() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert "retry_engine" in loaded
+    assert not loaded & {"sksurv", "sklearn", "numpy", "pandas", "scipy", "matplotlib", "celery"}
