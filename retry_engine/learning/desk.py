@@ -60,13 +60,20 @@ class Desk:
         return {"file": str(path), "rows": len(rows)}
 
     def whole_log(self) -> pd.DataFrame:
-        """Imported rows and the engine's own; an attempt that both hold counts once."""
+        """Imported rows and the engine's own; an attempt that both hold counts once.
+
+        An invoice has one end, the latest that is known.
+        """
         with self.database.transaction() as connection:
             rows = learning.imported_rows(connection) + learning.own_rows(connection)
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         checked, _ = validate(frame, name="log")
         same = ["kind", "invoice_id", "at", "payment_method_id", "outcome", "decline_code"]
-        return checked.drop_duplicates(same, keep="last").reset_index(drop=True)
+        once = checked.drop_duplicates(same, keep="last")
+        earlier_end = once["kind"].eq("closed") & once.duplicated(
+            ["kind", "account", "invoice_id"], keep="last"
+        )
+        return once[~earlier_end].reset_index(drop=True)
 
     # -- models
 
