@@ -24,10 +24,13 @@ from retry_engine.mind import fixed, planner
 from retry_engine.mind.hazard import LearntModel
 from retry_engine.mind.prior import PriorModel
 
-_VALUE = ("attempt_cost", "message_cost", "rule_breach_cost", "margin", "lifetime_value_multiple")
+_VALUE = (
+    "attempt_cost", "message_cost", "rule_breach_cost", "margin", "lifetime_value_multiple",
+    "explore",
+)  # fmt: skip
 _LIMITS = ("horizon_days", "max_attempts")
 # Messages and offers are not planned yet: their keys are known, and change nothing.
-_NOT_USED = ("offers_enabled", "max_discount_percent", "explore")
+_NOT_USED = ("offers_enabled", "max_discount_percent")
 COLUMNS = (
     "case_id", "retry_at", "payment_method_id", "message_at", "discount", "stop", "review",
     "success_probability", "expected_value", "propensity", "model_version",

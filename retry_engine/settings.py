@@ -36,6 +36,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "value.lifetime_value_multiple": (0, 1000),
     "value.churn_per_day": (0, 0.5),
     "value.attempt_shadow_price_share": (0, 1),
+    "value.explore": (0, 1),
+    "value.explore_scale": (0.001, 1),
     "limits.horizon_days": (1, 60),
     "limits.max_attempts": (1, 15),
     "limits.max_attempts_per_card_30_days": (1, 35),

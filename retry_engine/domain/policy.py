@@ -16,6 +16,8 @@ class Value:
     lifetime_value_multiple: float = 0.0
     churn_per_day: float = 0.012
     attempt_shadow_price_share: float = 0.01
+    explore: float = 0.0
+    explore_scale: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

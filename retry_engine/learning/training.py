@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
 MIN_ROWS, MIN_WINS = 200, 40
-_FOLDS = 3
+_FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +161,20 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
         )
     say(f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful")
     fold = _folds(rows, seed)
-    fitted, learnt = [], np.zeros(len(rows.won))
+    members, learnt = [], np.zeros(len(rows.won))
     shape = _shape(len(rows.won))
     for number in range(_FOLDS):
         say(f"fold {number + 1} of {_FOLDS}")
         inside = fold != number
         booster = trees.Boosting(**shape, random_state=seed * 97 + number)
         booster.fit(rows.x[inside], trees.outcome(rows.won[inside]))
-        fitted.append(booster)
+        members.append(booster)
         learnt[~inside] = booster.predict(rows.x[~inside])
     prior = rows.x[:, 0].astype(np.float64)
     link = fit_link(learnt, prior, rows.won)
     model = LearntModel(
         version=_version(rows, seed),
-        trees=trees.of_boosting(fitted, rate=shape["learning_rate"], features=rows.x.shape[1]),
+        trees=trees.of_boosting(members, rate=shape["learning_rate"], features=rows.x.shape[1]),
         link=link,
         rates=rows.rates,
         rhythms=rows.rhythms,
@@ -184,16 +185,15 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
     return Trained(model, rows, chance)
 
 
-def _shape(rows: int) -> dict[str, float]:
+def _shape(rows: int) -> dict[str, Any]:
     """Trees that the rows can carry."""
-    depth, trees_, rate = (3, 60, 0.12) if rows < 5000 else (5, 70, 0.2)
     return {
-        "n_estimators": trees_,
-        "max_depth": depth,
-        "learning_rate": rate,
-        "subsample": 0.5 if rows < 50_000 else 0.25,
-        "max_features": "sqrt",  # type: ignore[dict-item]  # a name beside numbers
-        "min_samples_leaf": max(10, rows // 2000),
+        "n_estimators": 60,
+        "max_depth": 7,
+        "learning_rate": 0.1,
+        "subsample": 0.7,
+        "max_features": 0.3,
+        "min_samples_leaf": max(30, rows // 4000),
     }
 
 

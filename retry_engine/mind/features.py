@@ -162,25 +162,29 @@ Value = Floats | float
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """`source` says where its facts come from; `doc` is its sentence for the model card."""
+    """`source` says where its facts come from; `doc` is its sentence for the model card.
+
+    `show` puts a value in a support person's words, where it has any for them.
+    """
 
     name: str
     doc: str
     source: str
     words: str
     compute: Callable[[Scene], Value]
+    show: Callable[[float], str] | None = None
 
 
 _REGISTRY: list[Feature] = []
 
 
 def _feature(
-    source: str, words: str
+    source: str, words: str, show: Callable[[float], str] | None = None
 ) -> Callable[[Callable[[Scene], Value]], Callable[[Scene], Value]]:
     def register(function: Callable[[Scene], Value]) -> Callable[[Scene], Value]:
         name = function.__name__.removeprefix("_")
         doc = (function.__doc__ or "").strip()
-        _REGISTRY.append(Feature(name, doc, source, words, function))
+        _REGISTRY.append(Feature(name, doc, source, words, function, show))
         return function
 
     return register
@@ -199,10 +203,37 @@ def matrix(scene: Scene) -> npt.NDArray[np.float32]:
     return out
 
 
+def _as_days(days: float) -> str:
+    if days >= _LONG:
+        return "never"
+    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+
+
+def _from_log_hours(value: float) -> str:
+    return _as_days(float(np.expm1(value)) / 24.0)
+
+
+def _as_percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+def _from_log_hazard(value: float) -> str:
+    return _as_percent(float(-np.expm1(-np.exp(value))))
+
+
+def _as_weekday(day: float) -> str:
+    names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    return names[int(day) % 7]
+
+
+def _as_yes(flag: float) -> str:
+    return "yes" if flag else "no"
+
+
 # -- the prior's own reading: where nothing was learnt yet, it speaks
 
 
-@_feature("the documented prior", "what is generally known of such declines")
+@_feature("the documented prior", "what is generally known of such declines", _from_log_hazard)
 def _prior_hazard(scene: Scene) -> Value:
     """Log hazard of a success by the documented prior."""
     return log_hazard(_PRIOR.success_probability(scene.view, scene.method, scene.slots))
@@ -223,21 +254,21 @@ def _days_since(slots: Floats, at: datetime | None) -> Value:
     return np.minimum(np.maximum(slots - at.timestamp(), 0.0) / _DAY, _LONG)
 
 
-@_feature("attempts", "time since this method was last tried")
+@_feature("attempts", "time since this method was last tried", _from_log_hours)
 def _log_gap_method(scene: Scene) -> Value:
     """Log of the hours since the last decline of this method in the case."""
     last = scene.last_here
     return np.log1p(_days_since(scene.slots, last.at if last else None) * np.float64(24.0))
 
 
-@_feature("attempts", "time since the last attempt")
+@_feature("attempts", "time since the last attempt", _from_log_hours)
 def _log_gap_any(scene: Scene) -> Value:
     """Log of the hours since anybody's last attempt in the case."""
     last = scene.last_any
     return np.log1p(_days_since(scene.slots, last.at if last else None) * np.float64(24.0))
 
 
-@_feature("attempts", "age of the case")
+@_feature("attempts", "age of the case", _as_days)
 def _days_open(scene: Scene) -> Value:
     """Days since the failure that opened the case."""
     return _days_since(scene.slots, scene.view.opened_at)
@@ -255,7 +286,7 @@ def _hour_cos(scene: Scene) -> Value:
     return np.cos(scene.local % _DAY / _DAY * 2 * np.pi)
 
 
-@_feature("customer's timezone", "day of the week")
+@_feature("customer's timezone", "day of the week", _as_weekday)
 def _weekday(scene: Scene) -> Value:
     """Local day of the week, Monday 0."""
     return (scene.local // _DAY + 3) % 7
@@ -275,7 +306,7 @@ def _days_to_month_end(scene: Scene) -> Value:
     return (after - scene.dates).astype(np.float64) - 1
 
 
-@_feature("holidays of the country", "holiday or weekend")
+@_feature("holidays of the country", "holiday or weekend", _as_yes)
 def _is_day_off(scene: Scene) -> Value:
     """1 on a weekend or public holiday of the customer's country."""
     days, index = np.unique(scene.dates, return_inverse=True)
@@ -290,13 +321,13 @@ def _is_day_off(scene: Scene) -> Value:
 _PAY = "pay cycles of the country and the customer's own record"
 
 
-@_feature(_PAY, "whether money has come since the decline")
+@_feature(_PAY, "whether money has come since the decline", _from_log_hazard)
 def _funds_hazard(scene: Scene) -> Value:
     """Log hazard of finding money, over all pay cycles by the belief in them."""
     return log_hazard(scene.rhythms.chance(scene.since_payday, scene.waited) @ scene.belief)
 
 
-@_feature(_PAY, "payday since the decline")
+@_feature(_PAY, "payday since the decline", _as_percent)
 def _paid_since_decline(scene: Scene) -> Value:
     """Belief that a payday lies between the last decline and the moment."""
     return np.asarray(scene.paid_since[:, :-1] @ scene.belief[:-1])
@@ -308,7 +339,7 @@ def _payday_freshness(scene: Scene) -> Value:
     return np.asarray(np.exp(scene.since_payday[:, :-1] / -6.0) @ scene.belief[:-1])
 
 
-@_feature(_PAY, "payday just before")
+@_feature(_PAY, "payday just before", _as_percent)
 def _just_paid(scene: Scene) -> Value:
     """Belief that wages came within the last two days and after the decline."""
     fresh = (scene.since_payday < 2.0) & scene.paid_since
@@ -321,7 +352,7 @@ def _cycle_certainty(scene: Scene) -> Value:
     return float(scene.belief.max())
 
 
-@_feature(_PAY, "the likeliest payday")
+@_feature(_PAY, "the likeliest payday", _as_days)
 def _days_since_likeliest_payday(scene: Scene) -> Value:
     """Days since the last payday of the likeliest cycle."""
     return np.asarray(scene.since_payday[:, int(np.argmax(scene.belief[:-1]))])
@@ -382,7 +413,7 @@ def _past_attempts(scene: Scene) -> Value:
     return float(min(len(scene.past), 50))
 
 
-@_feature("the customer's earlier payments", "time since this customer last paid")
+@_feature("the customer's earlier payments", "time since this customer last paid", _as_days)
 def _days_since_paid(scene: Scene) -> Value:
     """Days since the customer's last payment after a failure."""
     paid = [a.at for a in scene.past if a.outcome is Outcome.SUCCEEDED]
@@ -401,7 +432,7 @@ def _usual_delay(scene: Scene) -> Value:
     return float(np.mean(delays)) if delays else -1.0
 
 
-@_feature("the customer's earlier payments", "past payments on this method")
+@_feature("the customer's earlier payments", "past payments on this method", _as_yes)
 def _method_paid_before(scene: Scene) -> Value:
     """1 where this method has paid an earlier invoice after a failure."""
     return float(any(a.outcome is Outcome.SUCCEEDED for a in scene.view.attempts_on(scene.method)))
@@ -534,13 +565,13 @@ def _within(scene: Scene, hours: float) -> Value:
 # -- the method
 
 
-@_feature("payment method", "the method that failed first")
+@_feature("payment method", "the method that failed first", _as_yes)
 def _is_opening_method(scene: Scene) -> Value:
     """1 for the method whose failure opened the case."""
     return float(scene.view.attempts[0].payment_method_id == scene.method.id)
 
 
-@_feature("payment method", "the card was replaced or is new")
+@_feature("payment method", "the card was replaced or is new", _as_yes)
 def _is_new(scene: Scene) -> Value:
     """1 where the method was added or changed since the case opened and not declined since."""
     changed = scene.method.changed_at or scene.method.added_at

@@ -23,7 +23,7 @@ from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import features
 from retry_engine.mind.features import Rates, Scene
-from retry_engine.mind.prior import PriorModel
+from retry_engine.mind.prior import Charge, PriorModel
 from retry_engine.mind.rhythm import Rhythms
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +31,8 @@ Matrix = npt.NDArray[np.float32]
 
 _PRIOR = PriorModel()
 _PRIOR_COLUMN = 0
+# Reasons with points of their own; what is left is summed up in one more.
+_SHOWN = 5
 # Hours since the last decline at which support is counted; between them it is interpolated.
 GAPS = (6.0, 24.0, 72.0, 168.0, 400.0)
 
@@ -117,43 +119,53 @@ class LearntModel:
         trust: Floats = rows / (rows + self.support_weight)
         return trust
 
-    def reasons(self, view: CaseView, method: PaymentMethod, at: datetime) -> tuple[Reason, ...]:
-        """What tells that moment from now, in words and points; else the prior's words."""
-        now = view.now.timestamp()
-        if at.timestamp() <= now:
-            return _PRIOR.reasons(view, method, at)
-        contrast = self.contrast(view, method, at.timestamp(), now)
-        told = [r for r in contrast if abs(r.points or 0.0) >= 0.5]
-        return (*_PRIOR.reasons(view, method, at)[:1], *told[:5])
-
-    def contrast(
-        self, view: CaseView, method: PaymentMethod, at: float, other: float
+    def reasons(
+        self, view: CaseView, method: PaymentMethod, at: datetime, other: Charge | None
     ) -> tuple[Reason, ...]:
-        """Why the chance at one moment is not that at another: points that add up to the gap.
+        """What tells that charge from the other, in words and points, after the prior's words."""
+        general = tuple(Reason(text=r.text) for r in _PRIOR.reasons(view, method, at)[:1])
+        if other is None:
+            return general
+        told = self.contrast(view, (method, at), other)
+        shown = [r for r in told if abs(r.points or 0.0) >= 0.5][:_SHOWN]
+        rest = sum(r.points or 0.0 for r in told) - sum(r.points or 0.0 for r in shown)
+        if abs(rest) >= 0.05:
+            shown.append(Reason(text="everything else", points=rest))
+        return (*general, *shown)
+
+    def contrast(self, view: CaseView, one: Charge, two: Charge) -> tuple[Reason, ...]:
+        """Why the chance of one charge is not that of another: points that add up to the gap.
 
         Shapley values are exact on the log hazard and rescaled to percentage points, which keeps
         their sum. Features that go by the same words are added up. Largest first.
         """
-        scene = self.scene(view, method, np.array(sorted((at, other))))
-        block = features.matrix(scene)
-        if at < other:
-            block = block[::-1]
-        one, two = block[1:2], block[0:1]
-        chances = self.success_probability(view, method, scene.slots)
-        gap = float(chances[1] - chances[0]) * (1 if at >= other else -1)
-        values = self.link.slope * self.trees.contributions(one, two)
+        asked = [(view, method, np.array([at.timestamp()])) for method, at in (one, two)]
+        first, second = (float(chance[0]) for chance in self.success_probabilities(asked))
+        ours, theirs = (features.matrix(self.scene(*question)) for question in asked)
+        values = self.link.slope * self.trees.contributions(ours, theirs)
         values[_PRIOR_COLUMN] += self.link.prior_slope * float(
-            one[0, _PRIOR_COLUMN] - two[0, _PRIOR_COLUMN]
+            ours[0, _PRIOR_COLUMN] - theirs[0, _PRIOR_COLUMN]
         )
         whole = float(values.sum())
         if abs(whole) < 1e-9:
             return ()
-        grouped: dict[str, float] = {}
-        for feature, value in zip(features.features(), values, strict=True):
-            points = 100 * gap * float(value) / whole
-            grouped[feature.words] = grouped.get(feature.words, 0.0) + points
-        ordered = sorted(grouped.items(), key=lambda item: -abs(item[1]))
-        return tuple(Reason(text=words, points=points) for words, points in ordered if points)
+        points: dict[str, float] = {}
+        loudest: dict[str, tuple[float, str]] = {}
+        for column, (feature, value) in enumerate(zip(features.features(), values, strict=True)):
+            share = 100 * (first - second) * float(value) / whole
+            points[feature.words] = points.get(feature.words, 0.0) + share
+            text = _compared(feature, float(ours[0, column]), float(theirs[0, column]))
+            if abs(share) >= loudest.get(feature.words, (0.0, ""))[0]:
+                loudest[feature.words] = abs(share), text
+        ordered = sorted(points.items(), key=lambda item: -abs(item[1]))
+        return tuple(Reason(text=loudest[words][1], points=p) for words, p in ordered if p)
+
+
+def _compared(feature: features.Feature, ours: float, theirs: float) -> str:
+    if feature.show is None:
+        return feature.words
+    here, there = feature.show(ours), feature.show(theirs)
+    return f"{feature.words}: {here}" + (f" rather than {there}" if here != there else "")
 
 
 def segment(scene: Scene) -> str:

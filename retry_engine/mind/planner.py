@@ -1,19 +1,19 @@
 """What to do next with a case: the retry worth most over the rest of the case, or none at all.
 
-A dynamic program over (time, attempts left). With `p(t)` the best chance of any permitted method
-at slot `t`, `S(t)` the chance that the customer is still there, `A` what a recovery is worth and
-`c` what an attempt costs:
+A dynamic program over (time, method tried last, attempts left). With `p(m, t)` the chance of method
+`m` at slot `t`, `S(t)` the chance that the customer is still there, `A` what a recovery is worth
+and `c` what an attempt costs:
 
-    W_k(t) = S(t) (p_k(t) A - c) + (1 - p_k(t)) V_{k+1}(t + gap)
-    V_k(s) = max(0, max_{t >= s} W_k(t))
+    W_k(m, t) = S(t) (p_k(m, t) A - c) + (1 - p_k(m, t)) V_{k+1}(m, t)
+    V_k(m, t) = max(0, W_k(m, t') for t' >= t + gap, W_k(m', t') for m' != m and t' >= t + pause)
 
 A failure assumed on the way lowers later chances (`p_k`). Only the first step is carried out; then
 the case is asked about again.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,7 +26,7 @@ from retry_engine.domain.decisions import Candidate, Decision, DecisionKind, Rea
 from retry_engine.domain.network_rules import Forbidden
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
-from retry_engine.mind.prior import PriorModel, SuccessModel, describe
+from retry_engine.mind.prior import Charge, PriorModel, SuccessModel, describe
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -42,13 +42,32 @@ _REVIEW_CATEGORIES = frozenset({"fraud"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Option:
-    """A method with its chance and permission per slot."""
+class _Leave:
+    """When a method may be charged, and why not else."""
 
     method: PaymentMethod
     spans: tuple[Forbidden, ...]
-    chance: Floats
     permitted: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A method with its leave, and its chance per slot."""
+
+    leave: _Leave
+    chance: Floats
+
+    @property
+    def method(self) -> PaymentMethod:
+        return self.leave.method
+
+    @property
+    def spans(self) -> tuple[Forbidden, ...]:
+        return self.leave.spans
+
+    @property
+    def permitted(self) -> Bools:
+        return self.leave.permitted
 
 
 def decide(
@@ -72,16 +91,28 @@ def decide_many(
     model = model or PriorModel()
     early = [_without_model(view, model.version) for view in views]
     slots = [_slots(view) for view in views]
-    asked = [
-        (view, method, times)
+    leaves = [
+        [] if settled else [_leave(view, method, times, policy) for method in view.payment_methods]
         for view, times, settled in zip(views, slots, early, strict=True)
-        if settled is None
-        for method in view.payment_methods
+    ]
+    # of a method that may not be charged at all, one moment is enough for the record
+    asked = [
+        (view, leave.method, times if leave.permitted.any() else times[:1])
+        for view, times, found in zip(views, slots, leaves, strict=True)
+        for leave in found
     ]
     chances = iter(model.success_probabilities(asked))
     return [
-        settled or _decide(view, times, chances, policy, model, explain=explain)
-        for view, times, settled in zip(views, slots, early, strict=True)
+        settled
+        or _decide(
+            view,
+            [_Option(leave, np.broadcast_to(next(chances), times.shape)) for leave in found],
+            times,
+            policy,
+            model,
+            explain=explain,
+        )
+        for view, times, found, settled in zip(views, slots, leaves, early, strict=True)
     ]
 
 
@@ -96,16 +127,13 @@ def _without_model(view: CaseView, version: str) -> Decision | None:
 
 def _decide(
     view: CaseView,
+    options: Sequence[_Option],
     slots: Floats,
-    chances: Iterator[Floats],
     policy: Policy,
     model: SuccessModel,
     *,
     explain: bool,
 ) -> Decision:
-    options = [
-        _option(view, method, slots, policy, next(chances)) for method in view.payment_methods
-    ]
     if not any(option.permitted.any() for option in options):
         return _nothing_permitted(view, options, slots, policy, model.version)
     return _best_retry(view, options, slots, policy, model, explain=explain)
@@ -130,11 +158,11 @@ def curves(
         return ()
     model = model or PriorModel()
     chances = model.success_probabilities([(view, m, slots) for m in view.payment_methods])
-    options = (
-        _option(view, method, slots, policy, chance)
-        for method, chance in zip(view.payment_methods, chances, strict=True)
+    leaves = (_leave(view, method, slots, policy) for method in view.payment_methods)
+    return tuple(
+        Curve(leave.method, slots, chance, leave.permitted)
+        for leave, chance in zip(leaves, chances, strict=True)
     )
-    return tuple(Curve(o.method, slots, o.chance, o.permitted) for o in options)
 
 
 # -- the dynamic program
@@ -146,9 +174,7 @@ def _slots(view: CaseView) -> Floats:
     return np.arange(start, end, _SLOT, dtype=np.float64)
 
 
-def _option(
-    view: CaseView, method: PaymentMethod, slots: Floats, policy: Policy, chance: Floats
-) -> _Option:
+def _leave(view: CaseView, method: PaymentMethod, slots: Floats, policy: Policy) -> _Leave:
     spans = network_rules.forbidden(view, method, policy=policy)
     permitted = np.ones(slots.shape, dtype=bool)
     for span in spans:
@@ -156,7 +182,7 @@ def _option(
         if span.until is not None:
             inside &= slots < span.until.timestamp()
         permitted &= ~inside
-    return _Option(method, spans, chance, permitted)
+    return _Leave(method, spans, permitted)
 
 
 def _best_retry(
@@ -172,101 +198,129 @@ def _best_retry(
     cost = policy.value.attempt_cost + policy.value.attempt_shadow_price_share * view.amount
     left = min(_STEPS, policy.limits.max_attempts - len(view.attempts))
     alive = np.exp(-policy.value.churn_per_day * (slots - slots[0]) / _DAY)
-    masked = np.stack([np.where(o.permitted, o.chance, -1.0) for o in options])
-    chances = masked.max(axis=0)
-    # with a second method the next try need not wait for the first one's gap
-    gap = int(np.ceil(policy.limits.min_gap_after_decline_hours * 3600 / _SLOT))
-    if sum(o.permitted.any() for o in options) > 1:
-        gap = max(1, gap // 2)
-    later = np.zeros(slots.shape)
+    permitted = np.stack([o.permitted for o in options])
+    chances = np.where(permitted, np.stack([o.chance for o in options]), 0.0)
+    limits = policy.limits
+    gap, pause = (
+        max(1, int(np.ceil(hours * 3600 / _SLOT)))
+        for hours in (limits.min_gap_after_decline_hours, limits.min_gap_hours)
+    )
+    later = np.zeros(chances.shape)
     values = later
     for step in reversed(range(left)):
-        values = _step_value(
-            chances,
-            later,
-            alive=alive,
-            worth=worth,
-            cost=cost,
-            damping=model.damping**step,
-            gap=gap,
-        )
-        later = np.maximum(np.maximum.accumulate(values[::-1])[::-1], 0.0)
-    best = int(np.argmax(values))
+        chance = chances * model.damping**step
+        values = alive * (chance * worth - cost) + (1.0 - chance) * later
+        values[~permitted] = -np.inf
+        later = _value_after(values, gap, pause)
+    best = np.unravel_index(int(np.argmax(values)), values.shape)
     if values[best] <= 0:
         reason = "no further attempt is worth what it costs"
-        candidates = _candidates(view, options, slots, values, best)
+        candidates = _candidates(view, options, slots, values, int(best[1]))
         return _without_retry(DecisionKind.STOP, reason, candidates, model.version)
-    chosen = options[int(np.argmax(masked[:, best]))]
-    at = _moment(view, chosen, slots, best)
-    reasons = model.reasons(view, chosen.method, at) if explain else ()
-    return _as_decision(
-        view,
-        options,
-        slots,
-        values,
-        best=best,
-        chosen=chosen,
-        at=at,
-        policy=policy,
-        told=reasons,
-        version=model.version,
-    )
+    choice = _Choice(int(best[0]), int(best[1]), 1.0)
+    if policy.value.explore > 0:
+        choice = _explored(view, values, choice, policy)
+    return _as_decision(view, options, slots, values, choice, policy, model, explain=explain)
 
 
-def _step_value(
-    chances: Floats,
-    later: Floats,
-    *,
-    alive: Floats,
-    worth: float,
-    cost: float,
-    damping: float,
-    gap: int,
-) -> Floats:
-    after = np.zeros(later.shape)
-    if gap < later.size:
-        after[: later.size - gap] = later[gap:]
-    chance = np.where(chances >= 0, chances * damping, 0.0)
-    value = alive * (chance * worth - cost) + (1.0 - chance) * after
-    return np.where(chances >= 0, value, -np.inf)
+def _value_after(values: Floats, gap: int, pause: int) -> Floats:
+    """What the rest is worth after a failure of each method at each slot, (methods, slots).
+
+    The same method waits `gap` slots; another one `pause`, to see what becomes of the first.
+    """
+    from_then = np.maximum(np.maximum.accumulate(values[:, ::-1], axis=1)[:, ::-1], 0.0)
+    after = _put_off(from_then, gap)
+    for method in range(len(values) if len(values) > 1 else 0):
+        others = np.delete(from_then, method, axis=0).max(axis=0, keepdims=True)
+        after[method] = np.maximum(after[method], _put_off(others, pause)[0])
+    return after
 
 
-def _moment(view: CaseView, option: _Option, slots: Floats, index: int) -> datetime:
-    """Within the chosen slot, spread over cases so that not all of them come at once."""
+def _put_off(values: Floats, slots: int) -> Floats:
+    later = np.zeros(values.shape)
+    if slots < values.shape[1]:
+        later[:, :-slots] = values[:, slots:]
+    return later
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A method and a slot, with the propensity of their choice."""
+
+    method: int
+    slot: int
+    propensity: float
+    drawn: bool = False
+
+
+def _explored(view: CaseView, values: Floats, best: _Choice, policy: Policy) -> _Choice:
+    """With a chance of `explore` a draw among all permitted moments, likelier the more they are
+    worth; its propensity is a density an hour. The case and its attempts are the dice."""
+    digest = hashlib.blake2b(
+        f"explore:{view.case_id}:{len(view.attempts)}".encode(), digest_size=16
+    ).digest()
+    first, second = (int.from_bytes(part, "big") / 2.0**64 for part in (digest[:8], digest[8:]))
+    scale = policy.value.explore_scale * view.amount
+    odds = np.exp((values - values.max()) / scale)
+    odds /= odds.sum()
+    chosen = best
+    if first < policy.value.explore:
+        index = int(np.searchsorted(np.cumsum(odds.ravel()), second * (1.0 - 1e-12)))
+        method, slot = np.unravel_index(index, odds.shape)
+        chosen = _Choice(int(method), int(slot), 1.0, drawn=True)
+    mass = policy.value.explore * float(odds[chosen.method, chosen.slot])
+    if (chosen.method, chosen.slot) == (best.method, best.slot):
+        mass += 1.0 - policy.value.explore
+    return replace(chosen, propensity=mass / (_SLOT / 3600.0))
+
+
+def _moment(
+    view: CaseView, option: _Option, slots: Floats, index: int, *, minutes: int
+) -> datetime:
+    """Within the slot's first so many minutes, spread over cases: not all of them come at once."""
     start = datetime.fromtimestamp(float(slots[index]), UTC)
-    if index == 0:
-        return view.now
     digest = hashlib.blake2b(f"{view.case_id}:{len(view.attempts)}".encode(), digest_size=4)
-    spread = timedelta(minutes=int.from_bytes(digest.digest(), "big") % 60)
+    spread = timedelta(minutes=int.from_bytes(digest.digest(), "big") % minutes)
     later = start + spread
-    blocked = network_rules.longest_at(option.spans, later) is not None
+    blocked = later >= view.deadline_at or network_rules.longest_at(option.spans, later) is not None
     return start if blocked else later
 
 
 # -- what it amounts to
 
 
-def _as_decision(
+def _as_decision(  # noqa: PLR0917 - what a decision is made of
     view: CaseView,
     options: Sequence[_Option],
     slots: Floats,
     values: Floats,
-    *,
-    best: int,
-    chosen: _Option,
-    at: datetime,
+    choice: _Choice,
     policy: Policy,
-    told: Sequence[Reason],
-    version: str,
+    model: SuccessModel,
+    *,
+    explain: bool,
 ) -> Decision:
-    chance = float(chosen.chance[best])
-    now_chance = float(chosen.chance[0])
-    reasons = list(told)
-    if best > 0 and chance > now_chance:
-        points = 100 * (chance - now_chance)
-        reasons.append(
-            Reason(text=f"waiting until {at:%-d %b %H:%M} UTC beats trying now", points=points)
-        )
+    option = options[choice.method]
+    # a propensity an hour holds for the whole slot
+    minutes = 180 if policy.value.explore > 0 else 60 if choice.slot else 1
+    at = _moment(view, option, slots, choice.slot, minutes=minutes)
+    chance = float(option.chance[choice.slot])
+    other = _alternative(values, choice)
+    reasons: list[Reason] = []
+    if explain:
+        rival = _charge(options, slots, other) if other else None
+        reasons = list(model.reasons(view, *_charge(options, slots, choice), rival))
+        if rival and other:
+            there = float(options[other.method].chance[other.slot])
+            reasons.append(
+                Reason(
+                    text=f"{chance:.0%}, preferred to {there:.0%} on {describe(rival[0])} "
+                    f"at {rival[1]:%-d %b %H:%M} UTC, the best alternative"
+                )
+            )
+    if choice.drawn:
+        share = f"{policy.value.explore:.0%}"
+        reasons.insert(0, Reason(text=f"drawn at random, as {share} of decisions are, to learn"))
     limit = policy.review.amount_above
     kind = DecisionKind.RETRY
     if 0 < limit < view.amount:
@@ -275,13 +329,29 @@ def _as_decision(
     return Decision(
         kind=kind,
         reasons=tuple(reasons),
-        candidates=_candidates(view, options, slots, values, best),
-        model_version=version,
+        candidates=_candidates(view, options, slots, values, choice.slot),
+        model_version=model.version,
         retry_at=at,
-        payment_method_id=chosen.method.id,
+        payment_method_id=option.method.id,
         success_probability=chance,
-        expected_value=round(float(values[best])),
+        expected_value=round(float(values[choice.method, choice.slot])),
+        propensity=choice.propensity,
     )
+
+
+def _charge(options: Sequence[_Option], slots: Floats, choice: _Choice) -> Charge:
+    at = datetime.fromtimestamp(float(slots[choice.slot]), UTC)
+    return options[choice.method].method, at
+
+
+def _alternative(values: Floats, choice: _Choice) -> _Choice | None:
+    """The best that is another thing to do: another method, or a day or more apart."""
+    others = values.copy()
+    others[choice.method, max(0, choice.slot - 8) : choice.slot + 9] = -np.inf
+    best = np.unravel_index(int(np.argmax(others)), others.shape)
+    if not np.isfinite(others[best]):
+        return None
+    return _Choice(int(best[0]), int(best[1]), 0.0)
 
 
 def _candidates(
@@ -289,14 +359,14 @@ def _candidates(
 ) -> tuple[Candidate, ...]:
     """For the record: each method at its best moment, at the chosen one, and what was forbidden."""
     found: list[Candidate] = []
-    for option in options:
+    for option, worths in zip(options, values, strict=True):
         moments = {best, int(np.argmax(option.chance))}
         if option.permitted.any():
             moments.add(int(np.argmax(np.where(option.permitted, option.chance, -1.0))))
         for index in sorted(moments):
             at = datetime.fromtimestamp(float(slots[index]), UTC)
             span = network_rules.longest_at(option.spans, at)
-            value = values[index] if np.isfinite(values[index]) else 0.0
+            value = worths[index] if np.isfinite(worths[index]) else 0.0
             found.append(
                 Candidate(
                     payment_method_id=option.method.id,
@@ -314,7 +384,7 @@ def _nothing_permitted(
 ) -> Decision:
     """Nothing may be charged any more as things are: wait for the customer, or stop."""
     at = view.now
-    record = _candidates(view, options, slots, np.zeros(slots.shape), 0)
+    record = _candidates(view, options, slots, np.zeros((len(options), slots.size)), 0)
     used_up = next(
         (
             span

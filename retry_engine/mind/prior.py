@@ -56,6 +56,10 @@ _AFTER_EXPIRY = 0.2
 _PAID, _PAID_DAYS, _UNPAID = 0.72, 9.0, 0.13
 
 
+# A method and a moment.
+Charge = tuple[PaymentMethod, datetime]
+
+
 class SuccessModel(Protocol):
     """What the planner needs of a model, this prior or a learnt one."""
 
@@ -72,7 +76,7 @@ class SuccessModel(Protocol):
         """Per question one chance in [0, 1] per slot; slots are UTC epoch seconds from now on."""
 
     def reasons(
-        self, view: CaseView, method: PaymentMethod, at: datetime
+        self, view: CaseView, method: PaymentMethod, at: datetime, other: Charge | None
     ) -> tuple[Reason, ...]: ...
 
 
@@ -101,7 +105,9 @@ class PriorModel:
         clipped: Floats = np.clip(chance, 0.0, 0.97)
         return clipped
 
-    def reasons(self, view: CaseView, method: PaymentMethod, at: datetime) -> tuple[Reason, ...]:
+    def reasons(
+        self, view: CaseView, method: PaymentMethod, at: datetime, other: Charge | None = None
+    ) -> tuple[Reason, ...]:
         """Why that moment on that method, in words."""
         return tuple(_explain(view, method, at))
 

@@ -1,7 +1,7 @@
 import hashlib
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import arena
 import numpy as np
@@ -91,18 +91,22 @@ def test_what_is_no_archive_is_refused() -> None:
         _read(b"cos\nsystem\n(S'true'\ntR.")
 
 
-def test_points_add_up_to_the_gap_between_two_moments(trained: Trained, log: pd.DataFrame) -> None:
+def test_points_add_up_to_the_gap_between_two_charges(trained: Trained, log: pd.DataFrame) -> None:
     told = 0
     for retry in list(lives.walk(log))[-30:]:
-        now = retry.view.now.timestamp()
-        later = now + 3 * 86_400.0
-        reasons = trained.model.contrast(retry.view, retry.method, later, now)
-        slots = np.array([now, later])
+        now = retry.view.now
+        moments = (now + timedelta(days=3), now)
+        one, two = ((method, at) for method, at in zip([retry.method] * 2, moments, strict=True))
+        slots = np.array([at.timestamp() for at in reversed(moments)])
         chance = trained.model.success_probability(retry.view, retry.method, slots)
+        gap = 100 * (chance[1] - chance[0])
+        reasons = trained.model.contrast(retry.view, one, two)
         if reasons:
             told += 1
-            total = sum(r.points or 0.0 for r in reasons)
-            assert total == pytest.approx(100 * (chance[1] - chance[0]), abs=1e-6)
+            assert sum(r.points or 0.0 for r in reasons) == pytest.approx(gap, abs=1e-6)
+            shown = trained.model.reasons(retry.view, *one, two)
+            # what is too small to be named is in the last of them, as "everything else"
+            assert sum(r.points or 0.0 for r in shown) == pytest.approx(gap, abs=0.06)
     assert told > 10
 
 
