@@ -57,10 +57,7 @@ def train_policy(
     try:
         trained = training.train(checked, seed=seed)
     except CannotLearn:
-        record = lives.Record()
-        for _ in lives.walk(checked, record):
-            pass
-        return LearntPolicy(policy, None, record)
+        return LearntPolicy(policy, None, lives.record_of(checked))
     return LearntPolicy(policy, trained.model, trained.rows.record)
 
 

@@ -4,7 +4,7 @@ Nothing from after a retry can reach its view: the view is made from what the wa
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.learning.log import COLUMNS, columns_of
+from retry_engine.mind.features import Rates
 
 _HORIZON = timedelta(days=30)
 # What a customer's record holds at most: enough for any rhythm, and bounded.
@@ -68,10 +69,17 @@ class Record:
         return tuple(sorted(chosen, key=lambda a: a.at))
 
 
-def walk(log: pd.DataFrame, record: Record | None = None) -> Iterator[Retry]:
+def walk(
+    log: pd.DataFrame,
+    record: Record | None = None,
+    *,
+    rates: Rates | None = None,
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> Iterator[Retry]:
     """The log's retries in time, each as it was known then. Customers' own payments are left out.
 
-    `record` is filled on the way. `log` must be sorted by time, as `log.validate` returns it.
+    `record` and `rates` are filled on the way, whichever invoices are `wanted`. `log` must be
+    sorted by time, as `log.validate` returns it.
     """
     record = record if record is not None else Record()
     columns = columns_of(log, COLUMNS)
@@ -87,15 +95,35 @@ def walk(log: pd.DataFrame, record: Record | None = None) -> Iterator[Retry]:
         before = open_cases[attempt.invoice_id]
         if before and attempt.outcome is not Outcome.PROCESSING:
             if attempt.source is not Source.CUSTOMER:
-                yield _retry(row, attempt, before, record)
+                method_id = row["payment_method_id"]
+                last = (
+                    a.decline_code for a in reversed(before) if a.payment_method_id == method_id
+                )
+                last_code = next(last, None)
+                if wanted(attempt.invoice_id):
+                    yield _retry(row, attempt, before, record, last_code)
+                if rates is not None:
+                    rates.add(attempt, last_code)
             if before[-1].outcome is Outcome.PROCESSING:
                 before.pop()  # its answer
         before.append(attempt)
         record.add(row["customer_id"], attempt)
 
 
+def record_of(log: pd.DataFrame) -> Record:
+    """What the whole log tells of customers and cards."""
+    record = Record()
+    for _ in walk(log, record, wanted=lambda _: False):
+        pass
+    return record
+
+
 def _retry(
-    row: Mapping[str, Any], attempt: Attempt, before: list[Attempt], record: Record
+    row: Mapping[str, Any],
+    attempt: Attempt,
+    before: list[Attempt],
+    record: Record,
+    last_code: str | None,
 ) -> Retry:
     opening = before[0]
     method = method_of(row, changed=record.changed.get(row["payment_method_id"]))
@@ -121,15 +149,12 @@ def _retry(
         customer_timezone=row["customer_timezone"] or None,
         customer_since=time_of(row["customer_since"]),
     )
-    code = next(
-        (a.decline_code for a in reversed(before) if a.payment_method_id == method.id), None
-    )
     known_propensity = row["propensity"]
     return Retry(
         view=view,
         method=method,
         attempt=attempt,
-        last_code=code,
+        last_code=last_code,
         propensity=None if pd.isna(known_propensity) else float(known_propensity),
     )
 

@@ -70,30 +70,28 @@ def rows_of(
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    record = lives.Record()
-    for _ in lives.walk(log, record):
-        pass
-    rhythms = _rhythms(log, record, seed=seed)
+    rhythms = _rhythms(log, lives.record_of(log), seed=seed)
     rates, record = Rates(), lives.Record()
     blocks: list[Matrix] = []
     won, case, at, segments = [], [], [], []
     numbers: dict[str, int] = {}
     opened: dict[str, float] = {}
     support = no_support()
-    for retry in lives.walk(log, record):
-        if _drawn(retry.view.case_id, seed) < share:
-            slots = np.array([retry.attempt.at.timestamp()])
-            scene = Scene(retry.view, retry.method, slots, rates, rhythms)
-            blocks.append(features.matrix(scene))
-            won.append(retry.won)
-            case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
-            opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
-            at.append(slots[0])
-            segments.append(segment(scene))
-            _count_support(support[segments[-1]], scene)
-            if len(blocks) % 20_000 == 0:
-                say(f"features: {len(blocks)} of about {int(total * share)} retries")
-        rates.add(retry.attempt, retry.last_code)
+    drawn = lives.walk(
+        log, record, rates=rates, wanted=lambda invoice: _drawn(invoice, seed) < share
+    )
+    for retry in drawn:
+        slots = np.array([retry.attempt.at.timestamp()])
+        scene = Scene(retry.view, retry.method, slots, rates, rhythms)
+        blocks.append(features.matrix(scene))
+        won.append(retry.won)
+        case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
+        opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
+        at.append(slots[0])
+        segments.append(segment(scene))
+        _count_support(support[segments[-1]], scene)
+        if len(blocks) % 20_000 == 0:
+            say(f"features: {len(blocks)} of about {int(total * share)} retries")
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
