@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
     from retry_engine.adapters.stripe_gateway import StripeGateway
     from retry_engine.learning.backfill import Progress
     from retry_engine.learning.desk import Desk
+    from retry_engine.learning.serving import ActiveModel, Known
     from retry_engine.learning.sigma import SigmaResults
     from retry_engine.mind.hazard import LearntModel
 
@@ -69,23 +70,50 @@ def celery_application(settings: Settings, *, in_web: bool = False) -> "Celery":
 
 
 def build(
-    settings: Settings, *, clock: Callable[[], datetime] = real_clock, learnt: bool = True
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = real_clock,
+    learnt: bool = True,
+    known: "Known | None" = None,
 ) -> "Engine":
     """An engine that opens its connections when they are first needed.
 
-    Without `learnt` it decides by the documented prior: the web process must stay light.
+    Without `learnt` it decides by the documented prior: the web process must stay light. `known` is
+    the active model where this process has it already.
     """
-    return Engine(settings, clock, learnt=learnt)
+    return Engine(settings, clock, learnt=learnt, known=known)
+
+
+def before_fork(settings: Settings) -> "Known | None":
+    """Load what all processes of a worker need, so that they share it; answers the active model.
+
+    None where no model is active, or there is no database to ask.
+    """
+    from retry_engine.adapters import stripe_gateway  # noqa: F401, PLC0415  # 0.2 s
+    from retry_engine.mind import planner  # noqa: F401, PLC0415  # numpy
+
+    with build(settings) as engine:
+        try:
+            return engine.active_model()
+        except RetryEngineError as error:
+            log.warning("model_not_read", error=str(error))
+            return None
 
 
 class Engine:
     """The whole, as the CLI, the web process and the workers see it."""
 
     def __init__(
-        self, settings: Settings, clock: Callable[[], datetime], *, learnt: bool = True
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        *,
+        learnt: bool = True,
+        known: "Known | None" = None,
     ) -> None:
         self.settings = settings
         self._learnt = learnt
+        self._known = known
         self.clock = clock
         self.policy: Policy = settings.policy
         self.database = Database(settings.database_url)
@@ -180,10 +208,21 @@ class Engine:
 
     def _model(self) -> "LearntModel | None":
         # without a promoted model nothing of its libraries is loaded
-        return self.learning.active_model() if self._learnt and self._has_model() else None
+        return self._serving() if self._learnt and self._has_model() else None
+
+    @cached_property
+    def _serving(self) -> "ActiveModel":
+        from retry_engine.learning.serving import ActiveModel, Known  # noqa: PLC0415  # 1 s
+
+        return ActiveModel(self.database, self.clock, self._known or Known())
+
+    def active_model(self) -> "Known | None":
+        """The active model with its version, None where there is none."""
+        self._model()
+        return self._serving.known if "_serving" in self.__dict__ else None
 
     def _has_model(self) -> bool:
-        if "learning" in self.__dict__:
+        if "_serving" in self.__dict__:
             return True
         with self.database.transaction() as connection:
             return learning_rows.active_version(connection) is not None

@@ -21,15 +21,19 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _EngineOfThisProcess:
-    """Each pool process builds its own engine: connections must not cross a fork."""
+    """Each pool process builds its own engine: connections must not cross a fork.
+
+    The model that was active when the worker started does cross it: all share its memory.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._known = wiring.before_fork(settings)
         self._engine: wiring.Engine | None = None
 
     def __call__(self) -> wiring.Engine:
         if self._engine is None:
-            self._engine = wiring.build(self._settings)
+            self._engine = wiring.build(self._settings, known=self._known)
         return self._engine
 
     def close(self) -> None:
@@ -107,6 +111,9 @@ def run_worker(settings: Settings) -> int:
         quiet=True,
         hostname=f"retry-engine-{os.getpid()}@%h",
     )
+    # what is shared stays shared: a look through it for garbage would copy every page of it
+    gc.collect()
+    gc.freeze()
     worker.start()
     return int(worker.exitcode or 0)
 
@@ -134,8 +141,6 @@ def _leave_logging_alone(**_: object) -> None:
 
 def _start_pool_process(settings: Settings, parent: int, **_: object) -> None:
     telemetry.configure("worker", log_format=settings.log_format)
-    # what is loaded stays: looking through it for garbage again and again is a waste
-    gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     if sys.platform == "linux":
         # a worker that is killed outright must not leave its pool behind

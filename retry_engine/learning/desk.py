@@ -12,32 +12,24 @@ import structlog
 
 from retry_engine.domain.errors import CannotLearn, InvalidInput, NotFound, Refused
 from retry_engine.domain.policy import Policy
-from retry_engine.learning import card, drift, metrics, model_file, plot, training
+from retry_engine.learning import card, drift, metrics, model_file, plot, serving, training
 from retry_engine.learning.log import COLUMNS, read, validate, write
-from retry_engine.mind.hazard import LearntModel
 from retry_engine.store import learning
 from retry_engine.store.database import Database
 
 log = structlog.get_logger()
 
 Document = dict[str, Any]
-_LOOK_AGAIN = timedelta(seconds=5)
 _DRIFT_WINDOW = timedelta(days=30)
 
 
 @dataclass(slots=True)
 class Desk:
-    """`clock` is real time, `policy` what backtests are played by.
-
-    The active model is read once, and anew when another is promoted.
-    """
+    """`clock` is real time, `policy` what backtests are played by."""
 
     database: Database
     clock: Callable[[], datetime]
     policy: Policy = field(default_factory=Policy)
-    _looked_at: datetime | None = field(default=None, init=False)
-    _version: str | None = field(default=None, init=False)
-    _model: LearntModel | None = field(default=None, init=False)
 
     # -- the log
 
@@ -137,19 +129,19 @@ class Desk:
             chosen = version or learning.active_version(connection)
             row = learning.model(connection, chosen) if chosen else None
         if row is None:
-            raise NotFound(_no_such(version))
+            raise NotFound(serving.no_such(version))
         return row
 
     def promote(self, version: str) -> Document:
         """Let a stored model decide; refused where this installation cannot read it."""
-        self._load(version)
+        serving.load(self.database, version)
         with self.database.transaction() as connection:
             learning.activate(connection, version, now=self.clock())
         return {"active": version}
 
     def check(self, version: str) -> None:
         """Raise `InvalidInput` with the reason where a stored model cannot be read here."""
-        self._load(version)
+        serving.load(self.database, version)
 
     def rollback(self) -> Document:
         """Back to the model that decided before, or to the documented prior."""
@@ -169,7 +161,7 @@ class Desk:
         that answer in the backtest are fitted.
         """
         row = self._stored(version)
-        model = self._load(row.version)
+        model = serving.load(self.database, row.version)
         log = self.whole_log()
         ended = metrics.ends(log)
         until = pd.Timestamp(row.card["to"])
@@ -206,7 +198,7 @@ class Desk:
         row = self._stored(None)
         if row.reference is None:
             raise Refused(f"{row.version} was stored without what drift is measured against")
-        model, known = self._load(row.version), row.reference
+        model, known = serving.load(self.database, row.version), row.reference
         log = self.whole_log()
         attempts = log[log["kind"] == "attempt"]
         if attempts.empty:
@@ -240,35 +232,6 @@ class Desk:
             "thresholds": drift.THRESHOLDS,
         }
 
-    # -- serving
-
-    def active_model(self) -> LearntModel | None:
-        """The model that decides; None: the documented prior, also where a model is unreadable."""
-        now = self.clock()
-        if self._looked_at is None or now - self._looked_at >= _LOOK_AGAIN:
-            self._looked_at = now
-            with self.database.transaction() as connection:
-                version = learning.active_version(connection)
-            if version != self._version:
-                self._version, self._model = version, self._load_or_prior(version)
-        return self._model
-
-    def _load_or_prior(self, version: str | None) -> LearntModel | None:
-        if version is None:
-            return None
-        try:
-            return self._load(version)
-        except (InvalidInput, NotFound) as error:
-            log.error("model_refused", model=version, error=str(error), decides="prior")
-            return None
-
-    def _load(self, version: str) -> LearntModel:
-        with self.database.transaction() as connection:
-            row = learning.model(connection, version)
-        if row is None:
-            raise NotFound(_no_such(version))
-        return model_file.read(row.file, sha256=row.sha256)
-
 
 def contents(rows: pd.DataFrame) -> list[Document]:
     """Rows as stored: nothing that is empty, times as text."""
@@ -282,9 +245,3 @@ def contents(rows: pd.DataFrame) -> list[Document]:
             kept["amount"] = int(kept["amount"])
         found.append(kept)
     return found
-
-
-def _no_such(version: str | None) -> str:
-    if version is None:
-        return "no model is active; `retry-engine model list` shows the stored ones"
-    return f"there is no model {version!r}; `retry-engine model list` shows the stored ones"

@@ -115,15 +115,14 @@ def of_window(
     rates, record, support = Rates(), lives.Record(), training.no_support()
     kept: list[lives.Retry] = []
     blocks, segments = [], []
-    for retry in lives.walk(log, record):
-        if retry.attempt.at >= since and retry.view.case_id in number:
+    for retry in lives.walk(log, record, rates=rates, wanted=number.__contains__):
+        if retry.attempt.at >= since:
             slots = np.array([retry.attempt.at.timestamp()])
             scene = Scene(retry.view, retry.method, slots, rates, model.rhythms)
             blocks.append(features.matrix(scene))
             training.count_retry(support, retry)
             segments.append(segment(scene))
             kept.append(retry)
-        rates.add(retry.attempt, retry.last_code)
     opened = {r.view.case_id: r.view.opened_at.timestamp() for r in kept}
     rows = Rows(
         np.concatenate(blocks),

@@ -42,10 +42,9 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
     support = training.no_support()
     moment = datetime.fromtimestamp(cut, UTC)
     kept = set(rows.ids)
-    for retry in lives.walk(log[log["at"] < moment].reset_index(drop=True), record):
-        if retry.view.case_id in kept:
-            training.count_retry(support, retry)
-        rates.add(retry.attempt, retry.last_code)
+    before = log[log["at"] < moment].reset_index(drop=True)
+    for retry in lives.walk(before, record, rates=rates, wanted=kept.__contains__):
+        training.count_retry(support, retry)
     earlier = replace(of_rows(rows, inside), support=dict(support), rates=rates, record=record)
     cases = len(np.unique(rows.case[inside]))
     return Split(moment, training.fit(earlier, seed=seed), cases)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from retry_engine.domain.errors import CannotLearn, InvalidInput, NotFound, Refused
 from retry_engine.learning.desk import Desk
 from retry_engine.learning.log import read, validate, write
+from retry_engine.learning.serving import ActiveModel
 from retry_engine.store.database import Database
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
@@ -132,16 +133,17 @@ def test_a_model_is_stored_promoted_used_and_taken_back(
 ) -> None:
     desk.import_files([csv])
     version = desk.train(seed=0, promote=False, say=lambda _: None)["version"]
-    assert desk.active_model() is None
+    serve = ActiveModel(desk.database, clock)
+    assert serve() is None
     desk.promote(version)
     clock.now += timedelta(seconds=6)
-    model = desk.active_model()
+    model = serve()
     assert model is not None
     assert model.version == version
-    assert desk.active_model() is model
+    assert serve() is model
     assert desk.rollback() == {"active": None}
     clock.now += timedelta(seconds=6)
-    assert desk.active_model() is None
+    assert serve() is None
     with pytest.raises(Refused, match="no model is active"):
         desk.rollback()
 
@@ -153,8 +155,7 @@ def test_the_prior_takes_over_from_a_model_that_cannot_be_read(
     version = desk.train(seed=0, promote=True, say=lambda _: None)["version"]
     with desk.database.transaction() as connection:
         connection.execute(text("update models set file = 'nonsense'::bytea"))
-    clock.now += timedelta(seconds=6)
-    assert desk.active_model() is None
+    assert ActiveModel(desk.database, clock)() is None
     with pytest.raises(InvalidInput, match="hash differs"):
         desk.promote(version)
 
