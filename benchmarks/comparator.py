@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import lightgbm
 import numpy as np
-import pandas as pd
 
 from retry_engine.evaluation import LearntPolicy, policy_of
 from retry_engine.learning import training
-from retry_engine.learning.log import validate
+from retry_engine.learning.training import Trained
 from retry_engine.mind.features import log_hazard
 from retry_engine.mind.hazard import Link
 
@@ -28,10 +27,8 @@ class Boosters:
         raise NotImplementedError("the comparator explains nothing")
 
 
-def comparator(log: pd.DataFrame, *, seed: int) -> LearntPolicy:
+def comparator(ours: Trained, *, seed: int) -> LearntPolicy:
     """The comparator's policy: rows, folds, recalibration and planner are ours."""
-    checked, _ = validate(log)
-    ours = training.train(checked, seed=seed)
     rows = ours.rows
     fold = np.random.default_rng(seed).integers(0, _FOLDS, rows.case.max() + 1)[rows.case]
     members, learnt = [], np.zeros(len(rows.won))

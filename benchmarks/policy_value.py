@@ -16,6 +16,8 @@ from comparator import comparator
 from strangers import strangers
 
 from retry_engine import evaluation
+from retry_engine.learning import training
+from retry_engine.learning.log import validate
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 LATER = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -55,7 +57,10 @@ def main() -> None:
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         log, cases, bank = populations(given.population, seed, given.invoices, given.test)
         begun = time.perf_counter()
-        policy = evaluation.train_policy(log, seed=seed)
+        trained = training.train(validate(log)[0], seed=seed)
+        policy = evaluation.LearntPolicy(
+            evaluation.policy_of(None), trained.model, trained.rows.record
+        )
         took = time.perf_counter() - begun
         fixed = arena.play(cases, bank, evaluation.fixed_schedule())
         prior = arena.play(cases, bank, evaluation.prior_policy())
@@ -64,7 +69,7 @@ def main() -> None:
         span = best - fixed.net
         other = float("nan")
         if given.comparator:
-            played = arena.play(cases, bank, comparator(log, seed=seed))
+            played = arena.play(cases, bank, comparator(trained, seed=seed))
             other = 100 * (played.net - fixed.net) / span
         row = (
             100 * (prior.net - fixed.net) / span, 100 * (learnt.net - fixed.net) / span,

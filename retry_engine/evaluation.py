@@ -115,8 +115,6 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
     for given in _dicts(row, "payment_methods"):
         added = lives.time_of(given.get("added_at"))
         changed = record.changed.get(str(given.get("payment_method_id")))
-        if changed is None and added is not None and added > opened:
-            changed = added
         if changed is not None and changed > now:
             changed = None
         methods.append(

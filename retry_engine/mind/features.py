@@ -117,8 +117,15 @@ class Scene:
 
     @cached_property
     def past(self) -> list[Attempt]:
-        """The customer's attempts on other invoices, oldest first."""
-        return sorted(self.view.card_attempts, key=lambda a: a.at)
+        """The customer's attempts on other invoices that failed at first or later, oldest first.
+
+        Invoices that were paid at once are in no attempt log, so no model knows what they mean.
+        """
+        failed = {
+            a.invoice_id for a in self.view.card_attempts if a.outcome is not Outcome.SUCCEEDED
+        }
+        told = (a for a in self.view.card_attempts if a.invoice_id in failed)
+        return sorted(told, key=lambda a: a.at)
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -125,8 +125,13 @@ def _category(attempt: Attempt) -> str:
     return code.category
 
 
+def _is_news(view: CaseView, method: PaymentMethod) -> bool:
+    """Whether the card was replaced, or added since the invoice failed."""
+    return bool(method.changed_at or (method.added_at and method.added_at > view.opened_at))
+
+
 def _fresh(view: CaseView, method: PaymentMethod) -> float:
-    if method.changed_at is not None:
+    if _is_news(view, method):
         return _UPDATED
     base = _FRESH_CARD if method.type == "card" else _FRESH_DEBIT
     if method.card_funding == "credit":
