@@ -185,13 +185,14 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
 
 def _shape(rows: int) -> dict[str, Any]:
     """Trees that the rows can carry."""
+    few = rows < 5000
     return {
-        "n_estimators": 60,
-        "max_depth": 7,
+        "n_estimators": 40 if few else 60,
+        "max_depth": 5 if few else 7,
         "learning_rate": 0.1,
         "subsample": 0.7,
         "max_features": 0.3,
-        "min_samples_leaf": max(30, rows // 4000),
+        "min_samples_leaf": max(20 if few else 30, rows // 4000),
     }
 
 

@@ -70,7 +70,7 @@ class LearntModel:
     rates: Rates
     rhythms: Rhythms
     support: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    support_weight: float = 25.0
+    support_weight: float = 40.0
     offsets: Mapping[str, float] = field(default_factory=dict)
     damping: float = 0.98
 
