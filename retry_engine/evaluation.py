@@ -16,6 +16,7 @@ import pandas as pd
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
+from retry_engine.domain.messages import Message
 from retry_engine.domain.policy import Limits, Value
 from retry_engine.domain.policy import Policy as PolicyFile
 from retry_engine.learning import lives, training
@@ -29,7 +30,7 @@ _VALUE = (
     "explore",
 )  # fmt: skip
 _LIMITS = ("horizon_days", "max_attempts")
-# Messages and offers are not planned yet: their keys are known, and change nothing.
+# Offers are not planned yet: their keys are known, and change nothing.
 _NOT_USED = ("offers_enabled", "max_discount_percent")
 COLUMNS = (
     "case_id", "retry_at", "payment_method_id", "message_at", "discount", "stop", "review",
@@ -143,6 +144,7 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
         customer_country=_text(row, "customer_country"),
         customer_timezone=_text(row, "customer_timezone"),
         customer_since=lives.time_of(row.get("customer_since")),
+        messages=tuple(Message(at=_time(m, "at")) for m in _dicts(row, "messages")),
     )
 
 
@@ -169,6 +171,7 @@ def _plan(view: CaseView, decision: Decision) -> dict[str, Any]:
     return _nothing(view) | {
         "retry_at": decision.retry_at if decision.kind is not DecisionKind.STOP else None,
         "payment_method_id": decision.payment_method_id,
+        "message_at": decision.message_at,
         "stop": decision.kind is DecisionKind.STOP,
         "review": decision.kind is DecisionKind.REVIEW,
         "success_probability": decision.success_probability,

@@ -52,8 +52,17 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "review.amount_above": (0, 10**12),
     "review.deadline_hours": (1, 8760),
     "review.dispute_days": (0, 3650),
+    "messages.quiet_from_hour": (12, 24),
+    "messages.quiet_until_hour": (0, 12),
+    "messages.most_per_case": (0, 10),
+    "messages.most_per_customer_30_days": (0, 30),
+    "messages.min_gap_hours": (24, 720),
 }
-_CHOICES: Mapping[str, tuple[str, ...]] = {"review.on_dispute": ("review", "close")}
+_LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "review.on_dispute": ("review", "close"),
+    "messages.language": _LANGUAGES,
+}
 
 
 class ApiToken(BaseModel):

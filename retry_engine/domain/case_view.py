@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retry_engine.domain.attempts import Attempt, Source
+from retry_engine.domain.messages import Message
 from retry_engine.domain.payment_methods import PaymentMethod
 
 
@@ -16,6 +17,7 @@ class CaseView:
     invoice, oldest first; the first is the failure that opened the case. `card_attempts` are
     everybody's on *other* invoices with any of `payment_methods`' cards (last 180 days), oldest
     first. `stripe_next_attempt_at` is Stripe's own planned retry, None where Stripe plans none.
+    `messages` are those about this invoice, oldest first.
     """
 
     case_id: str
@@ -37,6 +39,7 @@ class CaseView:
     customer_timezone: str | None = None
     customer_since: datetime | None = None
     stripe_next_attempt_at: datetime | None = None
+    messages: tuple[Message, ...] = ()
 
     def method(self, method_id: str | None) -> PaymentMethod | None:
         """The saved method of that id, or None where it is gone."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from retry_engine.domain.messages import MessageKind
+
 
 class DecisionKind(StrEnum):
     """What to do next with a case."""
@@ -38,7 +40,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The plan until something happens. `retry_at` and `payment_method_id` only with RETRY."""
+    """The plan until something happens. `retry_at` and `payment_method_id` only with RETRY.
+
+    `message_at`: when to write to the customer besides, None where nothing is worth saying.
+    """
 
     kind: DecisionKind
     reasons: tuple[Reason, ...]
@@ -49,3 +54,5 @@ class Decision:
     success_probability: float | None = None
     expected_value: int = 0
     propensity: float = 1.0
+    message_at: datetime | None = None
+    message_kind: MessageKind | None = None

@@ -62,6 +62,22 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """`[messages]`: whether, how often and at which local hours customers are written to."""
+
+    enabled: bool = True
+    quiet_from_hour: int = 21
+    quiet_until_hour: int = 8
+    quiet_on_days_off: bool = False
+    most_per_case: int = 4
+    most_per_customer_30_days: int = 6
+    min_gap_hours: float = 72.0
+    business: str = ""
+    reply_to: str = ""
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """`[end]`: what is done with the invoice when the engine gives a case up."""
 
@@ -78,6 +94,7 @@ class Policy:
     methods: Methods = field(default_factory=Methods)
     comparison: Comparison = field(default_factory=Comparison)
     review: Review = field(default_factory=Review)
+    messages: Messages = field(default_factory=Messages)
     end: End = field(default_factory=End)
 
 

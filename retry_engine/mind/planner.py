@@ -26,6 +26,7 @@ from retry_engine.domain.decisions import Candidate, Decision, DecisionKind, Rea
 from retry_engine.domain.network_rules import Forbidden
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
+from retry_engine.mind import dunning
 from retry_engine.mind.prior import Charge, PriorModel, SuccessModel, describe
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +103,7 @@ def decide_many(
         for leave in found
     ]
     chances = iter(model.success_probabilities(asked))
-    return [
+    decisions = [
         settled
         or _decide(
             view,
@@ -113,6 +114,10 @@ def decide_many(
             explain=explain,
         )
         for view, times, found, settled in zip(views, slots, leaves, early, strict=True)
+    ]
+    return [
+        dunning.with_message(view, decision, policy=policy)
+        for view, decision in zip(views, decisions, strict=True)
     ]
 
 
