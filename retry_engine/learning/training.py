@@ -7,7 +7,7 @@ a chance is fitted on rows that the trees in question had not seen.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
 MIN_ROWS, MIN_WINS = 200, 40
-_FOLDS = 5
+_FOLDS, _TWINS = 3, 2
+_RATE = 0.1
+_WEIGHTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +160,48 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
             f"least {MIN_ROWS}, and {MIN_WINS} of either kind; the prior decides meanwhile"
         )
     say(f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful")
-    fold = _folds(rows, seed)
-    members, learnt = [], np.zeros(len(rows.won))
-    shape = _shape(len(rows.won))
-    for number in range(_FOLDS):
-        say(f"fold {number + 1} of {_FOLDS}")
-        inside = fold != number
-        booster = trees.Boosting(**shape, random_state=seed * 97 + number)
-        booster.fit(rows.x[inside], trees.outcome(rows.won[inside]))
-        members.append(booster)
-        learnt[~inside] = booster.predict(rows.x[~inside])
+    members, learnt = _members(rows, seed=seed, say=say)
     prior = rows.x[:, 0].astype(np.float64)
     link = fit_link(learnt, prior, rows.won)
+    offsets = _offsets(prior, rows)
+    weight = _support_weight(rows, link.scale(learnt, prior), prior, offsets)
     model = LearntModel(
         version=_version(rows, seed),
-        trees=trees.of_boosting(members, rate=shape["learning_rate"], features=rows.x.shape[1]),
+        trees=trees.of_boosting(members, rate=_RATE, features=rows.x.shape[1]),
         link=link,
         rates=rows.rates,
         rhythms=rows.rhythms,
         support=rows.support,
-        offsets=_offsets(prior, rows),
+        support_weight=weight,
+        offsets=offsets,
     )
     chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
     return Trained(model, rows, chance)
+
+
+def _members(rows: Rows, *, seed: int, say: Say) -> tuple[list[trees.Boosting], Floats]:
+    """Twin boosters a fold, and for each row the log hazard by those that had not seen it.
+
+    All members' mean is less noisy than two twins' mean. Their differences tell by how much, and
+    the log hazards are drawn together accordingly, so that the link fits what will be served.
+    """
+    fold = _folds(rows, seed)
+    shape = _shape(len(rows.won))
+    members, unseen = [], np.zeros((_TWINS, len(rows.won)))
+    for number in range(_FOLDS):
+        say(f"fold {number + 1} of {_FOLDS}")
+        inside = fold != number
+        for twin in range(_TWINS):
+            booster = trees.Boosting(**shape, random_state=seed * 97 + number * _TWINS + twin)
+            booster.fit(rows.x[inside], trees.outcome(rows.won[inside]))
+            members.append(booster)
+            unseen[twin, ~inside] = booster.predict(rows.x[~inside])
+    learnt = unseen.mean(axis=0)
+    noise = float(unseen.var(axis=0, ddof=1).mean())
+    signal = max(float(learnt.var()) - noise / _TWINS, 1e-9)
+    served = signal + noise / len(members)
+    drawn = np.sqrt(served / (signal + noise / _TWINS))
+    return members, learnt.mean() + drawn * (learnt - learnt.mean())
 
 
 def _shape(rows: int) -> dict[str, Any]:
@@ -189,7 +210,7 @@ def _shape(rows: int) -> dict[str, Any]:
     return {
         "n_estimators": 40 if few else 60,
         "max_depth": 5 if few else 7,
-        "learning_rate": 0.1,
+        "learning_rate": _RATE,
         "subsample": 0.7,
         "max_features": 0.3,
         "min_samples_leaf": max(20 if few else 30, rows // 4000),
@@ -229,6 +250,31 @@ def _offsets(prior: Floats, rows: Rows) -> dict[str, float]:
             chosen = names == name
             found[str(name)] = _offset(prior[chosen], rows.won[chosen], around=found[str(group)])
     return found
+
+
+def _support_weight(rows: Rows, own: Floats, prior: Floats, offsets: Mapping[str, float]) -> float:
+    """How many rows the prior is worth where the log is thin: what makes the rows likeliest.
+
+    `own` are log hazards by trees that had not seen the row.
+    """
+    names = [feature.name for feature in features.features()]
+    tried = np.char.startswith(rows.segment, "tried")
+    waited = np.expm1(rows.x[:, names.index("log_gap_method")])
+    hours = np.where(tried, waited, 24.0 * rows.x[:, names.index("days_open")])
+    seen = np.zeros(len(own))
+    moved = prior.copy()
+    for name in np.unique(rows.segment):
+        inside = rows.segment == name
+        counts = np.asarray(rows.support[name])
+        seen[inside] = np.interp(np.log1p(hours[inside]), np.log1p(GAPS), counts)
+        moved[inside] += offsets[name]
+
+    def miss(weight: float) -> float:
+        trust = seen / (seen + weight)
+        hazard = np.exp(np.clip(trust * own + (1 - trust) * moved, -12.0, 3.0))
+        return float(np.where(rows.won, -np.log(-np.expm1(-hazard)), hazard).sum())
+
+    return min(_WEIGHTS, key=miss)
 
 
 def _offset(prior: Floats, won: npt.NDArray[np.bool_], *, around: float) -> float:
