@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.engine import make_url
@@ -87,6 +87,8 @@ class Settings(BaseModel):
     stripe_api_base: str | None = None
     mode: str = "shadow"
     smtp_url: SecretStr | None = None
+    mail_from: str = ""
+    public_url: str | None = None
     home: Path
     policy: Policy
     api_tokens: tuple[ApiToken, ...] = ()
@@ -112,6 +114,8 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         stripe_api_base=_http_url("STRIPE_API_BASE", env.get("STRIPE_API_BASE")),
         mode=_mode(env.get("RETRY_ENGINE_MODE"), key),
         smtp_url=_smtp_url(env.get("SMTP_URL")),
+        mail_from=_mail_from(env.get("RETRY_ENGINE_MAIL_FROM"), env.get("SMTP_URL")),
+        public_url=_http_url("RETRY_ENGINE_PUBLIC_URL", env.get("RETRY_ENGINE_PUBLIC_URL")),
         home=_home(env),
         policy=read_policy(env.get("RETRY_ENGINE_CONFIG")),
         api_tokens=_tokens(env.get("RETRY_ENGINE_API_TOKEN", "")),
@@ -296,6 +300,23 @@ def _smtp_url(value: str | None) -> SecretStr | None:
             "or smtps://user:password@host:port"
         )
     return SecretStr(value)
+
+
+def _mail_from(value: str | None, smtp_url: str | None) -> str:
+    """Who writes; the mail server's user where that is an address."""
+    if value is None and smtp_url is not None:
+        parts = urlsplit(smtp_url)
+        user = unquote(parts.username or "")
+        value = user if _is_address(user) else f"billing@{parts.hostname}"
+    if value is not None and not _is_address(value):
+        raise SettingsError(
+            f"RETRY_ENGINE_MAIL_FROM is {value!r}; expected an e-mail address: name@example.com"
+        )
+    return value or ""
+
+
+def _is_address(value: str) -> bool:
+    return re.fullmatch(r"[^@\s<>,;:]+@[A-Za-z0-9.-]+", value) is not None
 
 
 def _tokens(value: str) -> tuple[ApiToken, ...]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -28,9 +28,11 @@ from retry_engine.domain.policy import Policy, from_content
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
+from retry_engine.recovery import messaging
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
+from retry_engine.recovery.messaging import Messenger
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.schedule import LEASE, Dispatcher
 from retry_engine.settings import Settings, bundled
@@ -204,6 +206,8 @@ class Engine:
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
         from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
 
+        if self.settings.smtp_url is None:  # nobody is promised a letter that cannot be sent
+            policy = replace(policy, messages=replace(policy.messages, enabled=False))
         return planner.decide(view, policy=policy, model=self._model())
 
     def _model(self) -> "LearntModel | None":
@@ -242,6 +246,29 @@ class Engine:
     def _executor(self) -> Executor:
         return Executor(
             database=self.database, gateway=self.gateway, planner=self.planner, clock=self.clock
+        )
+
+    @cached_property
+    def _messenger(self) -> Messenger:
+        from retry_engine.adapters.mail import SmtpPost  # noqa: PLC0415  # jinja2
+        from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
+
+        url = self.settings.smtp_url
+        if url is None:
+            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
+        return Messenger(
+            database=self.database,
+            gateway=self.gateway,
+            post=SmtpPost(
+                url=url.get_secret_value(),
+                sender=self.settings.mail_from,
+                manners=self.policy.messages,
+                clock=self.clock,
+            ),
+            planner=self.planner,
+            is_quiet=dunning.is_quiet,
+            public_url=self.settings.public_url,
+            clock=self.clock,
         )
 
     @cached_property
@@ -330,7 +357,7 @@ class Engine:
                 with self.database.case_lock(action.case_id, wait_seconds=2.0) as connection:
                     action = self._still_claimed(connection, action_id)
                     if action is not None:
-                        self._executor.run(connection, action.case_id, action)
+                        self._carry_out(connection, action)
             except CaseBusy:
                 with self.database.transaction() as connection:
                     schedule.put_back(connection, action) if action else None
@@ -340,6 +367,12 @@ class Engine:
                 self._hold(action_id, str(error))
             except Exception as error:  # noqa: BLE001  # it is recorded, and a person asked at last
                 self._fail(action_id, error)
+
+    def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
+        if action.kind == "message":
+            self._messenger.run(connection, action.case_id, action)
+        else:
+            self._executor.run(connection, action.case_id, action)
 
     @staticmethod
     def _still_claimed(connection: Connection, action_id: int) -> schedule.Action | None:
@@ -510,6 +543,20 @@ class Engine:
         self._nudge()
         return document
 
+    def unsubscribe(self, token: str, *, write: bool) -> str | None:
+        """The language of the message that the link came with; None where it is not ours.
+
+        With `write`, its address is not written to again.
+        """
+        with self.database.transaction() as connection:
+            return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
+
+    def unsubscribe_page(self, language: str, *, done: bool) -> str:
+        """What the link shows."""
+        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
+
+        return letters.unsubscribe_page(language, done=done, manners=self.policy.messages)
+
     def dead_letters(self) -> list[dict[str, Any]]:
         """The events that were given up."""
         with self.database.transaction() as connection:
@@ -648,4 +695,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"

@@ -598,6 +598,7 @@ def _invoice(invoice: _Json) -> InvoiceFacts:
         paid_at=_time_or_none(passed.get("paid_at")),
         voided_at=_time_or_none(passed.get("voided_at")),
         uncollectible_at=_time_or_none(passed.get("marked_uncollectible_at")),
+        hosted_url=invoice.get("hosted_invoice_url"),
     )
 
 
@@ -628,6 +629,9 @@ def _customer(customer: _Json) -> CustomerFacts:
         created_at=_time_or_none(created),
         default_payment_method_id=_id(settings.get("default_payment_method")),
         test_clock=_id(customer.get("test_clock")),
+        email=customer.get("email"),
+        name=customer.get("name"),
+        language=next(iter(customer.get("preferred_locales") or []), None),
     )
 
 

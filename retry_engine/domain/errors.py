@@ -11,6 +11,10 @@ RetryEngineError
 ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
 ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
 ├── BrokerUnavailable        the Celery broker cannot be reached
+├── MailError
+│   ├── MailNotSent          nothing has left; it may be tried again
+│   ├── MailRefused          the address or the message is refused for good
+│   └── MailUnknown          it may or may not have left
 └── StripeError
     ├── StripeUnavailable    no or no usable answer: the outcome is unknown
     ├── StripeRejected       a definite no (400, 404): nothing was done
@@ -67,6 +71,26 @@ class StoreUnavailable(RetryEngineError):
 
 class BrokerUnavailable(RetryEngineError):
     """The Celery broker cannot be reached."""
+
+
+class MailError(RetryEngineError):
+    """A message was not sent, or nobody knows. The text never holds the address."""
+
+
+class MailNotSent(MailError):
+    """Nothing has left; it may be tried again."""
+
+
+class MailRefused(MailError):
+    """Refused for good. `address`: because of whom it was for."""
+
+    def __init__(self, message: str, *, address: bool) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class MailUnknown(MailError):
+    """It may or may not have left."""
 
 
 class StripeError(RetryEngineError):

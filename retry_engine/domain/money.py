@@ -4,6 +4,7 @@ Source: docs.stripe.com/currencies. Stripe's units are not ISO's in every case (
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 _ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 _THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
@@ -46,3 +47,12 @@ def plain(amount: int, currency: str) -> str:
     sign, digits = ("-" if amount < 0 else ""), str(abs(amount)).rjust(decimals + 1, "0")
     number = digits if decimals == 0 else f"{digits[:-decimals]}.{digits[-decimals:]}"
     return f"{sign}{number} {currency.upper()}"
+
+
+def in_major_units(amount: int, currency: str) -> Decimal:
+    """What people read: exactly `12.34` for 1234 cents.
+
+    >>> in_major_units(1234, "eur"), in_major_units(500, "jpy")
+    (Decimal('12.34'), Decimal('500'))
+    """
+    return Decimal(amount).scaleb(-exponent(currency))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
 from retry_engine.store import cases as rows
-from retry_engine.store import history, reviews, schedule
+from retry_engine.store import history, messages, reviews, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.reviews import Review
 from retry_engine.store.schedule import Action
@@ -114,10 +114,21 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
             for number, row in enumerate(history.attempt_rows(connection, case_.id), start=1)
         ],
         "decisions": decisions_of(connection, case_),
-        "messages": [],
+        "messages": [_message(row) for row in messages.of_case(connection, case_.id)],
         "offers": [],
         "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
         "transitions": [_transition(t) for t in rows.transitions(connection, case_.id)],
+    }
+
+
+def _message(row: Row[Any]) -> Document:
+    return {
+        "at": text(row.at),
+        "kind": row.kind,
+        "channel": row.channel,
+        "language": row.language,
+        "state": row.state,
+        "error": row.error,
     }
 
 

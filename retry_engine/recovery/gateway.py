@@ -1,7 +1,7 @@
 """What the engine needs of Stripe, in the field's words; `adapters.stripe_gateway` provides it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class InvoiceFacts:
     paid_at: datetime | None = None
     voided_at: datetime | None = None
     uncollectible_at: datetime | None = None
+    hosted_url: str | None = None  # Stripe's own page where it can be paid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,10 @@ class CustomerFacts:
     created_at: datetime | None
     default_payment_method_id: str | None
     test_clock: str | None
+    # read for a message and never kept
+    email: str | None = field(default=None, repr=False)
+    name: str | None = field(default=None, repr=False)
+    language: str | None = None  # IETF tag, as in de-AT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,17 @@ from typing import Any
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
+from retry_engine.domain.messages import Message, MessageKind
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
-from retry_engine.store import history, learning, schedule
+from retry_engine.store import history, learning, messages, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
 # The networks look back 30 days, bank debits 180.
+_SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 _LOOK_BACK = timedelta(days=180)
 
 
@@ -42,7 +44,26 @@ class Planner:
             policy_version=policy.version,
             inputs=inputs_of(view),
         )
-        return self._enact(moment, case, decision, decision_id, policy)
+        case = self._enact(moment, case, decision, decision_id, policy)
+        _schedule_message(moment, case, decision, decision_id)
+        return case
+
+    def plan_message(self, moment: Moment, case: Case) -> Case:
+        """After a message: what comes next, unless a person's own plan stands."""
+        standing = schedule.planned_retry(moment.connection, case.id)
+        if case.state not in _SPOKEN_TO or (standing is not None and standing.requested_by):
+            return case
+        if standing is not None and standing.state == "claimed":
+            return case
+        return self.plan(moment, case)
+
+    @staticmethod
+    def decided_message(moment: Moment, action: Action) -> MessageKind | None:
+        """What the decision behind a planned message wanted to say."""
+        if action.decision_id is None:
+            return None
+        found = history.decision(moment.connection, action.decision_id)
+        return MessageKind(found.message_kind) if found and found.message_kind else None
 
     def replan_if_changed(self, moment: Moment, case: Case) -> Case:
         """Plan unless a plan stands, or a wait goes on, that was decided on the same facts."""
@@ -133,6 +154,11 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         customer_timezone=case.customer_timezone,
         customer_since=case.customer_since,
         stripe_next_attempt_at=case.stripe_next_attempt_at,
+        messages=tuple(
+            Message(at=row.at, kind=MessageKind(row.kind))
+            for row in messages.of_case(connection, case.id)
+            if row.state in messages.SAID
+        ),
     )
 
 
@@ -183,6 +209,15 @@ def _schedule_retry(moment: Moment, case: Case, decision: Decision, decision_id:
     )
     cases.keep_watch(moment, case)
     return case
+
+
+def _schedule_message(moment: Moment, case: Case, decision: Decision, decision_id: int) -> None:
+    schedule.cancel(
+        moment.connection, case.id, kind="message", result="replaced by a newer decision"
+    )
+    if decision.message_at is not None and case.state in _SPOKEN_TO:
+        at = max(decision.message_at, moment.now)
+        schedule.plan(moment.connection, case, "message", at=at, decision_id=decision_id)
 
 
 def _stop(moment: Moment, case: Case, cause: str) -> Case:

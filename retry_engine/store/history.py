@@ -403,6 +403,8 @@ def add_decision(
             inputs_hash=hash_of(inputs),
             candidates=[_plain(asdict(c)) for c in decision.candidates],
             reasons=[asdict(r) for r in decision.reasons],
+            message_at=decision.message_at,
+            message_kind=decision.message_kind,
         )
         .returning(decisions.c.id)
     )
@@ -414,6 +416,11 @@ def mark_carried_out(connection: Connection, decision_id: int) -> None:
     connection.execute(
         update(decisions).where(decisions.c.id == decision_id).values(carried_out=True)
     )
+
+
+def decision(connection: Connection, decision_id: int) -> Row[Any] | None:
+    """One decision."""
+    return connection.execute(select(decisions).where(decisions.c.id == decision_id)).first()
 
 
 def last_decision(connection: Connection, case_id: str) -> Row[Any] | None:

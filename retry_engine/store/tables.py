@@ -255,6 +255,8 @@ decisions = Table(
     Column("candidates", JSONB, nullable=False),
     Column("reasons", JSONB, nullable=False),
     Column("carried_out", Boolean, nullable=False, server_default="false"),
+    _time("message_at"),
+    Column("message_kind", Text),
     Index("decisions_case", "case_id", "id"),
 )
 
@@ -331,6 +333,43 @@ engine_state = Table(
     Column("reason", Text),
     Column("by", Text),
     _time("at"),
+    Column(
+        "link_key",
+        LargeBinary,
+        nullable=False,
+        server_default=text("uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())"),
+    ),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _key(),
+    _case(),
+    Column("action_id", BigInteger, ForeignKey("actions.id"), nullable=False, unique=True),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("language", Text),
+    Column("state", Text, nullable=False),
+    _time("at", nullable=False),
+    _time("begun_at", nullable=False),  # real time
+    Column("message_id", Text, unique=True),
+    Column("address_hash", Text),  # keyed: no address is kept
+    Column("decision_id", BigInteger, ForeignKey("decisions.id")),
+    Column("error", Text),
+    Index("messages_case", "case_id", "at"),
+    Index("messages_customer", "account", "customer_id", "at"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("address_hash", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    _time("at", nullable=False),
 )
 
 attempt_log = Table(

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from retry_engine import telemetry
 from retry_engine.domain.errors import RetryEngineError
-from retry_engine.entrypoints.web import api, metrics, problems
+from retry_engine.entrypoints.web import api, customer_pages, metrics, problems
 from retry_engine.entrypoints.web.webhook_door import (
     Inbox,
     Receive,
@@ -70,6 +70,7 @@ def create_app(
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
             *api.routes(engine, settings.api_tokens),
+            *customer_pages.routes(engine),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_problem, Exception: _crash},

@@ -1,0 +1,128 @@
+"""Messages as e-mail, over SMTP.
+
+SMTP knows no idempotency: once the body has been handed over, only the answer tells whether it was
+taken. Before that, a failure means that nothing has left.
+"""
+
+import smtplib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from urllib.parse import unquote, urlsplit
+
+from retry_engine.adapters import letters
+from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.policy import Messages
+from retry_engine.recovery.messaging import Letter
+
+_TIMEOUT = 20.0
+# Codes that speak of whom it is for, not of us.
+_NO_SUCH_BOX = frozenset({550, 551, 553, 521, 556})
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpPost:
+    """One connection a message. `url`: smtp:// or smtps://user:password@host:port."""
+
+    url: str = field(repr=False)
+    sender: str
+    manners: Messages
+    clock: Callable[[], datetime]
+
+    def send(self, letter: Letter) -> None:
+        """Send it; errors as `recovery.messaging.Post` says, none with the address in it."""
+        mail = as_mail(letter, sender=self.sender, manners=self.manners, now=self.clock())
+        try:
+            server = self._connect()
+        except (OSError, smtplib.SMTPException) as error:
+            raise MailNotSent(f"the mail server cannot be used: {_told(error)}") from None
+        handed_over = False
+        try:
+            code, _ = server.mail(self.sender)
+            _unless_taken(code, address=False)
+            code, _ = server.rcpt(letter.to)
+            _unless_taken(code, address=True)
+            code, _ = server.docmd("data")
+            if code != 354:
+                _unless_taken(code, address=False)
+            handed_over = True
+            # the library quotes dots and ends the body with a line of one
+            code = _hand_over(server, mail)
+            _unless_taken(code, address=False)
+        except (OSError, smtplib.SMTPException) as error:
+            if handed_over:
+                raise MailUnknown(f"no answer after the message: {_told(error)}") from None
+            raise MailNotSent(f"broken off before the message: {_told(error)}") from None
+        finally:
+            server.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        parts = urlsplit(self.url)
+        host = parts.hostname or "localhost"
+        safe = ssl.create_default_context()
+        server: smtplib.SMTP
+        if parts.scheme == "smtps":
+            server = smtplib.SMTP_SSL(host, parts.port or 465, timeout=_TIMEOUT, context=safe)
+            server.ehlo()
+        else:
+            server = smtplib.SMTP(host, parts.port or 25, timeout=_TIMEOUT)
+            server.ehlo()
+            if server.has_extn("starttls"):
+                server.starttls(context=safe)
+                server.ehlo()
+        if parts.username:
+            server.login(unquote(parts.username), unquote(parts.password or ""))
+        return server
+
+
+def _hand_over(server: smtplib.SMTP, mail: EmailMessage) -> int:
+    body = mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    body = body.replace(b"\r\n.", b"\r\n..")
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    server.send(body + b".\r\n")
+    code, _ = server.getreply()
+    return code
+
+
+def _unless_taken(code: int, *, address: bool) -> None:
+    if 200 <= code < 300:
+        return
+    if code >= 500:
+        for_them = address and code in _NO_SUCH_BOX
+        raise MailRefused(f"the mail server refuses it with {code}", address=for_them)
+    raise MailNotSent(f"the mail server says {code}: later")
+
+
+def _told(error: Exception) -> str:
+    # a server's own words may name the address
+    code = getattr(error, "smtp_code", None)
+    return f"{type(error).__name__}{f' {code}' if code else ''}"
+
+
+def as_mail(letter: Letter, *, sender: str, manners: Messages, now: datetime) -> EmailMessage:
+    """The message with its headers, plain text and HTML."""
+    written = letters.write(letter, manners=manners)
+    mail = EmailMessage()
+    mail["Subject"] = written.subject
+    name, _, domain = sender.rpartition("@")
+    mail["From"] = Address(manners.business, name, domain)
+    mail["To"] = letter.to
+    if manners.reply_to:
+        mail["Reply-To"] = manners.reply_to
+    mail["Date"] = format_datetime(now)
+    mail["Message-ID"] = f"<{letter.message_id}@{domain or 'localhost'}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    if letter.unsubscribe_url:
+        mail["List-Unsubscribe"] = f"<{letter.unsubscribe_url}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    elif manners.reply_to:
+        mail["List-Unsubscribe"] = f"<mailto:{manners.reply_to}?subject=unsubscribe>"
+    mail.set_content(written.text)
+    mail.add_alternative(written.html, subtype="html")
+    return mail

@@ -1,0 +1,279 @@
+"""A planned message is sent, once: everything read again, the intent committed, then the post.
+
+claimed ── look again ── intent committed ── sent ── what became of it, the next planned
+             │                                 │
+             paid, held, unsubscribed, quiet:  no answer: nobody knows whether it arrived,
+             not now or not at all             so it is never sent again
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection
+
+from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.policy import Messages
+from retry_engine.recovery import links
+from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
+from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, messages, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.database import Database
+from retry_engine.store.schedule import Action
+
+log = structlog.get_logger()
+
+UNSUBSCRIBE = "unsubscribe"
+_LINKS_HOLD = timedelta(days=180)
+_TRY_AGAIN = timedelta(hours=1)
+_LATE = timedelta(hours=24)
+_SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """All that a message says. `amount` in minor units; `retry_at` where a charge is planned."""
+
+    message_id: str
+    to: str
+    kind: MessageKind
+    language: str
+    name: str | None
+    amount: int
+    currency: str
+    retry_at: datetime | None
+    timezone: str | None
+    pay_url: str | None
+    unsubscribe_url: str | None
+
+
+class Post(Protocol):
+    """A channel to customers."""
+
+    def send(self, letter: Letter) -> None:
+        """Send it.
+
+        Raises:
+            MailNotSent: nothing has left; it may be tried again.
+            MailRefused: the address, or the message, is refused for good.
+            MailUnknown: it may or may not have left.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messenger:
+    """Sends the messages of one case at a time, on a connection that holds the case's lock.
+
+    `is_quiet` says whether the customer is not to be written to at that moment. `public_url` is
+    where this engine's own pages are reached from outside, None where they are not.
+    """
+
+    database: Database
+    gateway: Gateway
+    post: Post
+    planner: Planner
+    is_quiet: Callable[[CaseView, datetime, Messages], bool]
+    public_url: str | None
+    clock: Callable[[], datetime]
+
+    def run(self, connection: Connection, case_id: str, action: Action) -> None:
+        """Carry out one claimed message.
+
+        Raises:
+            StripeUnavailable, StripeForbidden: nothing was sent; the action is to be held.
+        """
+        with connection.begin():
+            case = rows.get(connection, case_id)
+            begun = messages.of_action(connection, action.id)
+            if begun is not None:
+                # its process died between the intent and the answer
+                messages.finish(connection, action.id, state="unknown", error="its process ended")
+                self._done(connection, case, action, "not known whether it was sent")
+                return
+            kept = self._kept_back(connection, case, action)
+        if kept is not None:
+            return
+        invoice = self.gateway.invoice(case.account, case.invoice_id)
+        customer = self.gateway.customer(case.account, case.customer_id)
+        letter = self._commit_intent(connection, case, action, invoice, customer)
+        if letter is not None:
+            self._send(connection, case, action, letter)
+
+    def _kept_back(self, connection: Connection, case: Case, action: Action) -> str | None:
+        """Why nothing is sent now, already written down; None: go ahead."""
+        moment = self._moment(connection, case)
+        policy = self.planner.policy_of(case.policy_version)
+        since = moment.now - timedelta(days=30)
+        said = messages.said_to_customer(connection, case.account, case.customer_id, since=since)
+        if case.state not in _SPOKEN_TO or case.mode == "holdout":
+            why = f"the case is {case.state}"
+        elif said >= policy.messages.most_per_customer_30_days:
+            why = f"{said} messages to this customer in 30 days"
+        elif moment.now - action.due_at > _LATE:
+            why = "found too late to be sent blindly"
+        else:
+            return self._not_now(moment, case, action, policy.messages)
+        schedule.finish(connection, action.id, result=why, state="cancelled")
+        if why.startswith("found too late"):
+            self.planner.plan_message(moment, case)
+        return why
+
+    def _not_now(self, moment: Moment, case: Case, action: Action, policy: Messages) -> str | None:
+        if self.is_quiet(view_of(moment, case), moment.now, policy):
+            schedule.finish(moment.connection, action.id, result="quiet hours", state="cancelled")
+            self.planner.plan_message(moment, case)
+            return "quiet hours"
+        if case.mode == "shadow":
+            self._begin(moment, case, action, state="shadow")
+            self._done(moment.connection, case, action, "shadow: would have been sent now")
+            return "shadow"
+        return None
+
+    def _commit_intent(
+        self,
+        connection: Connection,
+        case: Case,
+        action: Action,
+        invoice: InvoiceFacts,
+        customer: CustomerFacts,
+    ) -> Letter | None:
+        """The last check and the intent, in one transaction; None where it may not be."""
+        with connection.begin():
+            case, paused = rows.get_with_switch(connection, case.id)
+            moment = self._moment(connection, case)
+            if paused or engine_state.read(connection).paused:
+                schedule.put_back(connection, action)
+                return None
+            key = messages.link_key(connection)
+            address = customer.email or ""
+            hashed = links.hash_of(key, address)
+            why = None
+            if case.state not in _SPOKEN_TO:
+                why = f"the case is {case.state}"
+            elif invoice.status != "open" or invoice.amount_remaining == 0:
+                why = f"the invoice is {invoice.status}"
+            elif customer.deleted or not address:
+                why = "the customer has no e-mail address"
+            else:
+                why = messages.suppression_of(connection, case.account, hashed)
+            if why is not None:
+                schedule.finish(connection, action.id, result=why, state="cancelled")
+                if invoice.status != "open":
+                    schedule.plan(connection, case, "refresh", at=moment.now)
+                return None
+            message_id = f"{case.id}.{action.id}"
+            kind = self._begin(
+                moment, case, action, state="sending", message_id=message_id,
+                address_hash=hashed, language=customer.language,
+            )  # fmt: skip
+            planned = schedule.planned_retry(connection, case.id)
+            return Letter(
+                message_id=message_id,
+                to=address,
+                kind=kind,
+                language=customer.language or "",
+                name=customer.name,
+                amount=invoice.amount_remaining,
+                currency=invoice.currency,
+                retry_at=planned.due_at if planned else None,
+                timezone=case.customer_timezone,
+                pay_url=invoice.hosted_url,
+                unsubscribe_url=self._unsubscribe_url(key, message_id, moment.real_now),
+            )
+
+    def _begin(
+        self, moment: Moment, case: Case, action: Action, *, state: str, **values: str | None
+    ) -> MessageKind:
+        decided = self.planner.decided_message(moment, action)
+        kind = decided or MessageKind.UPDATE_METHOD
+        messages.begin(
+            moment.connection,
+            case_id=case.id,
+            action_id=action.id,
+            account=case.account,
+            customer_id=case.customer_id,
+            kind=kind,
+            channel="email",
+            state=state,
+            at=moment.now,
+            begun_at=moment.real_now,
+            decision_id=action.decision_id,
+            **values,
+        )
+        return kind
+
+    def _unsubscribe_url(self, key: bytes, message_id: str, now: datetime) -> str | None:
+        if self.public_url is None:
+            return None
+        token = links.sign(key, UNSUBSCRIBE, message_id, until=now + _LINKS_HOLD)
+        return f"{self.public_url}/u/{token}"
+
+    def _send(self, connection: Connection, case: Case, action: Action, letter: Letter) -> None:
+        state, error = "sent", None
+        try:
+            self.post.send(letter)
+        except MailNotSent as failure:
+            state, error = "not_sent", str(failure)
+        except MailRefused as failure:
+            state, error = ("bounced" if failure.address else "not_sent"), str(failure)
+        except MailUnknown as failure:
+            state, error = "unknown", str(failure)
+        log.info("message", state=state, kind=letter.kind, error=error)
+        with connection.begin():
+            case = rows.get(connection, case.id)
+            moment = self._moment(connection, case)
+            messages.finish(connection, action.id, state=state, error=error)
+            if state == "bounced":
+                begun = messages.of_action(connection, action.id)
+                if begun is not None:
+                    messages.suppress(
+                        connection, case.account, begun.address_hash,
+                        reason="bounced", at=moment.real_now,
+                    )  # fmt: skip
+            if state == "not_sent":
+                schedule.finish(connection, action.id, result=f"not sent: {error}")
+                self._once_more(moment, case, action)
+                return
+            self._done(connection, case, action, state)
+
+    def _once_more(self, moment: Moment, case: Case, action: Action) -> None:
+        tries = sum(m.state == "not_sent" for m in messages.of_case(moment.connection, case.id))
+        if case.state in _SPOKEN_TO and tries < 5:
+            at = moment.now + _TRY_AGAIN * tries
+            schedule.plan(moment.connection, case, "message", at=at, decision_id=action.decision_id)
+
+    def _done(self, connection: Connection, case: Case, action: Action, result: str) -> None:
+        schedule.finish(connection, action.id, result=result)
+        self.planner.plan_message(self._moment(connection, case), case)
+
+    def _moment(self, connection: Connection, case: Case) -> Moment:
+        real_now = self.clock()
+        return Moment(
+            connection=connection,
+            now=rows.time_of(connection, case, real_now),
+            real_now=real_now,
+        )
+
+
+def unsubscribe(connection: Connection, token: str, *, now: datetime, write: bool) -> str | None:
+    """The language of the message that the token came with; None where it is none of ours.
+
+    With `write`, its address is never written to again.
+    """
+    message_id = links.read(messages.link_key(connection), UNSUBSCRIBE, token, now=now)
+    found = messages.by_message_id(connection, message_id) if message_id else None
+    if found is None or found.address_hash is None:
+        return None
+    if write:
+        messages.suppress(
+            connection, found.account, found.address_hash, reason="unsubscribed", at=now
+        )
+    return found.language or ""

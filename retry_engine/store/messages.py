@@ -1,0 +1,84 @@
+"""The outbox: what was said to whom, and who is not to be written to.
+
+A row is written before anything is sent; nothing is sent twice for one row.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from retry_engine.store.tables import engine_state, messages, suppressions
+
+# A message of these states counts as said; of `unknown` nobody knows, so it counts too.
+SAID = ("sending", "sent", "unknown", "bounced", "shadow")
+
+
+def begin(connection: Connection, **values: Any) -> None:
+    """The intent. The database refuses it where nobody may be written to."""
+    connection.execute(messages.insert().values(**values))
+
+
+def of_action(connection: Connection, action_id: int) -> Row[Any] | None:
+    """What that action has begun to send."""
+    return connection.execute(select(messages).where(messages.c.action_id == action_id)).first()
+
+
+def finish(connection: Connection, action_id: int, *, state: str, error: str | None = None) -> None:
+    """What became of it."""
+    connection.execute(
+        update(messages)
+        .where(messages.c.action_id == action_id, messages.c.state == "sending")
+        .values(state=state, error=error[:500] if error else None)
+    )
+
+
+def of_case(connection: Connection, case_id: str) -> Sequence[Row[Any]]:
+    """All messages of a case, oldest first."""
+    query = select(messages).where(messages.c.case_id == case_id)
+    return connection.execute(query.order_by(messages.c.at, messages.c.id)).all()
+
+
+def said_to_customer(
+    connection: Connection, account: str, customer_id: str, *, since: datetime
+) -> int:
+    """How many messages the customer got about any invoice."""
+    query = select(func.count()).where(
+        messages.c.account == account,
+        messages.c.customer_id == customer_id,
+        messages.c.at >= since,
+        messages.c.state.in_(SAID),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def by_message_id(connection: Connection, message_id: str) -> Row[Any] | None:
+    """The message with that id."""
+    query = select(messages).where(messages.c.message_id == message_id)
+    return connection.execute(query).first()
+
+
+def suppression_of(connection: Connection, account: str, address_hash: str) -> str | None:
+    """Why that address is not to be written to."""
+    query = select(suppressions.c.reason).where(
+        suppressions.c.account == account, suppressions.c.address_hash == address_hash
+    )
+    return connection.execute(query).scalar()
+
+
+def suppress(
+    connection: Connection, account: str, address_hash: str, *, reason: str, at: datetime
+) -> None:
+    """Never write to that address again; the first reason stands."""
+    connection.execute(
+        insert(suppressions)
+        .values(account=account, address_hash=address_hash, reason=reason, at=at)
+        .on_conflict_do_nothing()
+    )
+
+
+def link_key(connection: Connection) -> bytes:
+    """What links are signed and addresses are hashed with."""
+    return bytes(connection.execute(select(engine_state.c.link_key)).scalar_one())
