@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -15,6 +16,7 @@ from retry_engine.adapters.pacing import Pace
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
+    BadRequest,
     BrokerUnavailable,
     InvalidInput,
     RetryEngineError,
@@ -37,7 +39,7 @@ from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.schedule import LEASE, Dispatcher
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, inbox, reviews, schedule
+from retry_engine.store import engine_state, history, inbox, messages, reviews, schedule
 from retry_engine.store import learning as learning_rows
 from retry_engine.store.database import CaseBusy, Database, alone
 
@@ -551,6 +553,23 @@ class Engine:
         with self.database.transaction() as connection:
             return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
 
+    def preview_message(self, file: Path, *, kind: str, language: str) -> None:
+        """Write a message with made-up facts: HTML, and plain text beside it.
+
+        Raises:
+            BadRequest: no such kind or language, or the file cannot be written.
+        """
+        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
+
+        written = letters.preview(kind, language, manners=self.policy.messages, now=self.clock())
+        try:
+            file.write_text(written.html, encoding="utf-8")
+            file.with_suffix(".txt").write_text(
+                f"{written.subject}\n\n{written.text}", encoding="utf-8"
+            )
+        except OSError as error:
+            raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
+
     def unsubscribe_page(self, language: str, *, done: bool) -> str:
         """What the link shows."""
         from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
@@ -580,6 +599,7 @@ class Engine:
             return {
                 "cases": rows.counts(connection),
                 "attempts": history.attempt_counts(connection),
+                "messages": messages.counts(connection),
                 "inbox": inbox.counts(connection),
                 "reviews_open": reviews.open_count(connection),
             }

@@ -32,6 +32,7 @@ reviews = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 engine_app = typer.Typer(no_args_is_help=True, help="The stop for everything.")
 events = typer.Typer(no_args_is_help=True, help="Stripe's events that could not be handled.")
 history = typer.Typer(no_args_is_help=True, help="The attempt log: what the model learns from.")
+messages = typer.Typer(no_args_is_help=True, help="What customers are written.")
 model = typer.Typer(no_args_is_help=True, help="The success model: train, judge, promote.")
 app.add_typer(cases, name="cases")
 app.add_typer(reviews, name="reviews")
@@ -39,6 +40,7 @@ app.add_typer(engine_app, name="engine")
 app.add_typer(events, name="events")
 app.add_typer(history, name="history")
 app.add_typer(model, name="model")
+app.add_typer(messages, name="messages")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Case = Annotated[str, typer.Argument(metavar="CASE", help="A case's id or its invoice's (in_…).")]
@@ -340,6 +342,22 @@ def export_history(
     with _engine() as engine:
         found = engine.learning.export_file(file)
     _show(found, as_json, lambda f: print(f"{f['rows']} rows in {f['file']}"))
+
+
+@messages.command("preview")
+def preview_messages(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.html", help="To write; its text beside it.")
+    ],
+    kind: Annotated[
+        str, typer.Option(help="update_method, authenticate or payment_failed.")
+    ] = "payment_failed",
+    language: Annotated[str, typer.Option(help="en, de, fr, es, it, nl or pt.")] = "en",
+) -> None:
+    """Write a message as a customer would get it, with made-up facts."""
+    with _engine() as engine:
+        engine.preview_message(file, kind=kind, language=language)
+    print(f"{file} and {file.with_suffix('.txt')} are written.")
 
 
 @model.command("train")

@@ -371,6 +371,10 @@ def _moments(case: Document) -> Iterator[_Moment]:
         )
     for decision in case["decisions"]:
         yield _Moment(decision["at"], "◆ decided", "cyan", _decision(decision))
+    for message in case["messages"]:
+        error = f" ({message['error']})" if message["error"] else ""
+        text = f"{message['kind']} by {message['channel']}: {message['state']}{error}"
+        yield _Moment(message["at"], "✉ message", "blue", text)
     for override in case["overrides"]:
         text = f"{override['by']}: {override['action']} ({override['reason']})"
         yield _Moment(override["at"], "■ person", "magenta", text)

@@ -33,7 +33,8 @@ log = structlog.get_logger()
 
 UNSUBSCRIBE = "unsubscribe"
 _LINKS_HOLD = timedelta(days=180)
-_TRY_AGAIN = timedelta(hours=1)
+_TRY_AGAIN = timedelta(hours=1)  # then twice as long each time
+_MOST_TRIES = 6
 _LATE = timedelta(hours=24)
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 
@@ -246,8 +247,8 @@ class Messenger:
 
     def _once_more(self, moment: Moment, case: Case, action: Action) -> None:
         tries = sum(m.state == "not_sent" for m in messages.of_case(moment.connection, case.id))
-        if case.state in _SPOKEN_TO and tries < 5:
-            at = moment.now + _TRY_AGAIN * tries
+        if case.state in _SPOKEN_TO and tries < _MOST_TRIES:
+            at = moment.now + _TRY_AGAIN * 2 ** (tries - 1)
             schedule.plan(moment.connection, case, "message", at=at, decision_id=action.decision_id)
 
     def _done(self, connection: Connection, case: Case, action: Action, result: str) -> None:

@@ -54,6 +54,14 @@ def said_to_customer(
     return int(connection.execute(query).scalar_one())
 
 
+def counts(connection: Connection) -> list[tuple[str, str, int]]:
+    """(kind, state, how many) of all messages."""
+    query = select(messages.c.kind, messages.c.state, func.count()).group_by(
+        messages.c.kind, messages.c.state
+    )
+    return [(kind, state, count) for kind, state, count in connection.execute(query)]
+
+
 def by_message_id(connection: Connection, message_id: str) -> Row[Any] | None:
     """The message with that id."""
     query = select(messages).where(messages.c.message_id == message_id)

@@ -6,7 +6,7 @@ native speakers of all languages.
 
 import tomllib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -17,6 +17,8 @@ from babel.numbers import format_currency
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from retry_engine.domain import money
+from retry_engine.domain.errors import BadRequest
+from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.messaging import Letter
 
@@ -70,6 +72,32 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         text=pages.get_template("letter.txt").render(parts),
         html=pages.get_template("letter.html").render(parts),
     )
+
+
+def preview(kind: str, language: str, *, manners: Messages, now: datetime) -> Written:
+    """A letter to nobody, with made-up facts.
+
+    Raises:
+        BadRequest: there is no such kind or language.
+    """
+    kinds = [known.value for known in MessageKind]
+    for given, known in ((kind, kinds), (language, LANGUAGES)):
+        if given not in known:
+            raise BadRequest(f"{given!r} is not one of {', '.join(known)}")
+    letter = Letter(
+        message_id="preview",
+        to="customer@example.com",
+        kind=MessageKind(kind),
+        language=language,
+        name="Maria Example",
+        amount=2900,
+        currency="eur",
+        retry_at=now + timedelta(days=3) if kind == MessageKind.PAYMENT_FAILED else None,
+        timezone="Europe/Berlin",
+        pay_url="https://example.com/pay",
+        unsubscribe_url="https://example.com/unsubscribe",
+    )
+    return write(letter, manners=manners)
 
 
 def unsubscribe_page(language: str, *, done: bool, manners: Messages) -> str:

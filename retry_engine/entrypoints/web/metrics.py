@@ -56,6 +56,12 @@ class _Figures(Collector):
         for source, outcome, count in self._counts["attempts"]:
             attempts.add_metric([source, outcome], count)
         yield attempts
+        said = CounterMetricFamily(
+            "retry_engine_messages", "Messages to customers", labels=["kind", "state"]
+        )
+        for kind, state, count in self._counts["messages"]:
+            said.add_metric([kind, state], count)
+        yield said
         broken = GaugeMetricFamily(
             "retry_engine_invariant_breaches", "Truths that do not hold", labels=["truth"]
         )
