@@ -27,7 +27,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.policy import Policy, from_content
-from retry_engine.oversight import documents
+from retry_engine.oversight import documents, payment_options
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
 from retry_engine.recovery import messaging
@@ -544,6 +544,11 @@ class Engine:
         document = self._overseer.set_engine(action=action, reason=reason, by=by)
         self._nudge()
         return document
+
+    def payment_options(self, customer_id: str) -> dict[str, Any]:
+        """In which order a customer is shown ways to pay."""
+        with self.database.transaction() as connection:
+            return payment_options.options(connection, customer_id)
 
     def unsubscribe(self, token: str, *, write: bool) -> str | None:
         """The language of the message that the link came with; None where it is not ours.

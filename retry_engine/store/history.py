@@ -463,6 +463,38 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 # -- figures
 
 
+def shares_by_type(
+    connection: Connection, country: str | None, *, most: int
+) -> dict[str, tuple[int, int]]:
+    """By method type (succeeded, tried) of the newest `most` settled attempts, in that country."""
+    newest = (
+        select(attempts.c.method_type, attempts.c.outcome, cases.c.customer_country)
+        .join(cases, cases.c.id == attempts.c.case_id)
+        .where(attempts.c.outcome.in_(("succeeded", "failed")), ~attempts.c.abandoned)
+        .order_by(attempts.c.id.desc())
+        .limit(most)
+        .subquery()
+    )
+    won = func.count().filter(newest.c.outcome == "succeeded")
+    query = (
+        select(newest.c.method_type, won, func.count())
+        .where(newest.c.customer_country.is_not_distinct_from(country))
+        .group_by(newest.c.method_type)
+    )
+    return {kind: (good, tried) for kind, good, tried in connection.execute(query)}
+
+
+def last_decline_code(connection: Connection, case_id: str) -> str | None:
+    """Why the newest failed attempt of the case failed."""
+    query = (
+        select(attempts.c.decline_code)
+        .where(attempts.c.case_id == case_id, attempts.c.outcome != "succeeded")
+        .order_by(attempts.c.at.desc(), attempts.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
 def attempt_counts(connection: Connection) -> list[tuple[str, str, int]]:
     """(source, outcome, count) over all cases."""
     statement = (

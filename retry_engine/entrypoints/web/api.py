@@ -74,6 +74,7 @@ def routes(engine: Engine, tokens: Sequence[ApiToken]) -> list[Route]:
         route("/api/reviews", "GET", api.list_reviews),
         route("/api/reviews/{review}", "POST", api.decide_review),
         route("/api/engine", "POST", api.set_engine),
+        route("/api/customers/{customer}/payment-options", "GET", api.payment_options),
     ]
 
 
@@ -130,6 +131,11 @@ class _Api:
             verdict=body.verdict,
             reason=body.reason,
             by=caller.name,
+        )
+
+    async def payment_options(self, request: Request, _caller: Caller) -> Any:
+        return await run_in_threadpool(
+            self._engine.payment_options, request.path_params["customer"]
         )
 
     async def set_engine(self, request: Request, caller: Caller) -> Any:

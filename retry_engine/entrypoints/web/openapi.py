@@ -142,6 +142,12 @@ _SCHEMAS: dict[str, Any] = {
             "model": _TEXT,
         }
     ),
+    "PaymentOptions": _object(
+        {
+            "payment_method_order": {"type": "array", "items": _TEXT},
+            "offer": {"type": ["object", "null"]},
+        }
+    ),
     "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
@@ -224,6 +230,13 @@ _PATHS: dict[str, Any] = {
     "/api/reviews/{review}": {
         "post": _operation(
             "Decide a review", _ref("Review"), parameters=(_REVIEW_ID,), body="Verdict"
+        )
+    },
+    "/api/customers/{customer}/payment-options": {
+        "get": _operation(
+            "What Stripe's Payment Element gets for this customer",
+            _ref("PaymentOptions"),
+            parameters=(_parameter("customer", _TEXT, place="path"),),
         )
     },
     "/api/engine": {
