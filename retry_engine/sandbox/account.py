@@ -3,7 +3,8 @@
 import heapq
 import itertools
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -42,6 +43,12 @@ PREFIXES = {
     "refund": "re",
     "mandate": "mandate",
     "credit_note": "cn",
+    "coupon": "coupon",
+    "promotion_code": "promo",
+    "discount": "di",
+    "setup_intent": "seti",
+    "customer_session": "cuss",
+    "billing_portal.session": "bps",
     "balance_transaction": "txn",
     "scheduled_query_run": "sqr",
     "file": "file",
@@ -102,6 +109,8 @@ class Terms:
     country: str = "US"
     default_currency: str = "usd"
     finalize_after: int = HOUR
+    # where the pages for customers are; the sandbox's door puts its own address here
+    pages_at: str = "https://invoice.stripe.com"
 
 
 @dataclass(slots=True)
@@ -141,6 +150,10 @@ class Account:
         self.issuers: list[Any] = []
         # called when an invoice's first attempt has failed: (invoice)
         self.on_failure: list[Callable[[Obj], None]] = []
+        # called with each letter that reaches one of the customers: (customer, letter)
+        self.on_mail: list[Callable[[Obj, Any], None]] = []
+        # what people set out to do over HTTP; who plays the clock lets them, one after another
+        self.visits: deque[Callable[[], Awaitable[None]]] = deque()
         self.cause = Cause()
         # facts that Stripe knows and the API does not show, by object id
         self.hidden: dict[str, Obj] = {}
@@ -156,6 +169,8 @@ class Account:
     def new_id(self, table: str) -> str:
         """A fresh id in Stripe's form."""
         length = 14 if table in ("customer", "product", "subscription_item") else 24
+        if table == "coupon":
+            return "".join(self.rng.choices(_ALPHABET, k=8))
         return f"{PREFIXES[table]}_{''.join(self.rng.choices(_ALPHABET, k=length))}"
 
     def put(self, table: str, thing: Obj) -> Obj:
@@ -184,6 +199,8 @@ class Account:
 
     def find(self, wanted: str) -> Obj | None:
         """Whatever has this id."""
+        if wanted in self.tables["coupon"]:  # their ids are whatever the merchant likes
+            return self.tables["coupon"][wanted]
         table = _TABLE_OF_PREFIX.get(wanted.split("_", 1)[0])
         return self.tables[table].get(wanted) if table else None
 
@@ -254,6 +271,10 @@ class Account:
         with self.caused_by(Cause()):
             due.act()
         return True
+
+    def is_playing(self, clock_id: str) -> bool:
+        """Whether the clock is on its way, be it that it pauses for somebody's visit."""
+        return clock_id in self._playing
 
     def stop_playing(self, clock_id: str) -> None:
         """The clock has arrived; its time is `frozen_time` again."""

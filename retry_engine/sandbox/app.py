@@ -175,10 +175,22 @@ async def _answer(sandbox: Sandbox, request: Request) -> Response:
 async def _carry_out(
     sandbox: Sandbox, request: Request, request_id: str, headers: dict[str, str]
 ) -> Response:
-    _authenticate(request)
+    pairs = await _pairs(request)
+    public = _is_publishable(request, dict(pairs).get("key"))
     account = sandbox.account(request.headers.get("stripe-account") or PLATFORM)
     route, ids = routes.match(request.method, request.url.path)
-    raw = wire.decode(await _pairs(request))
+    if public and not route.takes_publishable:
+        raise Refused(
+            401,
+            "invalid_request_error",
+            "This API call cannot be made with a publishable API key. Please use a secret API key.",
+            code="secret_key_required",
+        )
+    raw = wire.decode(pairs)
+    secret = None
+    if route.takes_publishable:
+        raw.pop("key", None)
+        secret = str(raw.pop("client_secret", None) or "")
     striking = sandbox.faults.strike(f"{request.method} {request.url.path}")
     if "drop_before" in striking:
         return _Broken()
@@ -192,7 +204,7 @@ async def _carry_out(
         )
     params = wire.typed(raw, route.spec)
     wire.refuse_too_deep(params.get("expand", ()))
-    call = routes.Call(account, params, ids, request.url.path)
+    call = routes.Call(account, params, ids, request.url.path, public=public, secret=secret)
     if route.is_file:
         if "drop_after" in striking:
             return _Broken()
@@ -295,10 +307,15 @@ def _refuse_before(striking: dict[str, Fault]) -> None:
         raise _broke_down()
 
 
-def _authenticate(request: Request) -> None:
+def _is_publishable(request: Request, given: str | None) -> bool:
+    """Let the key in; whether it is one that stands in customers' pages."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if not key and given:
+        scheme, key = "Bearer", given  # as Stripe.js sends it, in the body
     if scheme.lower() == "bearer" and key.startswith(("sk_test_", "rk_test_")):
-        return
+        return False
+    if scheme.lower() == "bearer" and key.startswith("pk_test_"):
+        return True
     if not key:
         raise Refused(401, "invalid_request_error", "You did not provide an API key.")
     shown = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "***"

@@ -24,7 +24,7 @@ def create(account: Account, params: Obj) -> Obj:
 
 def begin_advancing(account: Account, clock: Obj, frozen_time: int) -> None:
     """The clock sets out; `advance_steps` takes it there."""
-    if clock["status"] != "ready":
+    if clock["status"] != "ready" or account.is_playing(clock["id"]):
         raise invalid("The test clock is advancing already.", status=429, code="lock_timeout")
     if frozen_time <= clock["frozen_time"]:
         raise invalid("A test clock can only be advanced into its future.", param="frozen_time")

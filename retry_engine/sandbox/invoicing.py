@@ -1,4 +1,4 @@
-"""Invoices: drafts, finalizing, paying, voiding, giving up, credit notes."""
+"""Invoices: drafts, finalizing, paying, voiding, giving up."""
 
 from typing import Any
 
@@ -156,7 +156,7 @@ def finalize(account: Account, invoice: Obj) -> Obj:
         status="open",
         number=number,
         effective_at=now,
-        hosted_invoice_url=f"https://invoice.stripe.com/i/{account.id}/test_{invoice['id']}",
+        hosted_invoice_url=f"{account.terms.pages_at}/i/{account.id}/test_{invoice['id']}",
         invoice_pdf=f"https://pay.stripe.com/invoice/{account.id}/test_{invoice['id']}/pdf",
         automatically_finalizes_at=None,
         next_payment_attempt=None,
@@ -399,51 +399,3 @@ def _cancel_payments(account: Account, invoice: Obj) -> None:
         intent.update(status="canceled", canceled_at=now, cancellation_reason="void_invoice")
         payment["status"] = "canceled"
         payment["status_transitions"]["canceled_at"] = now
-
-
-def credit(account: Account, params: Obj) -> Obj:
-    """`POST /v1/credit_notes` on an open invoice: lowers what remains, never below nothing."""
-    if not params.get("invoice"):
-        raise invalid("Missing required param: invoice.", param="invoice")
-    invoice = account.get("invoice", params["invoice"], param="invoice")
-    account.refuse_while_advancing(invoice)
-    if not collectable(invoice):
-        raise invalid("The sandbox makes credit notes for open invoices only.", param="invoice")
-    amount = int(params.get("amount") or 0)
-    if not 0 < amount <= invoice["amount_remaining"]:
-        raise invalid("The amount must be positive and at most what remains.", param="amount")
-    note = objects.credit_note(
-        id=account.new_id("credit_note"),
-        created=account.now_of(invoice),
-        invoice=invoice,
-        amount=amount,
-        number=f"{invoice['number']}-CN-{len(account.of('credit_note', invoice['id'])) + 1:02d}",
-    )
-    note.update({n: params[n] for n in ("reason", "memo", "metadata") if n in params})
-    account.put("credit_note", note)
-    _lower(account, invoice, amount)
-    account.emit("credit_note.created", note)
-    return note
-
-
-def void_credit_note(account: Account, note: Obj) -> Obj:
-    """`POST /v1/credit_notes/{id}/void`: the invoice asks for it again."""
-    invoice = account.tables["invoice"][note["invoice"]]
-    if note["status"] == "void" or not collectable(invoice):
-        raise invalid("This credit note can't be voided any more.")
-    note.update(status="void", voided_at=account.now_of(invoice))
-    _lower(account, invoice, -note["amount"])
-    account.emit("credit_note.voided", note)
-    return note
-
-
-def _lower(account: Account, invoice: Obj, amount: int) -> None:
-    before = account.change(
-        invoice,
-        amount_due=invoice["amount_due"] - amount,
-        amount_remaining=invoice["amount_remaining"] - amount,
-        pre_payment_credit_notes_amount=invoice["pre_payment_credit_notes_amount"] + amount,
-    )
-    account.emit("invoice.updated", invoice, before)
-    if invoice["amount_remaining"] == 0:
-        mark_paid(account, invoice, 0)

@@ -1,7 +1,7 @@
 """Payment methods: Stripe's test cards and accounts, attaching, detaching, updating."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.account import Account
@@ -13,6 +13,7 @@ from retry_engine.sandbox.verdicts import DEBITS, read_script
 class _TestCard:
     number: str
     script: tuple[Any, ...] = ("succeeded",)
+    challenges_setup: bool = False
     brand: str = "visa"
     funding: str = "credit"
     country: str = "US"
@@ -53,12 +54,14 @@ _TEST_CARDS = {
     "chargeDeclinedProcessingError": _declining("4000000000000119", "processing_error"),
     "chargeDeclinedFraudulent": _declining("4100000000000019", "highest_risk_level"),
     "authenticationRequired": _TestCard(
-        number="4000002760003184", country="DE", script=("requires_action",)
+        number="4000002760003184", country="DE", script=("requires_action",), challenges_setup=True
     ),
     "threeDSecure2Required": _TestCard(
-        number="4000000000003220", country="IE", script=("requires_action",)
+        number="4000000000003220", country="IE", script=("requires_action",), challenges_setup=True
     ),
-    "authenticationRequiredOnSetup": _TestCard(number="4000002500003155", country="FR"),
+    "authenticationRequiredOnSetup": _TestCard(
+        number="4000002500003155", country="FR", challenges_setup=True
+    ),
 }
 for _name in ("InsufficientFunds", "LostCard", "StolenCard"):
     _TEST_CARDS[f"visa_chargeDeclined{_name}"] = _TEST_CARDS[f"chargeDeclined{_name}"]
@@ -103,15 +106,51 @@ def create(account: Account, params: Obj) -> Obj:
 
 def _create_card(account: Account, params: Obj) -> Obj:
     given = params.get("card") or {}
+    number = str(given.get("number", "")).replace(" ", "")
+    for issuer in account.issuers if number else ():
+        method = issuer.method_behind(number)
+        if method is not None:
+            return cast("Obj", method)
     if "token" in given:
         card = _TEST_CARDS.get(str(given["token"]).removeprefix("tok_"))
     else:
-        card = _CARD_OF_NUMBER.get(str(given.get("number", "")).replace(" ", ""))
+        card = _CARD_OF_NUMBER.get(number)
     if card is None:
-        raise invalid("Use one of Stripe's test cards or tokens", param="card")
+        raise Refused(
+            402,
+            "card_error",
+            "Your card was declined. The sandbox knows Stripe's test cards only.",
+            code="card_declined",
+            decline_code="test_mode_live_card",
+            param="card",
+        )
+    _refuse_past_expiry(account, given)
     method = from_test_card(account, card, exp=(given.get("exp_month"), given.get("exp_year")))
     _describe(account, method, params)
     return method
+
+
+def _refuse_past_expiry(account: Account, given: Obj) -> None:
+    month, year = str(given.get("exp_month") or ""), str(given.get("exp_year") or "")
+    if not month and not year:
+        return
+    if not month.isdigit() or not 1 <= int(month) <= 12:
+        raise _invalid_expiry("month")
+    if not year.isdigit():
+        raise _invalid_expiry("year")
+    full = int(year) + (2000 if int(year) < 100 else 0)
+    now = account.moment(account.real_now())
+    # a test clock may stand anywhere: only what is over by the wall's clock is surely over
+    if (full, int(month)) < (now.year, now.month):
+        raise _invalid_expiry("year")
+    given["exp_year"] = full
+
+
+def _invalid_expiry(what: str) -> Refused:
+    return Refused(
+        402, "card_error", f"Your card's expiration {what} is invalid.",
+        code=f"invalid_expiry_{what}", param=f"exp_{what}",
+    )  # fmt: skip
 
 
 def from_name(account: Account, name: str) -> Obj:
@@ -137,6 +176,7 @@ def from_test_card(
     account.hidden[method["id"]] = {
         "script": list(card.script),
         "refuses_attaching": card.refuses_attaching,
+        "challenges_setup": card.challenges_setup,
     }
     return method
 
@@ -179,6 +219,8 @@ def _describe(account: Account, method: Obj, params: Obj) -> None:
         read_script(metadata["sandbox_script"])
         account.hidden[method["id"]]["refuses_attaching"] = None
     method["metadata"] = dict(metadata)
+    if params.get("allow_redisplay"):
+        method["allow_redisplay"] = params["allow_redisplay"]
     for name, value in (params.get("billing_details") or {}).items():
         method["billing_details"][name] = (
             {**method["billing_details"]["address"], **value} if name == "address" else value
@@ -221,15 +263,26 @@ def attach(account: Account, wanted: str, customer_id: str) -> Obj:
         method = account.get("payment_method", wanted)
     if method["customer"] == customer_id:
         return method
-    refusal = account.hidden.get(method["id"], {}).get("refuses_attaching")
-    if refusal:
-        raise _declined_on_attach(refusal)
+    refusal = refuses_attaching(account, method)
+    if refusal is not None:
+        raise refusal
     if method["customer"] not in (None, customer_id):
         raise invalid(
             "The payment method you provided has already been attached to a customer.",
             code="payment_method_unexpected_state",
         )
     return attach_to(account, method, customer)
+
+
+def refuses_attaching(account: Account, method: Obj) -> Refused | None:
+    """Why the card's bank does not let it be kept, if it does not."""
+    code = account.hidden.get(method["id"], {}).get("refuses_attaching")
+    return _declined_on_attach(code) if code else None
+
+
+def challenges_setup(account: Account, method: Obj) -> bool:
+    """Whether the bank asks its customer before the card is kept."""
+    return bool(account.hidden.get(method["id"], {}).get("challenges_setup"))
 
 
 def attach_to(account: Account, method: Obj, customer: Obj) -> Obj:
@@ -289,6 +342,7 @@ def update(account: Account, method: Obj, params: Obj) -> Obj:
         method["card"][name] = int(value)
     metadata = {**method["metadata"], **(params.get("metadata") or {})}
     billing = {"billing_details": params.get("billing_details") or {}}
-    _describe(account, method, {"metadata": metadata, **billing})
+    shown = {n: params[n] for n in ("allow_redisplay",) if n in params}
+    _describe(account, method, {"metadata": metadata, **billing, **shown})
     account.emit("payment_method.updated", method, before)
     return method

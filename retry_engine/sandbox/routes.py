@@ -8,10 +8,14 @@ from typing import Any
 from retry_engine.sandbox import (
     clocks,
     collecting,
+    confirming,
+    crediting,
+    discounting,
     invoicing,
     methods,
     objects,
     reversals,
+    sessions,
     sigma,
     subscribing,
     wire,
@@ -29,6 +33,9 @@ class Call:
     params: Obj
     ids: tuple[str, ...] = ()
     path: str = ""
+    # a page's own call, with a publishable key: it may do what the intent's secret allows
+    public: bool = False
+    secret: str | None = None
 
     def thing(self, table: str) -> Obj:
         """The object that the path names."""
@@ -42,7 +49,8 @@ Operation = Callable[[Call], Obj]
 class Route:
     """`pattern` has `*` for ids. `locks`: while it runs nobody else may touch the object.
 
-    `is_file`: the answer is not JSON but the `contents` of what it returns.
+    `is_file`: the answer is not JSON but the `contents` of what it returns. `takes_publishable`:
+    Stripe.js calls it from a customer's page.
     """
 
     method: str
@@ -51,12 +59,14 @@ class Route:
     spec: Spec = field(default_factory=dict)
     locks: bool = False
     is_file: bool = False
+    takes_publishable: bool = False
 
     @property
     def resource(self) -> str:
         """What a restricted key's permission is named after."""
         steps = self.pattern.split("/")
-        return steps[3] if steps[2] in ("test_helpers", "radar", "sigma") else steps[2]
+        grouped = ("test_helpers", "radar", "sigma", "billing_portal")
+        return steps[3] if steps[2] in grouped else steps[2]
 
 
 _PAGE: dict[str, Kind] = {"limit": "number", "starting_after": "text", "ending_before": "text"}
@@ -377,10 +387,50 @@ _SUBSCRIPTION = _spec(
     default_payment_method="text", description="text", metadata="map", cancel_at_period_end="flag",
     collection_method="text", days_until_due="number", pause_collection="any",
     payment_settings="map", proration_behavior="text", payment_behavior="text", off_session="flag",
-    trial_end="any",
+    trial_end="any", discounts="list", billing_cycle_anchor="text",
+    cancellation_details="map",
 )  # fmt: skip
 
-_SUBSCRIPTION_CREATE = {n: k for n, k in _SUBSCRIPTION.items() if n != "pause_collection"}
+_SUBSCRIPTION_CREATE = {
+    n: k for n, k in _SUBSCRIPTION.items() if n not in ("pause_collection", "cancellation_details")
+}
+_CREDIT_NOTE = _spec(
+    invoice="text", amount="number", reason="text", memo="text", metadata="map", email_type="text"
+)
+
+
+def _of_coupon(account: Account, code: Obj, wanted: str) -> bool:
+    return bool(code["promotion"]["coupon"] == wanted)
+
+
+def _with_secret(table: str) -> Operation:
+    """Retrieving an intent: whole with a secret key, in part for a page that knows its secret."""
+
+    def run(call: Call) -> Obj:
+        intent = call.thing(table)
+        if not call.public:
+            return intent
+        return confirming.publicly(confirming.with_secret(intent, call.secret))
+
+    return run
+
+
+def _confirm(call: Call) -> Obj:
+    intent = call.thing("payment_intent")
+    if not call.public:
+        return confirming.confirm(call.account, intent, call.params, source="api")
+    confirming.with_secret(intent, call.secret)
+    done = confirming.confirm(call.account, intent, call.params, source="customer")
+    return confirming.publicly(done)
+
+
+def _confirm_setup(call: Call) -> Obj:
+    intent = call.thing("setup_intent")
+    if not call.public:
+        return confirming.confirm_setup(call.account, intent, call.params)
+    confirming.with_secret(intent, call.secret)
+    return confirming.publicly(confirming.confirm_setup(call.account, intent, call.params))
+
 
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/account", run=_account, spec=_spec()),
@@ -394,17 +444,19 @@ ROUTES: tuple[Route, ...] = (
           spec=_page_spec(type="text")),
     Route(method="GET", pattern="/v1/customers/*/payment_methods/*", run=_customers_method,
           spec=_spec()),
-    Route(method="POST", pattern="/v1/payment_methods",
+    Route(method="POST", pattern="/v1/payment_methods", takes_publishable=True,
           run=lambda c: methods.create(c.account, c.params),
           spec=_spec(type="text", card="map", sepa_debit="map", us_bank_account="map",
-                     bacs_debit="map", billing_details="map", metadata="map")),
+                     bacs_debit="map", billing_details="map", metadata="map",
+                     allow_redisplay="text")),
     Route(method="GET", pattern="/v1/payment_methods", run=_list("payment_method"),
           spec=_page_spec(customer="text", type="text")),
     Route(method="GET", pattern="/v1/payment_methods/*", run=_retrieve("payment_method"),
           spec=_spec()),
     Route(method="POST", pattern="/v1/payment_methods/*",
           run=lambda c: methods.update(c.account, c.thing("payment_method"), c.params),
-          spec=_spec(card="map", billing_details="map", metadata="map")),
+          spec=_spec(card="map", billing_details="map", metadata="map",
+                     allow_redisplay="text")),
     Route(method="POST", pattern="/v1/payment_methods/*/attach",
           run=lambda c: methods.attach(c.account, c.ids[0], c.params.get("customer") or ""),
           spec=_spec(customer="text")),
@@ -441,7 +493,7 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: subscribing.update(c.account, c.thing("subscription"), c.params),
           spec=_SUBSCRIPTION),
     Route(method="DELETE", pattern="/v1/subscriptions/*",
-          run=lambda c: subscribing.cancel(c.account, c.thing("subscription")),
+          run=lambda c: subscribing.cancel(c.account, c.thing("subscription"), c.params),
           spec=_spec(cancellation_details="map", invoice_now="flag", prorate="flag")),
     Route(method="POST", pattern="/v1/subscriptions/*/pause",
           run=lambda c: subscribing.pause(c.account, c.thing("subscription")),
@@ -484,8 +536,8 @@ ROUTES: tuple[Route, ...] = (
           spec=_spec()),
     Route(method="GET", pattern="/v1/payment_intents", run=_list("payment_intent"),
           spec=_page_spec(customer="text", created="range")),
-    Route(method="GET", pattern="/v1/payment_intents/*", run=_retrieve("payment_intent"),
-          spec=_spec()),
+    Route(method="GET", pattern="/v1/payment_intents/*", takes_publishable=True,
+          run=_with_secret("payment_intent"), spec=_spec()),
     Route(method="GET", pattern="/v1/charges", run=_list("charge"),
           spec=_page_spec(customer="text", payment_intent="text", created="range")),
     Route(method="GET", pattern="/v1/charges/*", run=_retrieve("charge"), spec=_spec()),
@@ -539,16 +591,71 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: {"contents": sigma.contents(c.account, c.ids[0])}),
     Route(method="GET", pattern="/v1/mandates/*", run=_retrieve("mandate"), spec=_spec()),
     Route(method="POST", pattern="/v1/credit_notes",
-          run=lambda c: invoicing.credit(c.account, c.params),
-          spec=_spec(invoice="text", amount="number", reason="text", memo="text",
-                     metadata="map", email_type="text")),
+          run=lambda c: crediting.create(c.account, c.params),
+          spec=_CREDIT_NOTE),
+    Route(method="GET", pattern="/v1/credit_notes/preview",
+          run=lambda c: crediting.preview(c.account, c.params), spec=_CREDIT_NOTE),
     Route(method="GET", pattern="/v1/credit_notes", run=_list("credit_note"),
           spec=_page_spec(invoice="text", customer="text", created="range")),
     Route(method="GET", pattern="/v1/credit_notes/*", run=_retrieve("credit_note"),
           spec=_spec()),
-    Route(method="POST", pattern="/v1/credit_notes/*/void",
-          run=lambda c: invoicing.void_credit_note(c.account, c.thing("credit_note")),
+    Route(method="POST", pattern="/v1/credit_notes/*/void", locks=True,
+          run=lambda c: crediting.void(c.account, c.thing("credit_note")), spec=_spec()),
+    Route(method="POST", pattern="/v1/coupons",
+          run=lambda c: discounting.create_coupon(c.account, c.params),
+          spec=_spec(id="text", duration="text", duration_in_months="number",
+                     percent_off="share", amount_off="number", currency="text", name="text",
+                     max_redemptions="number", redeem_by="number", metadata="map")),
+    Route(method="GET", pattern="/v1/coupons", run=_list("coupon"),
+          spec=_page_spec(created="range")),
+    Route(method="GET", pattern="/v1/coupons/*", run=_retrieve("coupon"), spec=_spec()),
+    Route(method="POST", pattern="/v1/coupons/*", run=_update_plain("coupon", "name", "metadata"),
+          spec=_spec(name="text", metadata="map")),
+    Route(method="DELETE", pattern="/v1/coupons/*",
+          run=lambda c: discounting.delete_coupon(c.account, c.thing("coupon"))),
+    Route(method="POST", pattern="/v1/promotion_codes",
+          run=lambda c: discounting.create_promotion_code(c.account, c.params),
+          spec=_spec(promotion="map", code="text", customer="text", active="flag",
+                     expires_at="number", max_redemptions="number", metadata="map")),
+    Route(method="GET", pattern="/v1/promotion_codes",
+          run=_list("promotion_code", coupon=_of_coupon),
+          spec=_page_spec(active="flag", code="text", coupon="text", customer="text",
+                          created="range")),
+    Route(method="GET", pattern="/v1/promotion_codes/*", run=_retrieve("promotion_code"),
           spec=_spec()),
+    Route(method="POST", pattern="/v1/promotion_codes/*",
+          run=lambda c: discounting.update_promotion_code(
+              c.account, c.thing("promotion_code"), c.params),
+          spec=_spec(active="flag", metadata="map")),
+    Route(method="POST", pattern="/v1/payment_intents/*/confirm", takes_publishable=True,
+          run=_confirm,
+          spec=_spec(payment_method="text", payment_method_data="map", return_url="text",
+                     off_session="text", use_stripe_sdk="flag", mandate_data="map",
+                     setup_future_usage="text")),
+    Route(method="POST", pattern="/v1/setup_intents",
+          run=lambda c: confirming.create_setup(c.account, c.params),
+          spec=_spec(customer="text", usage="text", payment_method="text", confirm="flag",
+                     allowed_payment_method_types="list", automatic_payment_methods="map",
+                     description="text", metadata="map", return_url="text")),
+    Route(method="GET", pattern="/v1/setup_intents", run=_list("setup_intent"),
+          spec=_page_spec(customer="text", payment_method="text", created="range")),
+    Route(method="GET", pattern="/v1/setup_intents/*", takes_publishable=True,
+          run=_with_secret("setup_intent"), spec=_spec()),
+    Route(method="POST", pattern="/v1/setup_intents/*/confirm", takes_publishable=True,
+          run=_confirm_setup,
+          spec=_spec(payment_method="text", payment_method_data="map", return_url="text",
+                     use_stripe_sdk="flag", mandate_data="map")),
+    Route(method="POST", pattern="/v1/customer_sessions",
+          run=lambda c: sessions.create_customer_session(c.account, c.params),
+          spec=_spec(customer="text", components="map")),
+    Route(method="GET", pattern="/v1/elements/sessions", takes_publishable=True,
+          run=lambda c: sessions.elements_session(
+              c.account, {**c.params, "client_secret": c.secret}),
+          spec={"customer_session_client_secret": "text"}),
+    Route(method="POST", pattern="/v1/billing_portal/sessions",
+          run=lambda c: sessions.create_portal(c.account, c.params),
+          spec=_spec(customer="text", return_url="text", flow_data="map", locale="text",
+                     configuration="text")),
 )  # fmt: skip
 
 _COMPILED = tuple(

@@ -1,9 +1,11 @@
 """Subscriptions: their start, their renewals and their end."""
 
 import calendar
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
-from retry_engine.sandbox import invoicing, objects
+from retry_engine.sandbox import discounting, invoicing, objects
 from retry_engine.sandbox.account import DAY, HOUR, Account
 from retry_engine.sandbox.collecting import has_payment_under_way, subscription_of
 from retry_engine.sandbox.refusals import Obj, invalid
@@ -199,6 +201,8 @@ def _invoice(
         period=period,
         subscription_item=item,
     )
+    if subscription["discounts"]:
+        discounting.apply_to(account, invoice, subscription)
     account.emit("invoice.created", invoice)
     return invoice
 
@@ -265,16 +269,84 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     account.refuse_while_advancing(subscription)
     if subscription["status"] in ("canceled", "incomplete_expired"):
         raise invalid("A canceled subscription can only update its cancellation_details.")
-    watched = (*_PLAIN, "default_payment_method", "pause_collection")
-    was = {name: subscription[name] for name in watched}
+    _refuse_what_cannot_be_moved(account, subscription, params)
+    watched = (
+        *_PLAIN, "default_payment_method", "pause_collection", "discounts", "trial_end", "status",
+        "billing_cycle_anchor", "cancel_at",
+    )  # fmt: skip
+    was = {name: deepcopy(subscription[name]) for name in watched}
     invoicing.set_default_method(account, subscription, params)
     _set_plain(subscription, params)
+    if "cancel_at_period_end" in params:
+        ends = subscription["items"]["data"][0]["current_period_end"]
+        subscription["cancel_at"] = ends if params["cancel_at_period_end"] else None
+    if "discounts" in params:
+        discounting.set_on(account, subscription, params["discounts"])
     if "pause_collection" in params:
         _set_pause(account, subscription, params["pause_collection"])
+    if params.get("trial_end") not in (None, "now"):
+        _move_to(account, subscription, int(params["trial_end"]))
     before = {name: value for name, value in was.items() if subscription[name] != value}
     if before:
         account.emit("customer.subscription.updated", subscription, before)
+    if params.get("billing_cycle_anchor") == "now" or params.get("trial_end") == "now":
+        _begin_anew(account, subscription)
     return subscription
+
+
+def _refuse_what_cannot_be_moved(account: Account, subscription: Obj, params: Obj) -> None:
+    trial_end, anchor = params.get("trial_end"), params.get("billing_cycle_anchor")
+    if trial_end is None and anchor is None:
+        return
+    if anchor not in (None, "now", "unchanged"):
+        raise invalid(
+            "billing_cycle_anchor is one of now, unchanged.", param="billing_cycle_anchor"
+        )
+    if trial_end not in (None, "now") and not str(trial_end).isdigit():
+        raise invalid("trial_end is a time or now.", param="trial_end")
+    if trial_end not in (None, "now") and int(trial_end) <= account.now_of(subscription):
+        raise invalid("Invalid timestamp: must be in the future", param="trial_end")
+    if params.get("proration_behavior") != "none" and anchor != "unchanged":
+        raise invalid(
+            "The sandbox moves a billing day without prorations only.", param="proration_behavior"
+        )
+
+
+def _move_to(account: Account, subscription: Obj, until: int) -> None:
+    """A trial until then: nothing is asked for before, and renewals are on that day from now on.
+
+    Stripe also makes an invoice of nothing for the trial; the sandbox leaves it out.
+    """
+    item = subscription["items"]["data"][0]
+    item["current_period_end"] = until
+    subscription.update(
+        status="trialing",
+        trial_start=account.now_of(subscription),
+        trial_end=until,
+        billing_cycle_anchor=until,
+    )
+    _plan_renewal(account, subscription)
+
+
+def _begin_anew(account: Account, subscription: Obj) -> None:
+    """A period that starts now, with an invoice that is charged at once."""
+    customer = account.tables["customer"][subscription["customer"]]
+    item = subscription["items"]["data"][0]
+    now, recurring = account.now_of(subscription), item["price"]["recurring"]
+    before = {"billing_cycle_anchor": subscription["billing_cycle_anchor"]}
+    subscription["billing_cycle_anchor"] = now
+    item["current_period_start"] = now
+    item["current_period_end"] = later(
+        account, now, interval=recurring["interval"], count=recurring["interval_count"], anchor=now
+    )
+    if subscription["status"] == "trialing":
+        subscription.update(status="active", trial_end=now)
+    _plan_renewal(account, subscription)
+    account.emit("customer.subscription.updated", subscription, before)
+    period = (now, item["current_period_end"])
+    invoice = _invoice(account, customer, subscription, "subscription_update", period)
+    invoicing.finalize(account, invoice)
+    invoicing.attempt(account, invoice)
 
 
 def _set_pause(account: Account, subscription: Obj, given: Any) -> None:
@@ -319,22 +391,29 @@ def resume(account: Account, subscription: Obj) -> Obj:
     return subscription
 
 
-def cancel(account: Account, subscription: Obj) -> Obj:
+def cancel(account: Account, subscription: Obj, params: Obj) -> Obj:
     """`DELETE /v1/subscriptions/{id}`."""
     account.refuse_while_advancing(subscription)
     if subscription["status"] in ("canceled", "incomplete_expired"):
         raise invalid(f"No such subscription: '{subscription['id']}'", code="resource_missing")
-    return end(account, subscription, reason="cancellation_requested")
+    return end(
+        account,
+        subscription,
+        reason="cancellation_requested",
+        said=params.get("cancellation_details") or {},
+    )
 
 
-def end(account: Account, subscription: Obj, *, reason: str) -> Obj:
+def end(
+    account: Account, subscription: Obj, *, reason: str, said: Mapping[str, str] | None = None
+) -> Obj:
     """It ends now. Its open invoices can still be paid, but Stripe stops collecting them."""
     now = account.now_of(subscription)
     subscription.update(
         status="canceled",
         canceled_at=now,
         ended_at=now,
-        cancellation_details={"comment": None, "feedback": None, "reason": reason},
+        cancellation_details={"comment": None, "feedback": None, **(said or {}), "reason": reason},
     )
     account.emit("customer.subscription.deleted", subscription)
     for invoice in account.of("invoice", subscription["customer"]):

@@ -91,6 +91,9 @@ class Issuer(Protocol):
         previous: Sequence[datetime],
     ) -> Any: ...  # fmt: skip
 
+    def method_behind(self, number: str) -> Obj | None:
+        """A new method for a card number that is one of theirs."""
+
 
 SUCCEEDED = Verdict(outcome="succeeded")
 
@@ -125,6 +128,23 @@ def decide(account: Account, method: Obj, *, amount: int, at: int, on_session: b
         if answer is not None:
             return _of_answer(answer, debit=method["type"] in DEBITS)
     return _scripted(method, hidden, at=at, on_session=on_session)
+
+
+def wants_authentication(account: Account, method: Obj, *, amount: int, at: int) -> bool:
+    """Whether the bank would ask the customer to prove themselves; nothing is tried by asking."""
+    hidden = account.hidden.get(method["id"], {})
+    previous = [account.moment(t) for t in hidden.get("tried", ())]
+    for issuer in account.issuers:
+        answer = issuer.answer(
+            method, amount=amount, at=account.moment(at), on_session=False, previous=previous
+        )
+        if answer is not None:
+            return bool(answer.outcome == "requires_action")
+    if method["type"] in DEBITS:
+        return False
+    script = _script_of(method, hidden)
+    entry = script[min(hidden.get("turn", 0), len(script) - 1)]
+    return _of_entry(entry).outcome == "requires_action"
 
 
 def _scripted(method: Obj, hidden: Obj, *, at: int, on_session: bool) -> Verdict:

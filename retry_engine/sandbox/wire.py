@@ -7,7 +7,7 @@ from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.objects import listing
 from retry_engine.sandbox.refusals import Obj, invalid
 
-Kind = Literal["text", "number", "flag", "map", "list", "range", "any"]
+Kind = Literal["text", "number", "share", "flag", "map", "list", "range", "any"]
 Spec = Mapping[str, Kind]
 
 _DEEPEST = 4
@@ -76,6 +76,13 @@ def _number(value: Any, name: str) -> int | None:
         ) from None
 
 
+def _share(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise invalid(f"Invalid decimal: {value}", param=name) from None
+
+
 def _flag(value: Any, name: str) -> bool:
     if value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {value}", param=name)
@@ -108,7 +115,7 @@ def _any(value: Any, name: str) -> Any:
 
 
 _READ: Mapping[Kind, Callable[[Any, str], Any]] = {
-    "text": _text, "number": _number, "flag": _flag, "map": _map, "list": _list,
+    "text": _text, "number": _number, "share": _share, "flag": _flag, "map": _map, "list": _list,
     "range": _range, "any": _any,
 }  # fmt: skip
 
@@ -181,11 +188,17 @@ def _expand(account: Account, node: Any, steps: Sequence[str], path: str) -> Non
         raise invalid(f"This property cannot be expanded ({path}).", param="expand")
     value = node[head]
     if isinstance(value, str):
-        found = account.find(value)
-        if found is None:
-            raise invalid(f"This property cannot be expanded ({path}).", param="expand")
-        node[head] = account.bare(found)
+        node[head] = _found(account, value, path)
+    elif isinstance(value, list):
+        node[head] = [_found(account, v, path) if isinstance(v, str) else v for v in value]
     _expand(account, node[head], rest, path)
+
+
+def _found(account: Account, wanted: str, path: str) -> Obj:
+    found = account.find(wanted)
+    if found is None:
+        raise invalid(f"This property cannot be expanded ({path}).", param="expand")
+    return account.bare(found)
 
 
 def _fill(account: Account, node: Obj, name: str) -> bool:

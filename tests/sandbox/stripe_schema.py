@@ -47,6 +47,12 @@ _OF_OBJECT = {
     "credit_note": "_credit_note.CreditNote",
     "scheduled_query_run": "sigma._scheduled_query_run.ScheduledQueryRun",
     "file": "_file.File",
+    "coupon": "_coupon.Coupon",
+    "promotion_code": "_promotion_code.PromotionCode",
+    "discount": "_discount.Discount",
+    "setup_intent": "_setup_intent.SetupIntent",
+    "customer_session": "_customer_session.CustomerSession",
+    "billing_portal.session": "billing_portal._session.Session",
 }
 
 
@@ -267,6 +273,10 @@ _NAMES = {
     "credit_notes": "CreditNote",
     "invoiceitems": "InvoiceItem",
     "files": "File",
+    "coupons": "Coupon",
+    "promotion_codes": "PromotionCode",
+    "setup_intents": "SetupIntent",
+    "customer_sessions": "CustomerSession",
 }
 
 
@@ -274,6 +284,8 @@ def parameters_of(method: str, pattern: str) -> set[str] | None:
     """The parameters that the library's types know for a route; None where there is no type."""
     steps = pattern.removeprefix("/v1/").split("/")
     resource, rest = _NAMES.get(steps[0]), steps[1:]
+    if rest == ["preview"]:
+        rest = ["*", "preview"]
     if resource is None or len(rest) > 2:
         return None
     action = rest[1].title().replace("_", "") if len(rest) == 2 else _VERBS[method, bool(rest)]

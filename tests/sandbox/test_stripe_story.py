@@ -321,7 +321,7 @@ def test_a_wrong_key_and_an_unknown_path_are_refused_in_stripes_shape(shop: Shop
     with pytest.raises(stripe.AuthenticationError):
         shop.client("nonsense").v1.invoices.list()
     with pytest.raises(stripe.InvalidRequestError) as unknown:
-        shop.stripe.v1.setup_intents.list()
+        shop.stripe.v1.quotes.list()
     assert unknown.value.http_status == 404
 
 
