@@ -29,12 +29,14 @@ from random import Random
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from retry_engine.sandbox import clocks, routes, steering, wire
+from retry_engine.sandbox import clocks, hosted, routes, steering, stripe_js, wire
 from retry_engine.sandbox.account import API_VERSION, Account, Cause, Terms
 from retry_engine.sandbox.faults import Fault, Faults
 from retry_engine.sandbox.idempotency import Answer, Keys, same_request
@@ -62,8 +64,11 @@ class Sandbox:
         seed: int = 0,
         retry_days: tuple[float, ...] = (3, 5, 7),
         backoff: tuple[float, ...] = BACKOFF,
+        public_url: str | None = None,
+        smtp_port: int | None = None,
     ) -> None:
         self.now = now
+        self.public_url = public_url
         self.seed = seed
         self.rng = Random(f"{seed} door")  # noqa: S311 -- ids and dice of a simulation
         self.faults = Faults(Random(f"{seed} faults"))  # noqa: S311
@@ -81,6 +86,8 @@ class Sandbox:
         if account_id not in self.accounts:
             rng = Random(f"{self.seed} {account_id}")  # noqa: S311
             terms = Terms(retry_days=self.retry_days)
+            if self.public_url:
+                terms.pages_at = self.public_url
             made = Account(account_id, now=self.now, rng=rng, terms=terms)
             made.listeners.append(lambda event: self._tell(made, event))
             self.accounts[account_id] = made
@@ -154,7 +161,18 @@ def create_app(sandbox: Sandbox) -> Starlette:
         routes=[
             HttpRoute("/v1/{rest:path}", v1, methods=methods),
             HttpRoute("/_sandbox/{what}", steer, methods=methods),
+            *hosted.routes(sandbox.accounts),
+            *stripe_js.routes(),
             HttpRoute("/{rest:path}", v1, methods=methods),
+        ],
+        # as at Stripe: pages call the API with publishable keys from anywhere
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+            )
         ],
         lifespan=lifespan,
     )

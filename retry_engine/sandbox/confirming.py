@@ -16,6 +16,7 @@ from retry_engine.sandbox.collecting import (
     message_of,
     subscription_of,
 )
+from retry_engine.sandbox.population import new_default
 from retry_engine.sandbox.refusals import Obj, Refused, invalid
 
 _NOT_AUTHENTICATED = (
@@ -128,16 +129,22 @@ def _take(
             402, "card_error", message_of(result), code=result.verdict.code, stored=True,
             **decline_error(account, result),
         )  # fmt: skip
-    _keep(account, invoice, method)
+    wanted_again = bool(account.hidden.get(intent["id"], {}).pop("save", False))
+    _keep(account, invoice, method, wanted_again=wanted_again)
     return intent
 
 
-def _keep(account: Account, invoice: Obj, method: Obj) -> None:
+def _keep(account: Account, invoice: Obj, method: Obj, *, wanted_again: bool) -> None:
     """The intent's `setup_future_usage` keeps what worked; the subscription may want it too."""
     customer = account.tables["customer"].get(invoice["customer"])
     if method["customer"] is None and customer is not None:
         methods.attach_to(account, method, customer)
     subscription = subscription_of(account, invoice)
+    if wanted_again and customer is not None:
+        new_default(account, customer, method)
+        if subscription is not None and subscription["default_payment_method"]:
+            before = account.change(subscription, default_payment_method=method["id"])
+            account.emit("customer.subscription.updated", subscription, before)
     if subscription is None:
         return
     if subscription["payment_settings"]["save_default_payment_method"] == "on_subscription":

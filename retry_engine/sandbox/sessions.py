@@ -8,6 +8,8 @@ FLOWS = (
     "customer_update", "payment_method_update", "subscription_cancel", "subscription_pause",
     "subscription_update", "subscription_update_confirm",
 )  # fmt: skip
+# which bank debits a form offers beside cards
+_DEBITS_OF = {"eur": ("sepa_debit",), "usd": ("us_bank_account",), "gbp": ("bacs_debit",)}
 # A portal link is for now, not for a mail: seconds until it is opened, and after that.
 _UNOPENED, _OPENED = 300, 3600
 
@@ -77,7 +79,7 @@ def elements_session(account: Account, params: Obj) -> Obj:
         "currency": intent.get("currency"),
         "intent": intent["id"],
         "mode": "payment" if is_payment else "setup",
-        "payment_method_types": [t for t in intent["payment_method_types"] if t == "card"],
+        "payment_method_types": ["card", *_DEBITS_OF.get(intent.get("currency") or "eur", ())],
         "customer_payment_methods": _saved(account, intent, params),
         "status": intent["status"],
     }

@@ -1,5 +1,6 @@
 """The sandbox's fixtures, for the tests of this folder."""
 
+from browser import browser
 from sandbox_shop import inbox, shop
 
-__all__ = ["inbox", "shop"]
+__all__ = ["browser", "inbox", "shop"]

@@ -165,18 +165,20 @@ def inbox() -> Iterator[Inbox]:
 @pytest.fixture
 def shop(inbox: Inbox) -> Iterator[Shop]:
     wall = Wall()
-    sandbox = Sandbox(now=wall, seed=7, backoff=(0.01, 0.02, 0.05, 0.1, 0.2))
-    endpoint(sandbox.platform, {"url": inbox.url, "enabled_events": ["*"]}, secret=SECRET)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
+    url = f"http://127.0.0.1:{port}"
+    sandbox = Sandbox(
+        now=wall, seed=7, backoff=(0.01, 0.02, 0.05, 0.1, 0.2), public_url=url, smtp_port=0
+    )
+    endpoint(sandbox.platform, {"url": inbox.url, "enabled_events": ["*"]}, secret=SECRET)
     config = uvicorn.Config(create_app(sandbox), host="127.0.0.1", port=port, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.005)
-    url = f"http://127.0.0.1:{port}"
     client = StripeClient("sk_test_shop", base_addresses={"api": url})
     with httpx.Client(base_url=url) as http:
         yield Shop(sandbox, url, wall, inbox, client, http)
