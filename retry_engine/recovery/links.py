@@ -24,6 +24,8 @@ def read(key: bytes, purpose: str, token: str, *, now: datetime) -> str | None:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):
         return None
+    if _text(raw) != token:  # base64 has several spellings of one text; ours is one
+        return None
     body, signature = raw[:-_SIGNATURE_BYTES], raw[-_SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(key, purpose, body)):
         return None
