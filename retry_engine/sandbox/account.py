@@ -152,6 +152,8 @@ class Account:
         self.on_failure: list[Callable[[Obj], None]] = []
         # called with each letter that reaches one of the customers: (customer, letter)
         self.on_mail: list[Callable[[Obj, Any], None]] = []
+        # the populations that live here, as readers of mail
+        self.people: list[Any] = []
         # what people set out to do over HTTP; who plays the clock lets them, one after another
         self.visits: deque[Callable[[], Awaitable[None]]] = deque()
         self.cause = Cause()

@@ -1,7 +1,8 @@
-"""The sandbox's HTTP door: Stripe's `/v1`, and `/_sandbox` for steering it.
+"""The sandbox's HTTP door: Stripe's `/v1`, its pages for customers, and `/_sandbox` for steering.
 
 `/v1` answers what `routes.ROUTES` lists and 404 in Stripe's error shape for all else. Any
-`sk_test_…` or `rk_test_…` key is let in; `Stripe-Account` keeps connected accounts apart.
+`sk_test_…` or `rk_test_…` key is let in, any `pk_test_…` where Stripe lets one in;
+`Stripe-Account` keeps connected accounts apart. `hosted` and `stripe_js` have the pages.
 Unlike Stripe, a test clock takes any number of customers.
 
 Steering (JSON, no key):
@@ -14,6 +15,11 @@ Steering (JSON, no key):
 - `POST /_sandbox/act` `{"customer" or "invoice", "act", "payment_method"?, "card"?}`: what a
   person does: `pay_on_page`, `update_card`, `add_method`, `cancel`, `dispute`,
   `early_fraud_warning`, `card_automatically_updated`, `detach`.
+- `GET /_sandbox/people?clock=`: what each person of the populations did and paid, what became of
+  their subscriptions, and the sums.
+- `GET /_sandbox/mail?address=&customer=`: the mail that came, as JSON; `GET /_sandbox/mailboxes`
+  shows it in a browser; `POST` `{"address", "state"}` says what an address does with mail: `good`,
+  `unknown`, `full`, `bounces`.
 - `GET`, `POST`, `DELETE /_sandbox/faults`: see `faults`.
 - `POST /_sandbox/sigma` `{"title", "csv", "status"?, "error"?}`: a scheduled Sigma query has run
   with that result; the run.
@@ -32,14 +38,15 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from retry_engine.sandbox import clocks, hosted, routes, steering, stripe_js, wire
+from retry_engine.sandbox import clocks, hosted, pages, routes, steering, stripe_js, wire
 from retry_engine.sandbox.account import API_VERSION, Account, Cause, Terms
 from retry_engine.sandbox.faults import Fault, Faults
 from retry_engine.sandbox.idempotency import Answer, Keys, same_request
+from retry_engine.sandbox.post import Post
 from retry_engine.sandbox.refusals import Obj, Refused, invalid, limited
 from retry_engine.sandbox.webhooks import BACKOFF, Dispatcher
 
@@ -65,6 +72,7 @@ class Sandbox:
         retry_days: tuple[float, ...] = (3, 5, 7),
         backoff: tuple[float, ...] = BACKOFF,
         public_url: str | None = None,
+        smtp_host: str = "127.0.0.1",
         smtp_port: int | None = None,
     ) -> None:
         self.now = now
@@ -79,6 +87,9 @@ class Sandbox:
         self.locked: set[str] = set()
         self.advancing = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        # None: no mail is taken; 0: any free port
+        self.smtp_host, self.smtp_port = smtp_host, smtp_port
+        self.post = Post(self.accounts, now=now)
         self.platform = self.account(PLATFORM)
 
     def account(self, account_id: str) -> Account:
@@ -104,6 +115,14 @@ class Sandbox:
         """Deliveries nobody has acknowledged, and clocks that are on their way."""
         return self.dispatcher.pending + self.advancing
 
+    async def open_post(self) -> asyncio.Server | None:
+        """Take mail, where that is wanted; `smtp_port` is the real port from then on."""
+        if self.smtp_port is None:
+            return None
+        server = await self.post.open(self.smtp_host, self.smtp_port)
+        self.smtp_port = int(server.sockets[0].getsockname()[1])
+        return server
+
     def set_out(self, account: Account, clock: Obj, frozen_time: int) -> None:
         """Play a clock's advance in the background."""
         self.advancing += 1
@@ -114,10 +133,27 @@ class Sandbox:
     async def _advance(self, account: Account, clock: Obj, frozen_time: int) -> None:
         try:
             for step, _ in enumerate(clocks.advance_steps(account, clock, frozen_time)):
+                await self._let_visit(account, clock)
                 if step % _BREATH == 0:
                     await asyncio.sleep(0)
         finally:
             self.advancing -= 1
+
+    async def _let_visit(self, account: Account, clock: Obj) -> None:
+        """People go where they wanted to; the clock stands still for them, and can be worked on.
+
+        Nobody is told that it is ready: it is only for as long as they are there.
+        """
+        if not account.visits:
+            return
+        target = clock["status_details"]
+        frozen = account.clock_now(clock["id"])
+        clock.update(frozen_time=frozen, status="ready", status_details={})
+        try:
+            while account.visits:
+                await account.visits.popleft()()
+        finally:
+            clock.update(status="advancing", status_details=target)
 
     async def keep_real_time(self) -> None:
         """Let what is due on real time happen."""
@@ -125,6 +161,8 @@ class Sandbox:
             for account in list(self.accounts.values()):
                 while account.play_next(None, account.real_now()):
                     await asyncio.sleep(0)
+                while account.visits and not self.advancing:
+                    await account.visits.popleft()()
             await asyncio.sleep(0.5)
 
 
@@ -141,11 +179,14 @@ def create_app(sandbox: Sandbox) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        door = await sandbox.open_post()
         running = [
             asyncio.create_task(sandbox.dispatcher.run()),
             asyncio.create_task(sandbox.keep_real_time()),
         ]
         yield
+        if door is not None:
+            door.close()
         for task in (*running, *sandbox.tasks):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -362,8 +403,28 @@ async def _steered(sandbox: Sandbox, request: Request) -> Response:
             if request.method != "GET":
                 sandbox.faults.replace(given if request.method == "POST" else {})
             return JSONResponse(sandbox.faults.as_json())
+        if what == "mail":
+            return JSONResponse({"data": _letters(sandbox, given)})
+        if what == "mailboxes" and request.method == "GET":
+            return _mailboxes(sandbox, given.get("address"))
+        if what == "mailboxes":
+            sandbox.post.set_state(str(given.get("address", "")), str(given.get("state", "")))
+            return JSONResponse({})
         if what == "webhooks":
             return JSONResponse({"pending": sandbox.pending})
         return JSONResponse(steering.steer(account, request.method, what, given))
     except Refused as refused:
         return JSONResponse(refused.body, refused.status)
+
+
+def _letters(sandbox: Sandbox, given: Obj) -> list[Obj]:
+    found = sandbox.post.letters(given.get("address"), given.get("customer"))
+    return [letter.as_json() for letter in found]
+
+
+def _mailboxes(sandbox: Sandbox, address: str | None) -> Response:
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    if address is not None:
+        letters = [letter.as_json() for letter in sandbox.post.letters(address)]
+        return HTMLResponse(pages.mailbox(address, letters), headers=headers)
+    return HTMLResponse(pages.mailboxes(sandbox.post.boxes()), headers=headers)

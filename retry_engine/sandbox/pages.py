@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
+from urllib.parse import quote
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -27,6 +28,7 @@ button { border: 0; border-radius: .5rem; font: inherit; margin: .5rem .5rem .5r
 button.main { background: #14532d; color: #fff; width: 100%; }
 [role=alert] { border-left: .3rem solid #b91c1c; padding-left: .75rem; }
 .note { font-size: .85rem; }
+iframe { border: 1px solid #8886; height: 30rem; width: 100%; } pre { white-space: pre-wrap; }
 """
 
 
@@ -189,3 +191,29 @@ def _renews(subscription: Obj) -> str:
 def gone(message: str) -> str:
     """A link that leads nowhere."""
     return document("Not found", f"<h1>{escape(message)}</h1>")
+
+
+def mailboxes(boxes: Sequence[tuple[str, int]]) -> str:
+    """All addresses that got mail."""
+    rows = "".join(
+        f'<li><a href="?address={quote(address)}">{escape(address)}</a> ({count})</li>'
+        for address, count in boxes
+    )
+    return document("Mailboxes", f"<h1>Mailboxes</h1><ul>{rows}</ul>")
+
+
+def mailbox(address: str, letters: Sequence[Obj]) -> str:
+    """What is in one mailbox, newest first."""
+    body = "".join(_letter(letter) for letter in reversed(letters))
+    return document(address, f"<h1>{escape(address)}</h1>{body}")
+
+
+def _letter(letter: Obj) -> str:
+    at = datetime.fromtimestamp(letter["at"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    frame = ""
+    if letter["html"]:
+        frame = f'<iframe sandbox title="As HTML" srcdoc="{escape(letter["html"])}"></iframe>'
+    return (
+        f"<article><h2>{escape(letter['subject'])}</h2><p>{at}, from {escape(letter['from'])}</p>"
+        f"{frame}<pre>{escape(letter['text'] or '')}</pre></article>"
+    )

@@ -1,11 +1,13 @@
 """A simulated population behind an account: its people become customers, and act by themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any, Protocol
 
 from retry_engine.sandbox import collecting, methods, objects, reversals, subscribing
 from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox.identities import identity_of
 from retry_engine.sandbox.refusals import Obj, invalid
 
 
@@ -39,6 +41,11 @@ class Population:
         self._method_of: dict[str, str] = {}
         self._person_of: dict[str, str] = {}
         self._acting: set[str] = set()
+        self._numbers: dict[str, Any] = {}
+        self._instruments: dict[str, Any] = {}
+        # set by who plays the people's own will: see `people`
+        self.held_back: Callable[..., Any] = _never
+        self.asks_to_prove: Callable[[Any], bool] = _never
         account.issuers.append(self)
         account.on_failure.append(self._somebody_failed)
 
@@ -58,9 +65,53 @@ class Population:
         key = self._instrument_of.get(method["id"])
         if key is None:
             return None
-        return self._world.authorize(
+        owner = method["customer"]
+        held_back = self.held_back(owner, at, on_session=on_session) if owner else None
+        return held_back or self._world.authorize(
             key, amount=amount, at=at, on_session=on_session, previous=previous
         )
+
+    def challenges(
+        self, method: Obj, *, amount: int, at: datetime, previous: Sequence[datetime]
+    ) -> bool | None:
+        """Whether the bank wants a customer who is there to prove themselves."""
+        key = self._instrument_of.get(method["id"])
+        if key is None:
+            return None
+        answer = self._world.authorize(
+            key, amount=amount, at=at, on_session=False, previous=previous
+        )
+        asked = key in self._instruments and self.asks_to_prove(self._instruments[key])
+        return bool(answer.outcome == "requires_action" or asked)
+
+    # -- for people who act on their own
+
+    def customers(self) -> list[tuple[str, Any]]:
+        """(customer, person) of everybody."""
+        known = {person.key: person for person in self._world.people}
+        return [(customer, known[key]) for customer, key in self._person_of.items()]
+
+    def method_id(self, instrument_key: str) -> str | None:
+        """The payment method that an instrument is at the merchant's."""
+        return self._method_of.get(instrument_key)
+
+    def number_of(self, instrument: Any) -> str:
+        """The number on a card, with which its owner pays on a page."""
+        rng = Random(f"number {instrument.key}")  # noqa: S311 -- a simulation
+        body = "400000" + "".join(rng.choices("0123456789", k=9))
+        number = body + _check_digit(body)
+        self._numbers[number] = instrument
+        self._instruments[instrument.key] = instrument
+        return number
+
+    def method_behind(self, number: str) -> Obj | None:
+        """A new method for a card number of one of theirs."""
+        instrument = self._numbers.get(number)
+        return self._new(instrument) if instrument is not None else None
+
+    def keeps(self, customer_id: str, instrument: Any) -> None:
+        """The customer saves one more method."""
+        self._attached(self._account.tables["customer"][customer_id], instrument)
 
     def _settle(self, person: Any) -> None:
         account = self._account
@@ -72,6 +123,10 @@ class Population:
         )
         customer["address"] = {**objects.billing_details(person.country)["address"]}
         customer["metadata"] = {"timezone": str(person.timezone)}
+        identity = identity_of(person.key, person.country)
+        customer.update(
+            name=identity.name, email=identity.email, preferred_locales=[identity.locale]
+        )
         account.put("customer", customer)
         self._person_of[customer["id"]] = person.key
         default = None
@@ -224,7 +279,9 @@ def settle(
     account: Account, *, seed: int, invoices: int, days: int, start: datetime, clock: Obj
 ) -> Population:
     """Generate a world and put it on a clock that stands at its start."""
-    from retry_engine.sandbox.world import World as Simulated  # noqa: PLC0415 -- only who needs it
+    # they build on what is above; and only who needs them loads them
+    from retry_engine.sandbox.people import People  # noqa: PLC0415
+    from retry_engine.sandbox.world import World as Simulated  # noqa: PLC0415
 
     if account.clock_now(clock["id"]) > _seconds(start):
         raise invalid("The clock is past the population's start.", param="clock")
@@ -232,7 +289,18 @@ def settle(
     horizon_end = start + timedelta(days=days)
     population = Population(account, world, clock=clock, horizon_end=horizon_end)
     population.settle_in()
+    People(account, population, world, seed=seed, clock=clock)
     return population
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    return None
+
+
+def _check_digit(body: str) -> str:
+    """Luhn's."""
+    doubled = [int(d) * (2 if i % 2 == 0 else 1) for i, d in enumerate(reversed(body))]
+    return str(-sum(d - 9 if d > 9 else d for d in doubled) % 10)
 
 
 def _detail(instrument: Any) -> Obj:

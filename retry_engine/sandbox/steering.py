@@ -76,6 +76,12 @@ def _summary(account: Account, given: Obj) -> Obj:
     return summarise(account).as_json()
 
 
+def _people(account: Account, given: Obj) -> Obj:
+    wanted = given.get("clock")
+    reports = [people.report() for people in account.people]
+    return {"data": [r for r in reports if wanted in (None, r["clock"])]}
+
+
 def _settings(account: Account, given: Obj) -> Obj:
     if "retry_days" in given:
         account.terms.retry_days = tuple(float(day) for day in given["retry_days"])
@@ -191,6 +197,7 @@ _DEEDS: dict[tuple[str, str], Callable[[Account, Obj], Obj]] = {
     ("GET", "next"): _next,
     ("GET", "ledger"): _ledger,
     ("GET", "summary"): _summary,
+    ("GET", "people"): _people,
     ("POST", "settings"): _settings,
     ("POST", "act"): _act,
     ("POST", "sigma"): sigma.run,

@@ -91,6 +91,11 @@ class Issuer(Protocol):
         previous: Sequence[datetime],
     ) -> Any: ...  # fmt: skip
 
+    def challenges(
+        self, method: Obj, *, amount: int, at: datetime, previous: Sequence[datetime]
+    ) -> bool | None:
+        """Whether the bank wants a customer who is there to prove themselves."""
+
     def method_behind(self, number: str) -> Obj | None:
         """A new method for a card number that is one of theirs."""
 
@@ -135,11 +140,9 @@ def wants_authentication(account: Account, method: Obj, *, amount: int, at: int)
     hidden = account.hidden.get(method["id"], {})
     previous = [account.moment(t) for t in hidden.get("tried", ())]
     for issuer in account.issuers:
-        answer = issuer.answer(
-            method, amount=amount, at=account.moment(at), on_session=False, previous=previous
-        )
-        if answer is not None:
-            return bool(answer.outcome == "requires_action")
+        asks = issuer.challenges(method, amount=amount, at=account.moment(at), previous=previous)
+        if asks is not None:
+            return bool(asks)
     if method["type"] in DEBITS:
         return False
     script = _script_of(method, hidden)

@@ -229,6 +229,31 @@ class World:
                     return at
         return None
 
+    # -- what people know of themselves, and do only when somebody writes to them
+
+    def trouble_of(self, instrument_key: str) -> str | None:
+        """What is wrong with an instrument, other than an empty purse."""
+        return self._stories[instrument_key].trouble
+
+    def is_short(self, instrument_key: str, at: datetime) -> bool:
+        """Whether its owner knows that there is too little on it."""
+        story = self._stories[instrument_key]
+        return self._is_empty(self._instruments[instrument_key], story, at)
+
+    def money_comes(self, instrument_key: str, after: datetime) -> datetime | None:
+        """When there is enough on it again, to 3 hours; None if not within two weeks."""
+        for step in range(1, 14 * 8):
+            at = after + step * timedelta(hours=3)
+            if not self.is_short(instrument_key, at):
+                return at
+        return None
+
+    def another_card(self, person_key: str, *, key: str, at: datetime) -> Instrument:
+        """A card of theirs that the merchant has not seen, in good order."""
+        rng = Random(f"{self._seed} card {key}")  # noqa: S311  # a simulation
+        default = self._persons[person_key].instruments[0]
+        return self._replacement(rng, default, at, "new", key=key)
+
     # -- the bank
 
     def _declined_with(

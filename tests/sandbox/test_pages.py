@@ -12,6 +12,7 @@ import pytest
 import stripe
 from sandbox_shop import Shop
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -348,8 +349,12 @@ def test_the_hosted_page_works_in_a_browser_that_runs_no_script(
         for name, text in (("number", "4000002760003184"), ("expiry", "12/34"), ("cvc", "123")):
             browser.find_element(By.NAME, name).send_keys(text)
         browser.find_element(By.CSS_SELECTOR, "form[data-pay] button").click()
+        wait = WebDriverWait(
+            browser, 15, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException]
+        )
+        wait.until(lambda d: d.find_elements(By.CSS_SELECTOR, "button[value=pass]"))
         browser.find_element(By.CSS_SELECTOR, "button[value=pass]").click()
-        assert "is paid" in browser.find_element(By.TAG_NAME, "h1").text
+        wait.until(lambda d: "is paid" in d.find_element(By.TAG_NAME, "h1").text)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert status(shop, invoice) == "paid"
