@@ -64,12 +64,17 @@ def demo(
     invoices: Annotated[int, typer.Option(min=1, max=5000, help="Failed renewals.")] = 200,
     days: Annotated[int, typer.Option(min=1, max=90, help="Days to play.")] = 30,
     seed: Annotated[int, typer.Option(help="Which population.")] = 1,
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Write to the customers too; they read their mail.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Play the main job in minutes: the real engine beside a sandbox Stripe."""
     from retry_engine.entrypoints import demo as play
 
-    raise typer.Exit(play.run(invoices=invoices, days=days, seed=seed, as_json=as_json))
+    raise typer.Exit(
+        play.run(invoices=invoices, days=days, seed=seed, messages=messages, as_json=as_json)
+    )
 
 
 @app.command()
@@ -96,6 +101,9 @@ def sandbox(
     seed: Annotated[int, typer.Option(help="Of everything random in it.")] = 1,
     webhook_url: Annotated[str | None, typer.Option(help="Where to send events.")] = None,
     webhook_secret: Annotated[str | None, typer.Option(help="What to sign them with.")] = None,
+    smtp_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Take mail there for its people.")
+    ] = None,
 ) -> None:
     """A sandbox Stripe alone, for trying the engine without an account."""
     from retry_engine.sandbox.server import serve
@@ -106,6 +114,7 @@ def sandbox(
         seed=seed,
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
+        smtp_port=smtp_port,
     )
 
 

@@ -52,7 +52,7 @@ class Stage:
     supervisor: Supervisor
 
 
-def run(*, invoices: int, days: int, seed: int, as_json: bool) -> int:
+def run(*, invoices: int, days: int, seed: int, messages: bool, as_json: bool) -> int:
     """Play it and report; 0 if it could be played to the end."""
     console = Console(stderr=as_json, highlight=False)
     telemetry.configure("demo", log_format="auto", level=logging.WARNING)
@@ -61,7 +61,7 @@ def run(*, invoices: int, days: int, seed: int, as_json: bool) -> int:
         f"\n[bold]retry-engine demo[/bold]: {invoices} failed renewals, {days} days, seed {seed}\n"
     )
     started = time.monotonic()
-    with _stage(seed, console) as stage:
+    with _stage(seed, console, messages=messages) as stage:
         played = _play(stage, console, invoices=invoices, days=days, seed=seed)
     console.print("Playing the same population with Stripe-style retries after 3, 5 and 7 days …")
     baseline = fixed_schedule(seed=seed, invoices=invoices, days=days, start=_START)
@@ -82,7 +82,7 @@ def run(*, invoices: int, days: int, seed: int, as_json: bool) -> int:
 
 
 @contextmanager
-def _stage(seed: int, console: Console) -> Iterator[Stage]:
+def _stage(seed: int, console: Console, *, messages: bool) -> Iterator[Stage]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retry-engine-demo-")))
         console.print("Starting PostgreSQL and Redis …")
@@ -100,6 +100,11 @@ def _stage(seed: int, console: Console) -> Iterator[Stage]:
             # the sandbox has no limits to keep to
             "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND": "10000",
         }
+        if messages:
+            smtp_port = _free_port()
+            environment["SMTP_URL"] = f"smtp://127.0.0.1:{smtp_port}"
+            environment["RETRY_ENGINE_MAIL_FROM"] = "billing@shop.example"
+            environment["RETRY_ENGINE_PUBLIC_URL"] = f"http://127.0.0.1:{web_port}"
         engine = stack.enter_context(wiring.build(engine_settings.load(environment)))
         engine.migrate()
         console.print("Starting the sandbox Stripe, web, worker and beat …")
@@ -107,6 +112,7 @@ def _stage(seed: int, console: Console) -> Iterator[Stage]:
         sandbox_arguments = [
             *("--port", str(sandbox_port), "--seed", str(seed)),
             *("--webhook-url", webhook, "--webhook-secret", secret),
+            *(("--smtp-port", str(smtp_port)) if messages else ()),
         ]
         children = [
             _child("sandbox", sandbox_arguments, {}),

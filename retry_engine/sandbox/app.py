@@ -387,7 +387,9 @@ async def _pairs(request: Request) -> list[tuple[str, str]]:
     return pairs + parse_qsl(body, keep_blank_values=True)
 
 
-async def _steered(sandbox: Sandbox, request: Request) -> Response:
+async def _steered(  # noqa: PLR0911  # one line a path
+    sandbox: Sandbox, request: Request
+) -> Response:
     """`/_sandbox/…`."""
     what = request.path_params["what"]
     if request.method == "POST":

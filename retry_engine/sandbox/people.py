@@ -216,7 +216,7 @@ class People:
         if still and life.temper.other_card and not self._is_under_way(invoice):
             await self._pays(life, browser, page, invoice, None, rng)
 
-    async def _without_money(
+    async def _without_money(  # noqa: PLR0917
         self, life: _Life, browser: Browser, page: Page, invoice: Obj, url: str, rng: Random
     ) -> None:
         """They know their purse: another card now, or back after payday."""
@@ -239,7 +239,7 @@ class People:
         if self._owed(life) is not None:
             self._account.visits.append(lambda: self._visits(life, url, rng))
 
-    async def _pays(
+    async def _pays(  # noqa: PLR0917
         self, life: _Life, browser: Browser, page: Page, invoice: Obj,
         instrument: Instrument | None, rng: Random,
     ) -> Page:  # fmt: skip

@@ -25,17 +25,27 @@ def serve(
     seed: int = 1,
     webhook_url: str | None = None,
     webhook_secret: str | None = None,
+    smtp_port: int | None = None,
     retry_days: tuple[float, ...] = (3, 5, 7),
     now: Callable[[], datetime] = _wall_clock,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Says on stderr how an engine is connected to it."""
-    sandbox = Sandbox(now=now, seed=seed, retry_days=retry_days)
+    sandbox = Sandbox(
+        now=now,
+        seed=seed,
+        retry_days=retry_days,
+        smtp_host=host,
+        smtp_port=smtp_port,
+        public_url=f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}",  # noqa: S104
+    )
     secret = webhook_secret or f"whsec_sandbox{seed:019d}"
     if webhook_url:
         wanted = {"url": webhook_url, "enabled_events": ["*"]}
         for connect in (False, True):
             routes.endpoint(sandbox.platform, {**wanted, "connect": connect}, secret=secret)
     sys.stderr.write(how_to_connect(host, port, webhook_url=webhook_url, secret=secret))
+    if smtp_port is not None:
+        sys.stderr.write(f"  SMTP_URL=smtp://{host}:{smtp_port}\n")
     sys.stderr.flush()
     # uvicorn hands the signal on once it has shut down; without this it would count as a crash
     signal.signal(signal.SIGTERM, _leave)
