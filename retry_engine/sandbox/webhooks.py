@@ -112,12 +112,13 @@ class Dispatcher:
     ) -> None:
         await asyncio.sleep(self._held_back())
         refuse_first = self._chance(self._faults.webhooks.drop_first)
+        left = 2 if self._chance(self._faults.webhooks.duplicate) else 1
         for pause in self._backoff:
             delivery.tries += 1
             lost = refuse_first and delivery.tries == 1
-            if not lost and await self._post(client, gate, delivery):
-                if self._chance(self._faults.webhooks.duplicate):
-                    await self._post(client, gate, delivery)
+            while left and not lost and await self._post(client, gate, delivery):
+                left -= 1
+            if not left:
                 break
             await asyncio.sleep(pause)
         else:

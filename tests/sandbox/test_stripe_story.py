@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -388,8 +389,9 @@ def test_connected_accounts_are_kept_apart(shop: Shop) -> None:
 def test_webhooks_are_duplicated_on_demand(shop: Shop) -> None:
     shop.faults(webhooks={"duplicate": 1.0, "drop_first": 0.5})
     shop.failed_renewal("insufficient_funds")
-    ids = [event["id"] for event in shop.inbox.events()]
-    assert len(ids) == 2 * len(set(ids))
+    deliveries = Counter(event["id"] for event in shop.inbox.events())
+    assert deliveries
+    assert min(deliveries.values()) >= 2  # more where an answer was lost on the way
 
 
 def test_a_malformed_steering_request_is_told_what_is_wrong(shop: Shop) -> None:
