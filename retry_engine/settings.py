@@ -62,6 +62,7 @@ _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "review.on_dispute": ("review", "close"),
     "messages.language": _LANGUAGES,
+    "end.subscription": ("leave", "pause", "cancel"),
 }
 
 

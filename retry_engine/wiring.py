@@ -627,6 +627,7 @@ class Engine:
         checks += check_stripe(
             gateway,
             mode=self.settings.mode,
+            writes=self._writes(),
             api_version=API_VERSION,
             heard=EVENT_TYPES,
             now=self.clock(),
@@ -634,6 +635,13 @@ class Engine:
         mend = "train anew: `retry-engine model train`; until then the prior decides"
         checks.append(check_part("model", self._describe_model, mend=mend))
         return checks
+
+    def _writes(self) -> list[str]:
+        """What the engine may have to write at Stripe."""
+        if self.settings.mode != "takeover":
+            return []
+        ends = self.policy.end.subscription != "leave"
+        return ["invoices:write", *(["subscriptions:write"] if ends else [])]
 
     def _describe_model(self) -> str:
         if not self._has_model():
@@ -720,4 +728,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"

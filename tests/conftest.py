@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -28,6 +29,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             home = tmp_path_factory.mktemp("servers")
             embedded = stack.enter_context(EmbeddedServers(home, ephemeral=True))
             database, broker = database or embedded.database_url, broker or embedded.redis_url
+        else:
+            # each process of the tests has a database of its own on the broker, as it empties it
+            number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+            broker = urlsplit(broker)._replace(path=f"/{number}").geturl()
         yield database.replace("postgresql+psycopg://", "postgresql://"), broker
 
 

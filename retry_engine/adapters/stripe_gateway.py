@@ -343,6 +343,9 @@ class StripeGateway:
             "subscriptions": lambda: v1.subscriptions.retrieve(f"sub_{probe}"),
             "events": lambda: v1.events.retrieve(f"evt_{probe}"),
             "invoices:write": lambda: v1.invoices.update(f"in_{probe}", {"auto_advance": False}),
+            "subscriptions:write": lambda: v1.subscriptions.update(
+                f"sub_{probe}", {"metadata": {}}
+            ),
         }
         try:
             self._call("doctor", asks[permission])
@@ -383,6 +386,38 @@ class StripeGateway:
             lambda: self._client.v1.invoices.update(invoice_id, {"auto_advance": on}, options),
         )
         return _invoice(found.to_dict())
+
+    def cancel_subscription(
+        self, account: str, subscription_id: str, *, idempotency_key: str
+    ) -> None:
+        """End it at once; `invoice_now` and `prorate` are off."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        self._call(
+            "subscriptions.cancel",
+            lambda: self._client.v1.subscriptions.cancel(
+                subscription_id, {"invoice_now": False, "prorate": False}, options
+            ),
+        )
+
+    def pause_subscription(
+        self, account: str, subscription_id: str, *, idempotency_key: str
+    ) -> None:
+        """`pause_collection` with the behaviour `void`."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        self._call(
+            "subscriptions.update",
+            lambda: self._client.v1.subscriptions.update(
+                subscription_id, {"pause_collection": {"behavior": "void"}}, options
+            ),
+        )
+
+    def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+        """Mark it."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        self._call(
+            "invoices.mark_uncollectible",
+            lambda: self._client.v1.invoices.mark_uncollectible(invoice_id, {}, options),
+        )
 
     # -- how a call is made
 

@@ -79,9 +79,11 @@ class Messages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """`[end]`: what is done with the invoice when the engine gives a case up."""
+    """`[end]`: what becomes of subscription and invoice when a case is exhausted."""
 
     hand_back: bool = True
+    subscription: str = "leave"  # or "pause", "cancel"
+    mark_uncollectible: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

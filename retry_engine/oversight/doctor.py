@@ -61,15 +61,24 @@ def check_part(name: str, test: Callable[[], str], *, mend: str) -> Check:
 
 
 def check_stripe(
-    stripe: Inspected, *, mode: str, api_version: str, heard: Sequence[str], now: datetime
+    stripe: Inspected,
+    *,
+    mode: str,
+    writes: Sequence[str],
+    api_version: str,
+    heard: Sequence[str],
+    now: datetime,
 ) -> list[Check]:
-    """Everything on Stripe's side; where the key itself fails, only that."""
+    """Everything on Stripe's side; where the key itself fails, only that.
+
+    `writes`: the permissions to write that mode and policy need.
+    """
     key = _key(stripe)
     if key.status == "fail":
         return [key]
     return [
         key,
-        _permissions(stripe, mode),
+        _permissions(stripe, writes),
         _webhook(stripe, api_version, heard),
         _who_retries(stripe, mode),
         _time(stripe, now),
@@ -100,8 +109,8 @@ def _key(stripe: Inspected) -> Check:
     return Check(name="stripe key", status="ok", detail=f"account {account.get('id', '?')}")
 
 
-def _permissions(stripe: Inspected, mode: str) -> Check:
-    wanted = [*READ_PERMISSIONS, *(["invoices:write"] if mode == "takeover" else [])]
+def _permissions(stripe: Inspected, writes: Sequence[str]) -> Check:
+    wanted = [*READ_PERMISSIONS, *writes]
     missing = [name for name in wanted if not stripe.may(name)]
     if missing:
         return Check(

@@ -93,7 +93,8 @@ def move(
 def close(
     moment: Moment, case: Case, reason: CloseReason, *, cause: str, by: str | None = None
 ) -> Case:
-    """End the case. An invoice that was taken over and is still owed goes back to Stripe.
+    """End the case. What becomes of an invoice that was taken over and is still owed is done next:
+    the policy's end where all was tried, back to Stripe where somebody wanted it to end.
 
     Its planned retry and next look go with its state: the database sees to that.
     """
@@ -107,8 +108,9 @@ def close(
         cause=cause[:500],
         by=by,
     )
-    given_up = reason in (CloseReason.EXHAUSTED, CloseReason.STOPPED, CloseReason.DISPUTED)
-    if given_up and case.taken_over:
+    if case.taken_over and reason is CloseReason.EXHAUSTED:
+        schedule.plan(moment.connection, closed, "end", at=moment.now)
+    elif case.taken_over and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
         schedule.plan(moment.connection, closed, "hand_back", at=moment.now)
     return closed
 

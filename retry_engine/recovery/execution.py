@@ -68,6 +68,8 @@ class Executor:
             self._settle(connection, case_id, action)
         elif action.kind == "hand_back":
             self._hand_back(connection, case_id, action)
+        elif action.kind == "end":
+            self._end(connection, case_id, action)
         else:
             self._refresh(connection, case_id, action)
 
@@ -95,6 +97,56 @@ class Executor:
         with connection.begin():
             rows.change(connection, case_id, taken_over=False)
             schedule.finish(connection, action.id, result=result)
+
+    def _end(self, connection: Connection, case_id: str, action: Action) -> None:
+        """What the policy wants of a case in which all was tried.
+
+        Each step is read again before it is made, so a process that died between two of them is
+        followed by one that goes on; whoever has paid meanwhile keeps everything.
+        """
+        case = self._case(connection, case_id)
+        end = self.planner.policy_of(case.policy_version).end
+        invoice = self.gateway.invoice(case.account, case.invoice_id)
+        if end.subscription == "leave" and not end.mark_uncollectible:
+            self._hand_back(connection, case_id, action)
+            return
+        done: list[str] = []
+        if invoice.status == "open" and invoice.amount_remaining > 0:
+            # a pause of the engine waits for this lock, and this for its end
+            self.database.money_may_move(connection)
+            with connection.begin():
+                if engine_state.read(connection).paused:
+                    schedule.put_back(connection, action)
+                    return
+            done += self._end_subscription(case, action, invoice, end.subscription)
+            if end.mark_uncollectible:
+                self.gateway.mark_uncollectible(
+                    case.account,
+                    case.invoice_id,
+                    idempotency_key=f"{OUR_KEYS}end:{action.id}:uncollectible",
+                )
+                done.append("the invoice is marked uncollectible")
+        with connection.begin():
+            rows.change(connection, case_id, taken_over=False)
+            result = ", ".join(done) or f"nothing to end: the invoice is {invoice.status}"
+            schedule.finish(connection, action.id, result=result)
+
+    def _end_subscription(
+        self, case: Case, action: Action, invoice: InvoiceFacts, wanted: str
+    ) -> list[str]:
+        if wanted == "leave" or invoice.subscription_id is None:
+            return []
+        found = self.gateway.subscription(case.account, invoice.subscription_id)
+        if found.status in ("canceled", "incomplete_expired"):
+            return [f"the subscription is {found.status} already"]
+        key = f"{OUR_KEYS}end:{action.id}:{wanted}"
+        if wanted == "cancel":
+            self.gateway.cancel_subscription(case.account, found.id, idempotency_key=key)
+            return ["the subscription is cancelled"]
+        if found.collection_paused:
+            return ["the subscription's collection is paused already"]
+        self.gateway.pause_subscription(case.account, found.id, idempotency_key=key)
+        return ["the subscription's collection is paused"]
 
     # -- charging
 

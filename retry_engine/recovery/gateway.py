@@ -185,3 +185,16 @@ class Gateway(Protocol):
 
     def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
         """Take Stripe's own retries of this invoice away (off) or give them back (on)."""
+
+    def cancel_subscription(
+        self, account: str, subscription_id: str, *, idempotency_key: str
+    ) -> None:
+        """End it at once, with nothing invoiced or credited for the rest of its period."""
+
+    def pause_subscription(
+        self, account: str, subscription_id: str, *, idempotency_key: str
+    ) -> None:
+        """Coming invoices become void until somebody resumes the collection."""
+
+    def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+        """Bad debt in the books; it can still be paid."""

@@ -67,7 +67,7 @@ _CLAIM = text(
     with real_due as (
       select id from actions
         where state = 'planned' and test_clock is null and due_at <= :now
-          and (kind not in ('retry', 'message') or not :paused)
+          and (kind not in ('retry', 'message', 'end') or not :paused)
           and not exists (select from actions b
                           where b.case_id = actions.case_id and b.state = 'claimed')
         order by due_at limit :limit for update skip locked
@@ -76,7 +76,7 @@ _CLAIM = text(
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
             and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-            and (a.kind not in ('retry', 'message') or not :paused)
+            and (a.kind not in ('retry', 'message', 'end') or not :paused)
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
           order by a.due_at limit :limit for update skip locked) found
@@ -100,12 +100,13 @@ _COUNTS = text(
     """
     select
       (select count(*) from actions where state = 'planned' and test_clock is null
-        and due_at <= :now and (kind not in ('retry', 'message') or not engine_state.paused))
+        and due_at <= :now and (kind not in ('retry', 'message', 'end') or not engine_state.paused))
       + (select coalesce(sum(found.due), 0) from clocks c cross join lateral (
           select count(*) as due from actions a
             where a.state = 'planned' and a.test_clock is not null
               and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-              and (a.kind not in ('retry', 'message') or not engine_state.paused)) found) as due,
+              and (a.kind not in ('retry', 'message', 'end') or not engine_state.paused)
+          ) found) as due,
       (select count(*) from actions where state = 'planned') as planned,
       (select count(*) from actions where state = 'claimed') as in_flight,
       least(
