@@ -37,6 +37,18 @@ _OWN = text(
 )
 
 
+# What was said to customers. Of `unknown` nobody knows whether it arrived: it counts as said.
+_SAID = text(
+    """
+    select m.account, 'message' as kind, c.invoice_id, m.customer_id, m.at
+    from messages m
+    join cases c on c.id = m.case_id
+    where m.state in ('sent', 'unknown')
+    order by m.at
+    """
+)
+
+
 # How the engine's own cases ended, in the log's words; an open case has no end.
 _ENDS = text(
     """
@@ -207,8 +219,9 @@ def imported_rows(connection: Connection) -> list[dict[str, Any]]:
 
 
 def own_rows(connection: Connection) -> list[dict[str, Any]]:
-    """The engine's own record as rows of the log: attempts in time, then how cases ended."""
-    return [dict(row) for part in (_OWN, _ENDS) for row in connection.execute(part).mappings()]
+    """The engine's own record as rows of the log: attempts in time, messages, how cases ended."""
+    parts = (_OWN, _SAID, _ENDS)
+    return [dict(row) for part in parts for row in connection.execute(part).mappings()]
 
 
 def promises(connection: Connection, version: str, *, since: datetime) -> list[dict[str, Any]]:

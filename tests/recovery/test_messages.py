@@ -1,8 +1,11 @@
 """What customers are written, told as diaries with a real mail server."""
 
+import csv
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,6 +100,18 @@ def test_who_must_give_another_card_is_asked_for_it_in_their_language_once(
     assert invoice.hosted_invoice_url in words(mail)
     (message,) = writing.case(invoice)["messages"]
     assert (message["state"], message["kind"]) == ("sent", "update_method")
+
+
+def test_what_was_said_is_in_the_exported_log(writing: EngineShop, tmp_path: Path) -> None:
+    customer, invoice = failed(writing, "lost_card")
+    writing.days_pass(customer, 2, step_hours=3)
+    (message,) = writing.case(invoice)["messages"]
+    file = tmp_path / "log.csv"
+    writing.engine.learning.export_file(file)
+    with file.open(encoding="utf-8") as lines:
+        (row,) = [r for r in csv.DictReader(lines) if r["kind"] == "message"]
+    assert (row["invoice_id"], row["customer_id"]) == (invoice.id, customer.id)
+    assert datetime.fromisoformat(row["at"]) == datetime.fromisoformat(message["at"])
 
 
 @pytest.mark.parametrize("code", ["lost_card", "stolen_card", "pickup_card"])
