@@ -17,7 +17,8 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
 from retry_engine.domain.messages import Message
-from retry_engine.domain.policy import Limits, Value
+from retry_engine.domain.offers import Offer, OfferState
+from retry_engine.domain.policy import Limits, Offers, Value
 from retry_engine.domain.policy import Policy as PolicyFile
 from retry_engine.learning import lives, training
 from retry_engine.learning.log import validate
@@ -30,8 +31,7 @@ _VALUE = (
     "explore",
 )  # fmt: skip
 _LIMITS = ("horizon_days", "max_attempts")
-# Offers are not planned yet: their keys are known, and change nothing.
-_NOT_USED = ("offers_enabled", "max_discount_percent")
+_OFFERS = ("offers_enabled", "max_discount_percent")
 COLUMNS = (
     "case_id", "retry_at", "payment_method_id", "message_at", "discount", "stop", "review",
     "success_probability", "expected_value", "propensity", "model_version",
@@ -75,14 +75,24 @@ def fixed_schedule(days: Sequence[float] = fixed.DAYS) -> "FixedSchedule":
 def policy_of(config: Mapping[str, Any] | None) -> PolicyFile:
     """The policy file's default with `config` laid over it."""
     given = dict(config or {})
-    unknown = sorted(set(given) - {*_VALUE, *_LIMITS, *_NOT_USED})
+    unknown = sorted(set(given) - {*_VALUE, *_LIMITS, *_OFFERS})
     if unknown:
-        known = ", ".join((*_VALUE, *_LIMITS, *_NOT_USED))
+        known = ", ".join((*_VALUE, *_LIMITS, *_OFFERS))
         raise BadRequest(f"config: unknown key(s) {', '.join(unknown)}; known: {known}")
     value = {k: v for k, v in given.items() if k in _VALUE}
     limits = {k: v for k, v in given.items() if k in _LIMITS}
+    offers = replace(
+        Offers(),
+        enabled=bool(given.get("offers_enabled", False)),
+        max_discount_percent=int(given.get("max_discount_percent", 20)),
+        # what is drawn at random is drawn in offers too: else nothing is learnt of them
+        randomised=float(given.get("explore", 0.0)),
+    )
     return replace(
-        PolicyFile(), value=replace(Value(), **value), limits=replace(Limits(), **limits)
+        PolicyFile(),
+        value=replace(Value(), **value),
+        limits=replace(Limits(), **limits),
+        offers=offers,
     )
 
 
@@ -145,6 +155,11 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
         customer_timezone=_text(row, "customer_timezone"),
         customer_since=lives.time_of(row.get("customer_since")),
         messages=tuple(Message(at=_time(m, "at")) for m in _dicts(row, "messages")),
+        offers=tuple(
+            Offer(at=_time(o, "at"), amount=int(o["amount"]), state=OfferState(o["state"]))
+            for o in _dicts(row, "offers")
+        ),
+        last_offer_at=record.last_offer(str(row["customer_id"]), now, invoice),
     )
 
 
@@ -172,11 +187,12 @@ def _plan(view: CaseView, decision: Decision) -> dict[str, Any]:
         "retry_at": decision.retry_at if decision.kind is not DecisionKind.STOP else None,
         "payment_method_id": decision.payment_method_id,
         "message_at": decision.message_at,
+        "discount": decision.discount,
         "stop": decision.kind is DecisionKind.STOP,
         "review": decision.kind is DecisionKind.REVIEW,
         "success_probability": decision.success_probability,
         "expected_value": decision.expected_value,
-        "propensity": decision.propensity,
+        "propensity": decision.propensity * (decision.offer_propensity or 1.0),
         "model_version": decision.model_version,
     }
 

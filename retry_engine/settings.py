@@ -22,9 +22,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from retry_engine.domain.errors import SettingsError
-from retry_engine.domain.policy import Policy
+from retry_engine.domain.policy import OFFER_FEATURES, Policy
 
 _SECTIONS = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
+# The release of Stripe.js that goes with the version of the API in use.
+_STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 ROLES = ("viewer", "operator", "admin")
 
 # name -> (lowest, highest), both allowed
@@ -57,12 +59,25 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "messages.most_per_case": (0, 10),
     "messages.most_per_customer_30_days": (0, 30),
     "messages.min_gap_hours": (24, 720),
+    "offers.max_discount_percent": (0, 100),
+    "offers.after_messages": (0, 10),
+    "offers.least_gain_share": (0, 1),
+    "offers.randomised": (0, 1),
+    "offers.month_budget": (0, 10**12),
+    "offers.customer_budget": (0, 10**12),
+    "offers.case_budget": (0, 10**12),
+    "offers.review_above": (0, 10**12),
+    "offers.cool_down_days": (0, 3650),
+    "offers.valid_days": (1, 60),
+    "offers.pay_within_days": (1, 60),
 }
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "review.on_dispute": ("review", "close"),
     "messages.language": _LANGUAGES,
+    "messages.way_back": ("page", "hosted"),
     "end.subscription": ("leave", "pause", "cancel"),
+    "offers.features": OFFER_FEATURES,
 }
 
 
@@ -89,7 +104,11 @@ class Settings(BaseModel):
     mode: str = "shadow"
     smtp_url: SecretStr | None = None
     mail_from: str = ""
+    messages_url: str | None = None
+    messages_secret: SecretStr | None = None
     public_url: str | None = None
+    stripe_publishable_key: str | None = None
+    stripe_js: str = _STRIPE_JS
     home: Path
     policy: Policy
     api_tokens: tuple[ApiToken, ...] = ()
@@ -116,7 +135,12 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         mode=_mode(env.get("RETRY_ENGINE_MODE"), key),
         smtp_url=_smtp_url(env.get("SMTP_URL")),
         mail_from=_mail_from(env.get("RETRY_ENGINE_MAIL_FROM"), env.get("SMTP_URL")),
+        messages_url=_http_url("RETRY_ENGINE_MESSAGES_URL", env.get("RETRY_ENGINE_MESSAGES_URL")),
+        messages_secret=_messages_secret(env),
         public_url=_http_url("RETRY_ENGINE_PUBLIC_URL", env.get("RETRY_ENGINE_PUBLIC_URL")),
+        stripe_publishable_key=_publishable_key(env.get("STRIPE_PUBLISHABLE_KEY")),
+        stripe_js=_http_url("RETRY_ENGINE_STRIPE_JS", env.get("RETRY_ENGINE_STRIPE_JS"))
+        or _STRIPE_JS,
         home=_home(env),
         policy=read_policy(env.get("RETRY_ENGINE_CONFIG")),
         api_tokens=_tokens(env.get("RETRY_ENGINE_API_TOKEN", "")),
@@ -191,6 +215,8 @@ def _value(key: str, value: Any, default: Any, path: str) -> Any:
     wanted = type(default)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if wanted is tuple:
+        return _list(key, value, path)
     if type(value) is not wanted:
         kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise SettingsError(f"{path}: {key} is {value!r}; expected {kind[wanted]}")
@@ -201,6 +227,15 @@ def _value(key: str, value: Any, default: Any, path: str) -> Any:
         if not low <= value <= high:
             raise SettingsError(f"{path}: {key} is {value}; expected {low:g} to {high:g}")
     return value
+
+
+def _list(key: str, value: Any, path: str) -> tuple[str, ...]:
+    known = _CHOICES[key]
+    if not isinstance(value, list) or not all(part in known for part in value):
+        raise SettingsError(
+            f"{path}: {key} is {value!r}; expected a list of any of {', '.join(known)}"
+        )
+    return tuple(sorted(set(value)))
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
@@ -230,6 +265,15 @@ def _key(value: str | None) -> SecretStr | None:
             "or a restricted key (rk_test_…, rk_live_…)"
         )
     return SecretStr(value)
+
+
+def _publishable_key(value: str | None) -> str | None:
+    if value is not None and re.fullmatch(r"pk_(?:test|live)_\w+", value) is None:
+        raise SettingsError(
+            f"STRIPE_PUBLISHABLE_KEY is {_masked(value)}; expected a publishable key "
+            "(pk_test_…, pk_live_…)"
+        )
+    return value
 
 
 def _mode(value: str | None, key: SecretStr | None) -> str:
@@ -299,6 +343,25 @@ def _smtp_url(value: str | None) -> SecretStr | None:
         raise SettingsError(
             "SMTP_URL is not a mail server's address; expected smtp://host:port "
             "or smtps://user:password@host:port"
+        )
+    return SecretStr(value)
+
+
+def _messages_secret(env: Mapping[str, str]) -> SecretStr | None:
+    """What calls of the messages' address are signed with."""
+    value = env.get("RETRY_ENGINE_MESSAGES_SECRET")
+    if "RETRY_ENGINE_MESSAGES_URL" not in env:
+        return None
+    if "SMTP_URL" in env:
+        raise SettingsError(
+            "RETRY_ENGINE_MESSAGES_URL and SMTP_URL are both set; expected one channel, so that "
+            "nobody is written to twice"
+        )
+    if value is None or len(value) < 16:
+        found = "not set" if value is None else _masked(value)
+        raise SettingsError(
+            f"RETRY_ENGINE_MESSAGES_SECRET is {found}; expected a text of 16 characters or more "
+            "to sign the calls of RETRY_ENGINE_MESSAGES_URL with"
         )
     return SecretStr(value)
 

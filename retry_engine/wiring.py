@@ -19,6 +19,7 @@ from retry_engine.domain.errors import (
     BadRequest,
     BrokerUnavailable,
     InvalidInput,
+    NotFound,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -34,12 +35,24 @@ from retry_engine.recovery import messaging
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
-from retry_engine.recovery.messaging import Messenger
+from retry_engine.recovery.messaging import Messenger, Post
+from retry_engine.recovery.offering import Giver
 from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.recovery.renewals import Lookout
 from retry_engine.recovery.schedule import LEASE, Dispatcher
+from retry_engine.recovery.visiting import Reception
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, inbox, messages, reviews, schedule
+from retry_engine.store import (
+    engine_state,
+    history,
+    inbox,
+    messages,
+    offers,
+    renewals,
+    reviews,
+    schedule,
+)
 from retry_engine.store import learning as learning_rows
 from retry_engine.store.database import CaseBusy, Database, alone
 
@@ -208,8 +221,12 @@ class Engine:
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
         from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
 
-        if self.settings.smtp_url is None:  # nobody is promised a letter that cannot be sent
+        if (
+            self.settings.smtp_url is None and self.settings.messages_url is None
+        ):  # nobody is promised a letter that cannot be sent
             policy = replace(policy, messages=replace(policy.messages, enabled=False))
+        if self.settings.public_url is None:  # nor an offer that cannot be taken
+            policy = replace(policy, offers=replace(policy.offers, enabled=False))
         return planner.decide(view, policy=policy, model=self._model())
 
     def _model(self) -> "LearntModel | None":
@@ -238,6 +255,7 @@ class Engine:
         return Intake(
             database=self.database,
             gateway=self.gateway,
+            lookout=self._lookout,
             engine_mode=self.settings.mode,
             policy=self.policy,
             policy_content=asdict(self.policy),
@@ -252,25 +270,70 @@ class Engine:
 
     @cached_property
     def _messenger(self) -> Messenger:
-        from retry_engine.adapters.mail import SmtpPost  # noqa: PLC0415  # jinja2
         from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
 
-        url = self.settings.smtp_url
-        if url is None:
-            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
         return Messenger(
             database=self.database,
             gateway=self.gateway,
-            post=SmtpPost(
-                url=url.get_secret_value(),
-                sender=self.settings.mail_from,
-                manners=self.policy.messages,
-                clock=self.clock,
-            ),
+            post=self._post(),
             planner=self.planner,
             is_quiet=dunning.is_quiet,
             public_url=self.settings.public_url,
             clock=self.clock,
+        )
+
+    def _post(self) -> Post:
+        settings = self.settings
+        if settings.messages_url is not None and settings.messages_secret is not None:
+            from retry_engine.adapters.hook import HookPost  # noqa: PLC0415  # jinja2
+
+            return HookPost(
+                url=settings.messages_url,
+                secret=settings.messages_secret.get_secret_value(),
+                manners=self.policy.messages,
+                clock=self.clock,
+                sleep=time.sleep,
+            )
+        if settings.smtp_url is None:
+            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
+        from retry_engine.adapters.mail import SmtpPost  # noqa: PLC0415  # jinja2
+
+        return SmtpPost(
+            url=settings.smtp_url.get_secret_value(),
+            sender=settings.mail_from,
+            manners=self.policy.messages,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _lookout(self) -> Lookout:
+        from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
+
+        speaks = self.settings.smtp_url is not None or self.settings.messages_url is not None
+        return Lookout(
+            database=self.database,
+            gateway=self.gateway,
+            post=self._post() if speaks else None,
+            policy=self.policy,
+            engine_mode=self.settings.mode,
+            is_quiet=dunning.is_quiet_there,
+            public_url=self.settings.public_url,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _giver(self) -> Giver:
+        return Giver(
+            database=self.database,
+            gateway=self.gateway,
+            terms_of=lambda version: self._policy_of(version).offers,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _reception(self) -> Reception:
+        return Reception(
+            database=self.database, gateway=self.gateway, giver=self._giver, clock=self.clock
         )
 
     @cached_property
@@ -373,6 +436,8 @@ class Engine:
     def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
         if action.kind == "message":
             self._messenger.run(connection, action.case_id, action)
+        elif action.kind in ("offer", "offer_end"):
+            self._giver.run(connection, action.case_id, action)
         else:
             self._executor.run(connection, action.case_id, action)
 
@@ -412,6 +477,15 @@ class Engine:
         """Hand what is due to the workers."""
         return self._dispatcher.dispatch()
 
+    def forewarn(self) -> int:
+        """Write to whom a renewal will fail; how many were looked at."""
+        if self.settings.smtp_url is None and self.settings.messages_url is None:
+            return 0
+        with self.database.transaction() as connection:
+            if not renewals.due(connection, now=self.clock()):
+                return 0
+        return self._lookout.send_due()
+
     def sweep(self) -> None:
         """Find again what the broker lost."""
         self._dispatcher.sweep()
@@ -441,10 +515,11 @@ class Engine:
             events = inbox.counts(connection)
             states = rows.counts(connection)
             paused = engine_state.read(connection).paused
+            warnings = 0 if paused else renewals.due(connection, now=self.clock())
             model = learning_rows.active_version(connection)
         return {
             "inbox_pending": events["pending"],
-            "actions_due": counted.due,
+            "actions_due": counted.due + warnings,
             "actions_in_flight": counted.in_flight,
             "actions_planned": counted.planned,
             "cases_open": sum(states.values()),
@@ -548,7 +623,7 @@ class Engine:
     def payment_options(self, customer_id: str) -> dict[str, Any]:
         """In which order a customer is shown ways to pay."""
         with self.database.transaction() as connection:
-            return payment_options.options(connection, customer_id)
+            return payment_options.options(connection, customer_id, now=self.clock())
 
     def unsubscribe(self, token: str, *, write: bool) -> str | None:
         """The language of the message that the link came with; None where it is not ours.
@@ -574,6 +649,82 @@ class Engine:
             )
         except OSError as error:
             raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
+
+    def recovery_page(
+        self, token: str, *, note_visit: bool, alert: str | None = None
+    ) -> str | None:
+        """The page behind a message's link; None where the link is none of ours, or has ended.
+
+        Raises:
+            StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
+        """
+        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
+
+        bill = self._reception.bill(token, note_visit=note_visit)
+        if bill is None:
+            return None
+        if note_visit:
+            self._nudge()
+        key = self.settings.stripe_publishable_key
+        element = None
+        if key and bill.client_secret:
+            with suppress(NotFound):
+                order = self.payment_options(bill.customer_id)["payment_method_order"]
+                element = letters.Element(
+                    key=key, script=self.settings.stripe_js, order=",".join(order)
+                )
+        portal = self.policy.messages.portal_link
+        return letters.recovery_page(
+            bill, token=token, element=element, portal=portal, alert=alert,
+            manners=self.policy.messages,
+        )  # fmt: skip
+
+    def recovery_later_page(self) -> str:
+        """In place of the page, while it cannot be shown."""
+        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
+
+        return letters.later_page(manners=self.policy.messages)
+
+    def take_offer(self, token: str) -> bool:
+        """The holder of the link takes its offer; False where the link is none of ours.
+
+        Raises:
+            Refused: it cannot be had (any more).
+        """
+        taken = self._reception.take_offer(token)
+        self._nudge()
+        return taken
+
+    def card_page(self, token: str, *, added: bool) -> str | None:
+        """Where a customer adds a card before a renewal; None where the link is none of ours.
+
+        `added`: they say that they have.
+        """
+        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
+
+        found = self._lookout.card_page(token)
+        if found is None:
+            return None
+        renewal, secret = found
+        key = self.settings.stripe_publishable_key
+        element = None
+        if key:
+            order = ",".join(payment_options.order(None, {}, {}, None))
+            element = letters.Element(key=key, script=self.settings.stripe_js, order=order)
+        return letters.card_page(
+            renewal, token=token, secret=secret, element=element, added=added,
+            manners=self.policy.messages,
+        )  # fmt: skip
+
+    def card_portal(self, token: str) -> str | None:
+        """Stripe's portal for the customer of a link to add a card."""
+        back = f"{self.settings.public_url}/c/{token}"
+        return self._lookout.portal(token, return_url=back)
+
+    def portal(self, token: str) -> str | None:
+        """Stripe's portal for the link's customer."""
+        back = f"{self.settings.public_url}/r/{token}"
+        return self._reception.portal(token, return_url=back)
 
     def unsubscribe_page(self, language: str, *, done: bool) -> str:
         """What the link shows."""
@@ -605,6 +756,7 @@ class Engine:
                 "cases": rows.counts(connection),
                 "attempts": history.attempt_counts(connection),
                 "messages": messages.counts(connection),
+                "offers": offers.counts(connection),
                 "inbox": inbox.counts(connection),
                 "reviews_open": reviews.open_count(connection),
             }
@@ -641,7 +793,12 @@ class Engine:
         if self.settings.mode != "takeover":
             return []
         ends = self.policy.end.subscription != "leave"
-        return ["invoices:write", *(["subscriptions:write"] if ends else [])]
+        writes = ["invoices:write"]
+        if ends:
+            writes.append("subscriptions:write")
+        if self.policy.offers.enabled:
+            writes.append("credit_notes:write")
+        return writes
 
     def _describe_model(self) -> str:
         if not self._has_model():
@@ -728,4 +885,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0008"

@@ -32,6 +32,8 @@ class SmtpPost:
     sender: str
     manners: Messages
     clock: Callable[[], datetime]
+    channel: str = "email"
+    needs_address: bool = True
 
     def send(self, letter: Letter) -> None:
         """Send it; errors as `recovery.messaging.Post` says, none with the address in it."""

@@ -27,6 +27,7 @@ from retry_engine.recovery.gateway import (
     ChargePage,
     CustomerFacts,
     InvoiceFacts,
+    InvoiceToPay,
     MethodFacts,
     PaymentTrail,
     PayResult,
@@ -98,6 +99,28 @@ class StripeGateway:
             ),
         )
         return _invoice(found.to_dict())
+
+    def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay:
+        """The invoice with its confirmation secret and its payment."""
+        expand = ["confirmation_secret", "payments.data.payment.payment_intent"]
+        found = self._call(
+            "invoices.read",
+            lambda: self._client.v1.invoices.retrieve(
+                invoice_id, {"expand": expand}, self._options(account)
+            ),
+        ).to_dict()
+        payments = (found.get("payments") or {}).get("data") or []
+        intents = [(p.get("payment") or {}).get("payment_intent") for p in payments]
+        return InvoiceToPay(
+            status=found["status"],
+            amount_remaining=int(found["amount_remaining"]),
+            currency=found["currency"],
+            hosted_url=found.get("hosted_invoice_url"),
+            under_way=any(
+                isinstance(i, Mapping) and i.get("status") == "processing" for i in intents
+            ),
+            client_secret=(found.get("confirmation_secret") or {}).get("client_secret"),
+        )
 
     def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail:
         """The invoice's payment intents, and every charge of each."""
@@ -343,6 +366,7 @@ class StripeGateway:
             "subscriptions": lambda: v1.subscriptions.retrieve(f"sub_{probe}"),
             "events": lambda: v1.events.retrieve(f"evt_{probe}"),
             "invoices:write": lambda: v1.invoices.update(f"in_{probe}", {"auto_advance": False}),
+            "credit_notes:write": lambda: v1.credit_notes.void_credit_note(f"cn_{probe}"),
             "subscriptions:write": lambda: v1.subscriptions.update(
                 f"sub_{probe}", {"metadata": {}}
             ),
@@ -410,6 +434,98 @@ class StripeGateway:
                 subscription_id, {"pause_collection": {"behavior": "void"}}, options
             ),
         )
+
+    def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
+        """A session of the customer portal."""
+        found = self._call(
+            "billing_portal.sessions.create",
+            lambda: self._client.v1.billing_portal.sessions.create(
+                {"customer": customer_id, "return_url": return_url}, self._options(account)
+            ),
+        )
+        return str(found.url)
+
+    def setup_secret(self, account: str, customer_id: str, *, idempotency_key: str) -> str:
+        """The client secret of a SetupIntent for charges off-session."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        found = self._call(
+            "setup_intents.create",
+            lambda: self._client.v1.setup_intents.create(
+                {
+                    "customer": customer_id,
+                    "usage": "off_session",
+                    "automatic_payment_methods": {"enabled": True},
+                },
+                options,
+            ),
+        )
+        return str(found.client_secret)
+
+    def set_default_method(
+        self, account: str, subscription_id: str, method_id: str, *, idempotency_key: str
+    ) -> None:
+        """`default_payment_method` of the subscription."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        self._call(
+            "subscriptions.update",
+            lambda: self._client.v1.subscriptions.update(
+                subscription_id, {"default_payment_method": method_id}, options
+            ),
+        )
+
+    def credit_invoice(
+        self, account: str, invoice_id: str, *, amount: int, offer_id: str, idempotency_key: str
+    ) -> str:
+        """A credit note with `email_type` none: a finalised invoice cannot be discounted."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        found = self._call(
+            "credit_notes.create",
+            lambda: self._client.v1.credit_notes.create(
+                {
+                    "invoice": invoice_id,
+                    "amount": amount,
+                    "reason": "order_change",
+                    "email_type": "none",
+                    "metadata": {"retry_engine_offer": offer_id},
+                },
+                options,
+            ),
+        )
+        return str(found.id)
+
+    def credit_note_of(self, account: str, invoice_id: str, *, offer_id: str) -> str | None:
+        """By the metadata that `credit_invoice` gives it."""
+        found = self._call(
+            "credit_notes.read",
+            lambda: list(
+                self._client.v1.credit_notes.list(
+                    {"invoice": invoice_id, "limit": 100}, self._options(account)
+                ).auto_paging_iter()
+            ),
+        )
+        notes = (note.to_dict() for note in found)
+        return next(
+            (
+                str(note["id"])
+                for note in notes
+                if note["status"] == "issued"
+                and (note.get("metadata") or {}).get("retry_engine_offer") == offer_id
+            ),
+            None,
+        )
+
+    def void_credit_note(self, account: str, note_id: str, *, idempotency_key: str) -> None:
+        """Void it, unless it is."""
+        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
+        found = self._call(
+            "credit_notes.read",
+            lambda: self._client.v1.credit_notes.retrieve(note_id, {}, self._options(account)),
+        )
+        if found.status != "void":
+            self._call(
+                "credit_notes.void",
+                lambda: self._client.v1.credit_notes.void_credit_note(note_id, {}, options),
+            )
 
     def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
         """Mark it."""

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from retry_engine.domain.attempts import Attempt, Source
 from retry_engine.domain.messages import Message
+from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
 
 
@@ -17,7 +18,8 @@ class CaseView:
     invoice, oldest first; the first is the failure that opened the case. `card_attempts` are
     everybody's on *other* invoices with any of `payment_methods`' cards (last 180 days), oldest
     first. `stripe_next_attempt_at` is Stripe's own planned retry, None where Stripe plans none.
-    `messages` are those about this invoice, oldest first.
+    `messages` and `offers` are those about this invoice, oldest first; `last_offer_at` is when the
+    customer was last offered something about another one.
     """
 
     case_id: str
@@ -40,6 +42,8 @@ class CaseView:
     customer_since: datetime | None = None
     stripe_next_attempt_at: datetime | None = None
     messages: tuple[Message, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    last_offer_at: datetime | None = None
 
     def method(self, method_id: str | None) -> PaymentMethod | None:
         """The saved method of that id, or None where it is gone."""

@@ -42,7 +42,9 @@ class Reason:
 class Decision:
     """The plan until something happens. `retry_at` and `payment_method_id` only with RETRY.
 
-    `message_at`: when to write to the customer besides, None where nothing is worth saying.
+    `message_at`: when to write to the customer besides, None where nothing is worth saying;
+    `discount` is offered with that message, minor units. `offer_propensity`: of that discount, or
+    of none, among those that could have been offered; None where none could.
     """
 
     kind: DecisionKind
@@ -56,3 +58,5 @@ class Decision:
     propensity: float = 1.0
     message_at: datetime | None = None
     message_kind: MessageKind | None = None
+    discount: int = 0
+    offer_propensity: float | None = None

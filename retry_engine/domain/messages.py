@@ -10,6 +10,7 @@ class MessageKind(StrEnum):
 
     UPDATE_METHOD = "update_method"  # the saved method cannot be charged any more
     AUTHENTICATE = "authenticate"  # the bank wants its customer to confirm
+    CARD_EXPIRING = "card_expiring"  # before the next renewal, which has not failed yet
     PAYMENT_FAILED = "payment_failed"  # another attempt will come; the customer may be quicker
 
 
@@ -19,3 +20,4 @@ class Message:
 
     at: datetime
     kind: MessageKind | None = None
+    visited: bool = False  # its link was followed

@@ -72,9 +72,38 @@ class Messages:
     most_per_case: int = 4
     most_per_customer_30_days: int = 6
     min_gap_hours: float = 72.0
+    before_renewal: bool = True
+    way_back: str = "page"
+    portal_link: bool = False
     business: str = ""
     reply_to: str = ""
     language: str = "en"
+
+
+# What an offer may depend on. Nothing here is, or stands in for, a protected attribute.
+OFFER_FEATURES = (
+    "amount", "billing_interval", "came_and_left", "customer_for", "decline_category",
+    "messages_before", "retry_planned",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """`[offers]`: whether, to whom and how much is given. Money is minor units of any currency."""
+
+    enabled: bool = False
+    max_discount_percent: int = 20
+    after_messages: int = 1
+    least_gain_share: float = 0.01
+    randomised: float = 0.0
+    month_budget: int = 100_000
+    customer_budget: int = 10_000
+    case_budget: int = 5_000
+    review_above: int = 0
+    cool_down_days: int = 180
+    valid_days: int = 10
+    pay_within_days: int = 3
+    features: tuple[str, ...] = OFFER_FEATURES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +126,7 @@ class Policy:
     comparison: Comparison = field(default_factory=Comparison)
     review: Review = field(default_factory=Review)
     messages: Messages = field(default_factory=Messages)
+    offers: Offers = field(default_factory=Offers)
     end: End = field(default_factory=End)
 
 
@@ -109,5 +139,10 @@ def from_content(content: Mapping[str, Any]) -> Policy:
     parts: dict[str, Any] = {}
     for name, section in sections.items():
         known = {f.name for f in fields(section)}  # type: ignore[arg-type]  # each is a dataclass
-        parts[name] = section(**{k: v for k, v in content.get(name, {}).items() if k in known})  # type: ignore[operator]
+        given = {
+            key: tuple(value) if isinstance(value, list) else value  # as JSON has it
+            for key, value in content.get(name, {}).items()
+            if key in known
+        }
+        parts[name] = section(**given)  # type: ignore[operator]
     return Policy(version=content["version"], **parts)

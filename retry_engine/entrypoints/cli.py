@@ -67,13 +67,23 @@ def demo(
     messages: Annotated[
         bool, typer.Option("--messages", help="Write to the customers too; they read their mail.")
     ] = False,
+    offers: Annotated[
+        bool, typer.Option("--offers", help="Offer discounts in messages too, where they pay.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Play the main job in minutes: the real engine beside a sandbox Stripe."""
     from retry_engine.entrypoints import demo as play
 
     raise typer.Exit(
-        play.run(invoices=invoices, days=days, seed=seed, messages=messages, as_json=as_json)
+        play.run(
+            invoices=invoices,
+            days=days,
+            seed=seed,
+            messages=messages or offers,
+            offers=offers,
+            as_json=as_json,
+        )
     )
 
 

@@ -52,8 +52,8 @@ class Stage:
     supervisor: Supervisor
 
 
-def run(*, invoices: int, days: int, seed: int, messages: bool, as_json: bool) -> int:
-    """Play it and report; 0 if it could be played to the end."""
+def run(*, invoices: int, days: int, seed: int, messages: bool, offers: bool, as_json: bool) -> int:
+    """Play it and report; 0 if it could be played to the end. `offers` go with `messages`."""
     console = Console(stderr=as_json, highlight=False)
     telemetry.configure("demo", log_format="auto", level=logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -61,8 +61,11 @@ def run(*, invoices: int, days: int, seed: int, messages: bool, as_json: bool) -
         f"\n[bold]retry-engine demo[/bold]: {invoices} failed renewals, {days} days, seed {seed}\n"
     )
     started = time.monotonic()
-    with _stage(seed, console, messages=messages) as stage:
+    with _stage(seed, console, messages=messages, offers=offers) as stage:
         played = _play(stage, console, invoices=invoices, days=days, seed=seed)
+        if messages:
+            people = stage.sandbox.get("/_sandbox/people").raise_for_status().json()
+            played["people"] = people["data"][0]["totals"]
     console.print("Playing the same population with Stripe-style retries after 3, 5 and 7 days …")
     baseline = fixed_schedule(seed=seed, invoices=invoices, days=days, start=_START)
     report = demo_report.build(
@@ -82,7 +85,7 @@ def run(*, invoices: int, days: int, seed: int, messages: bool, as_json: bool) -
 
 
 @contextmanager
-def _stage(seed: int, console: Console, *, messages: bool) -> Iterator[Stage]:
+def _stage(seed: int, console: Console, *, messages: bool, offers: bool) -> Iterator[Stage]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retry-engine-demo-")))
         console.print("Starting PostgreSQL and Redis …")
@@ -105,6 +108,10 @@ def _stage(seed: int, console: Console, *, messages: bool) -> Iterator[Stage]:
             environment["SMTP_URL"] = f"smtp://127.0.0.1:{smtp_port}"
             environment["RETRY_ENGINE_MAIL_FROM"] = "billing@shop.example"
             environment["RETRY_ENGINE_PUBLIC_URL"] = f"http://127.0.0.1:{web_port}"
+        if offers:
+            policy = home / "policy.toml"
+            policy.write_text("[offers]\nenabled = true\n", encoding="utf-8")
+            environment["RETRY_ENGINE_CONFIG"] = str(policy)
         engine = stack.enter_context(wiring.build(engine_settings.load(environment)))
         engine.migrate()
         console.print("Starting the sandbox Stripe, web, worker and beat …")

@@ -37,6 +37,8 @@ def show(report: Figures, console: Console) -> None:
     console.print(_money(engine, fixed))
     console.print(_by_code(engine, fixed))
     console.print(_by_attempt(engine, fixed))
+    if "people" in engine:
+        console.print(_people(engine["people"]))
     paid = engine["by_source"]
     console.print(
         f"Of the engine's side {paid.get('api', 0)} were paid by its own charges and "
@@ -79,6 +81,16 @@ def _money(engine: Figures, fixed: Figures) -> Table:
             plain(engine["money_failed"][currency], currency),
         )
     return table
+
+
+def _people(totals: Figures) -> str:
+    deeds, credited = totals["deeds"], totals["credited"]
+    given = ", ".join(plain(credited[c], c) for c in sorted(credited)) or "nothing"
+    return (
+        f"Customers got {deeds.get('gets_mail', 0)} mails, read {deeds.get('reads_mail', 0)} and "
+        f"followed {deeds.get('opens_link', 0)} links; {deeds.get('takes_offer', 0)} took an "
+        f"offer. Discounts on what was paid: {given}. {totals['churned']} left."
+    )
 
 
 def _by_code(engine: Figures, fixed: Figures) -> Table:

@@ -64,6 +64,7 @@ def register(app: Celery, engine: Callable[[], wiring.Engine]) -> None:
     @task("engine.dispatch")
     def dispatch() -> None:
         engine().dispatch()
+        engine().forewarn()
 
     @task("engine.sweep")
     def sweep() -> None:

@@ -44,6 +44,9 @@ class Record:
     customers: dict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     cards: dict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     changed: dict[str, datetime] = field(default_factory=dict)
+    offered: dict[str, list[tuple[datetime, str]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def add(self, customer: str, attempt: Attempt) -> None:
         """Take in one attempt; times must not go back."""
@@ -56,6 +59,13 @@ class Record:
                 entries.append(attempt)
                 if len(entries) > _REMEMBERED:
                     del entries[0]
+
+    def last_offer(self, customer: str, now: datetime, invoice: str) -> datetime | None:
+        """When the customer was last offered something about another invoice, before `now`."""
+        found = (
+            at for at, about in self.offered.get(customer, ()) if at < now and about != invoice
+        )
+        return max(found, default=None)
 
     def before(
         self, customer: str, fingerprints: Iterator[str | None], now: datetime, invoice: str
@@ -89,6 +99,8 @@ def walk(
         kind, at = row["kind"], row["at"].to_pydatetime()
         if kind == "method_changed" and row["payment_method_id"]:
             record.changed[row["payment_method_id"]] = at
+        if kind == "offer":
+            record.offered[row["customer_id"]].append((at, row["invoice_id"]))
         if kind != "attempt":
             continue
         attempt = attempt_of(row)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import asdict
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -18,9 +19,10 @@ from retry_engine.learning.trees import Ensemble, tree_from
 from retry_engine.mind import features
 from retry_engine.mind.features import Rates
 from retry_engine.mind.hazard import LearntModel, Link
+from retry_engine.mind.offers import Effects
 from retry_engine.mind.rhythm import CYCLES, Rhythms
 
-_FORMAT = 2
+_FORMAT = 3
 _MADE_WITH = ("scikit-learn", "scikit-survival")
 
 
@@ -47,6 +49,7 @@ def write(model: LearntModel) -> bytes:
         "offsets": dict(model.offsets),
         "support_weight": model.support_weight,
         "damping": model.damping,
+        "offers": asdict(model.offer_effects),
     }
     out = io.BytesIO()
     np.savez_compressed(
@@ -113,4 +116,13 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         offsets={key: float(value) for key, value in about["offsets"].items()},
         support_weight=float(about["support_weight"]),
         damping=float(about["damping"]),
+        offer_effects=_effects(about["offers"]),
     )
+
+
+def _effects(about: dict[str, Any]) -> Effects:
+    gain, cost = (
+        {str(name): float(value) for name, value in about[part].items()}
+        for part in ("gain", "cost")
+    )
+    return Effects(gain=gain, cost=cost, seen=int(about["seen"]))

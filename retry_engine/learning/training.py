@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 
 from retry_engine.domain.errors import CannotLearn
-from retry_engine.learning import lives, trees
+from retry_engine.learning import lives, trees, uplift
 from retry_engine.mind import features, rhythm
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
@@ -51,6 +51,7 @@ class Rows:
     retries: int
     ids: tuple[str, ...]
     opened: Floats
+    offered: tuple[uplift.Unit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def rows_of(
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
         np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
-        tuple(numbers), np.array(list(opened.values())),
+        tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
     )  # fmt: skip
 
 
@@ -174,6 +175,7 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
         support=rows.support,
         support_weight=weight,
         offsets=offsets,
+        offer_effects=uplift.learn(rows.offered),
     )
     chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
     return Trained(model, rows, chance)

@@ -18,7 +18,8 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
-from retry_engine.mind import paydays
+from retry_engine.mind import offers, paydays
+from retry_engine.mind.offers import Effects
 
 # Share of customers who pay because of the first, second, … message.
 _EFFECT_WHERE_ONLY_THEY_CAN = (0.20, 0.12, 0.08, 0.04)
@@ -30,8 +31,10 @@ _WIDE = frozenset({"US", "CA", "AU", "BR", "MX", "RU", "ID"})
 _WIDE_MARGIN_HOURS = 3
 
 
-def with_message(view: CaseView, decision: Decision, *, policy: Policy) -> Decision:
-    """The decision with its next message, where one is worth its cost."""
+def with_message(
+    view: CaseView, decision: Decision, *, policy: Policy, effects: Effects = offers.PRIOR
+) -> Decision:
+    """The decision with its next message, where one is worth its cost, and what that offers."""
     if decision.kind not in (DecisionKind.RETRY, DecisionKind.WAIT_FOR_CUSTOMER):
         return decision
     kind = kind_of(view, decision)
@@ -43,7 +46,8 @@ def with_message(view: CaseView, decision: Decision, *, policy: Policy) -> Decis
     at = next(_permitted(view, _earliest(view, decision, messages), messages), None)
     if at is None:
         return decision
-    return replace(decision, message_at=at, message_kind=kind)
+    decision = replace(decision, message_at=at, message_kind=kind)
+    return offers.with_offer(view, decision, policy=policy, effects=effects)
 
 
 def kind_of(view: CaseView, decision: Decision) -> MessageKind:
@@ -68,10 +72,16 @@ def worth(view: CaseView, decision: Decision, *, policy: Policy) -> float:
 
 def is_quiet(view: CaseView, at: datetime, messages: Messages) -> bool:
     """Whether nobody should be written to then, by the customer's own clock."""
-    country = view.customer_country
-    local = at.astimezone(paydays.zone_of(view.customer_timezone, country))
+    return is_quiet_there(view.customer_timezone, view.customer_country, at, messages)
+
+
+def is_quiet_there(
+    timezone: str | None, country: str | None, at: datetime, messages: Messages
+) -> bool:
+    """The same for who lives in that country, on that clock (IANA), where either is known."""
+    local = at.astimezone(paydays.zone_of(timezone, country))
     margin = 0
-    if not view.customer_timezone and (country or "").upper() in _WIDE:
+    if not timezone and (country or "").upper() in _WIDE:
         margin = _WIDE_MARGIN_HOURS
     awake = messages.quiet_until_hour + margin <= local.hour < messages.quiet_from_hour - margin
     day_off = messages.quiet_on_days_off and paydays.is_day_off(country, local.date())

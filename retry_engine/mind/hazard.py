@@ -21,8 +21,9 @@ from retry_engine.domain import codes
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
-from retry_engine.mind import features
+from retry_engine.mind import features, offers
 from retry_engine.mind.features import Rates, Scene
+from retry_engine.mind.offers import Effects
 from retry_engine.mind.prior import Charge, PriorModel
 from retry_engine.mind.rhythm import Rhythms
 
@@ -73,6 +74,7 @@ class LearntModel:
     support_weight: float = 40.0
     offsets: Mapping[str, float] = field(default_factory=dict)
     damping: float = 0.98
+    offer_effects: Effects = offers.PRIOR
 
     def scene(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Scene:
         """What the features are computed from."""

@@ -116,7 +116,7 @@ def decide_many(
         for view, times, found, settled in zip(views, slots, leaves, early, strict=True)
     ]
     return [
-        dunning.with_message(view, decision, policy=policy)
+        dunning.with_message(view, decision, policy=policy, effects=model.offer_effects)
         for view, decision in zip(views, decisions, strict=True)
     ]
 

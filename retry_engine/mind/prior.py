@@ -29,7 +29,8 @@ from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
-from retry_engine.mind import paydays
+from retry_engine.mind import offers, paydays
+from retry_engine.mind.offers import Effects
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,6 +71,10 @@ class SuccessModel(Protocol):
     def damping(self) -> float:
         """What later chances are multiplied with for each failure that is only assumed."""
 
+    @property
+    def offer_effects(self) -> Effects:
+        """What discounts do, as far as this model knows."""
+
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
     ) -> list[Floats]:
@@ -86,6 +91,7 @@ class PriorModel:
 
     version: str = "prior-1"
     damping: float = 0.78
+    offer_effects: Effects = offers.PRIOR
 
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row
 
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
+from retry_engine.domain.offers import OfferState
 from retry_engine.store import cases as rows
-from retry_engine.store import history, messages, reviews, schedule
+from retry_engine.store import history, messages, offers, reviews, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.reviews import Review
 from retry_engine.store.schedule import Action
@@ -115,10 +116,40 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
         ],
         "decisions": decisions_of(connection, case_),
         "messages": [_message(row) for row in messages.of_case(connection, case_.id)],
-        "offers": [],
+        "offers": offers_of(connection, case_),
         "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
         "transitions": [_transition(t) for t in rows.transitions(connection, case_.id)],
     }
+
+
+# The contract knows three.
+_OFFER_STATES = {
+    OfferState.OPEN: "open",
+    OfferState.TAKING: "taken",
+    OfferState.TAKEN: "taken",
+    OfferState.ENDING: "taken",
+}
+
+
+def offers_of(connection: Connection, case: Case) -> list[Document]:
+    """What was offered about the case."""
+    found = offers.of_case(connection, case.id)
+    if found is None:
+        return []
+    return [
+        {
+            "at": text(found.at),
+            "amount": found.amount,
+            "currency": found.currency,
+            "state": _OFFER_STATES.get(found.state, "expired"),
+            "detail": found.state,
+            "until": text(found.until),
+            "taken_at": text(found.taken_at),
+            "pay_until": text(found.pay_until),
+            "credit_note": found.credit_note_id,
+            "error": found.error,
+        }
+    ]
 
 
 def _message(row: Row[Any]) -> Document:
@@ -129,6 +160,7 @@ def _message(row: Row[Any]) -> Document:
         "language": row.language,
         "state": row.state,
         "error": row.error,
+        "visited_at": text(row.visited_at),
     }
 
 
@@ -167,6 +199,8 @@ def _decision(row: Row[Any]) -> Document:
         "policy_version": row.policy_version,
         "model_version": row.model_version,
         "carried_out": row.carried_out,
+        "message_at": text(row.message_at),
+        "discount": row.discount,
         "explanation": row.reasons,
         "candidates": row.candidates,
         "inputs_hash": row.inputs_hash,

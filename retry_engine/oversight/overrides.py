@@ -223,7 +223,8 @@ class Overseer:
             return cases.close(
                 moment, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by
             )
-        history.clear_flags(moment.connection, case.account, case.customer_id, at=moment.now)
+        if proposal.get("action") != "offer":
+            history.clear_flags(moment.connection, case.account, case.customer_id, at=moment.now)
         case = self._back_to_life(moment, case, cause="approved", by=by)
         if proposal.get("action") == "retry" and case.state == CaseState.OPEN:
             at = proposal.get("at")

@@ -13,14 +13,17 @@ the last decision.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from retry_engine.domain import codes
 from retry_engine.domain.errors import NotFound
+from retry_engine.domain.offers import OfferState
 from retry_engine.store import cases as rows
-from retry_engine.store import history
+from retry_engine.store import history, offers
+from retry_engine.store.cases import Case
 
 _WALLETS = ("apple_pay", "google_pay", "link")
 _DEFAULT = ("card", *_WALLETS, "paypal")
@@ -46,8 +49,8 @@ _WALLETS_HELP = frozenset({"authentication", "card_data", "hard_card"})
 _WALLETS_AHEAD = 1.0
 
 
-def options(connection: Connection, customer_id: str) -> dict[str, Any]:
-    """`payment_method_order` and `offer` for the customer's checkout.
+def options(connection: Connection, customer_id: str, *, now: datetime) -> dict[str, Any]:
+    """`payment_method_order` and `offer` for the customer's checkout; `now` is real time.
 
     Raises:
         NotFound: the engine has never heard of that customer.
@@ -66,7 +69,21 @@ def options(connection: Connection, customer_id: str) -> dict[str, Any]:
     category = codes.lookup(code).category if code else None
     return {
         "payment_method_order": order(case.customer_country, shares, chances, category),
-        "offer": None,
+        "offer": _offer(connection, case, now),
+    }
+
+
+def _offer(connection: Connection, case: Case, now: datetime) -> dict[str, Any] | None:
+    """What the customer can still take off the open invoice."""
+    found = offers.of_case(connection, case.id)
+    at = rows.time_of(connection, case, now)
+    if found is None or found.state != OfferState.OPEN or at >= found.until:
+        return None
+    return {
+        "invoice": case.invoice_id,
+        "amount": found.amount,
+        "currency": found.currency,
+        "until": found.until.isoformat().replace("+00:00", "Z"),
     }
 
 

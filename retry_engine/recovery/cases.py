@@ -13,10 +13,12 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, reviews, schedule
+from retry_engine.store import engine_state, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 # A living case is read again this often, in case an event was lost; Stripe redelivers for 3 days.
+_RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
+
 SAFETY_INTERVAL = timedelta(days=3)
 
 
@@ -108,6 +110,8 @@ def close(
         cause=cause[:500],
         by=by,
     )
+    if reason not in _RECOVERED and offers.of_case(moment.connection, case.id) is not None:
+        schedule.plan(moment.connection, closed, "offer_end", at=moment.now)
     if case.taken_over and reason is CloseReason.EXHAUSTED:
         schedule.plan(moment.connection, closed, "end", at=moment.now)
     elif case.taken_over and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):

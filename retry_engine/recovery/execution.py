@@ -22,7 +22,12 @@ from retry_engine.domain import network_rules
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.errors import AttemptRefused, StripeRejected, StripeUnavailable
+from retry_engine.domain.errors import (
+    AttemptRefused,
+    StripeForbidden,
+    StripeRejected,
+    StripeUnavailable,
+)
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
@@ -70,6 +75,8 @@ class Executor:
             self._hand_back(connection, case_id, action)
         elif action.kind == "end":
             self._end(connection, case_id, action)
+        elif action.kind == "new_default":
+            self._new_default(connection, case_id, action)
         else:
             self._refresh(connection, case_id, action)
 
@@ -130,6 +137,43 @@ class Executor:
             rows.change(connection, case_id, taken_over=False)
             result = ", ".join(done) or f"nothing to end: the invoice is {invoice.status}"
             schedule.finish(connection, action.id, result=result)
+
+    def _new_default(self, connection: Connection, case_id: str, action: Action) -> None:
+        """What a customer paid with takes the place of the default that had failed."""
+        case = self._case(connection, case_id)
+        try:
+            result = self._replace_default(case, action)
+        except (StripeForbidden, StripeRejected) as error:
+            # it is paid: nobody needs to be called for a convenience
+            log.warning("default_not_replaced", error=str(error))
+            result = f"the default stays: {error}"
+        self._finish(connection, action, result)
+
+    def _replace_default(self, case: Case, action: Action) -> str:
+        trail = self.gateway.payment_trail(case.account, case.invoice_id)
+        paid = next((c for c in reversed(trail.charges) if c.outcome is Outcome.SUCCEEDED), None)
+        method_id = paid.payment_method_id if paid else None
+        failed = {c.payment_method_id for c in trail.charges if c.outcome is Outcome.FAILED}
+        result = "the default stays"
+        if method_id is not None and case.subscription_id is not None:
+            found = self.gateway.subscription(case.account, case.subscription_id)
+            customer = self.gateway.customer(case.account, case.customer_id)
+            default = found.default_payment_method_id or customer.default_payment_method_id
+            saved = self.gateway.payment_method(case.account, method_id)
+            if (
+                found.status not in ("canceled", "incomplete_expired")
+                and default in failed
+                and method_id not in (default, *failed)
+                and saved.customer_id == case.customer_id
+            ):
+                self.gateway.set_default_method(
+                    case.account,
+                    found.id,
+                    method_id,
+                    idempotency_key=f"{OUR_KEYS}new_default:{action.id}",
+                )
+                result = "the method that paid is the subscription's default now"
+        return result
 
     def _end_subscription(
         self, case: Case, action: Action, invoice: InvoiceFacts, wanted: str

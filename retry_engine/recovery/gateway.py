@@ -37,6 +37,18 @@ class InvoiceFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceToPay:
+    """An invoice as its payer needs it; `client_secret` confirms its payment in the browser."""
+
+    status: str
+    amount_remaining: int
+    currency: str
+    hosted_url: str | None
+    under_way: bool
+    client_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionFacts:
     """A subscription's part in collecting."""
 
@@ -195,6 +207,29 @@ class Gateway(Protocol):
         self, account: str, subscription_id: str, *, idempotency_key: str
     ) -> None:
         """Coming invoices become void until somebody resumes the collection."""
+
+    def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay: ...
+    def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
+        """The address where they change what is saved at Stripe; good for minutes."""
+
+    def setup_secret(self, account: str, customer_id: str, *, idempotency_key: str) -> str:
+        """What a browser adds a method to the customer with."""
+
+    def set_default_method(
+        self, account: str, subscription_id: str, method_id: str, *, idempotency_key: str
+    ) -> None:
+        """What the subscription's coming invoices are charged on."""
+
+    def credit_invoice(
+        self, account: str, invoice_id: str, *, amount: int, offer_id: str, idempotency_key: str
+    ) -> str:
+        """Lower what an open invoice asks for, without a mail from Stripe; the credit note's id."""
+
+    def credit_note_of(self, account: str, invoice_id: str, *, offer_id: str) -> str | None:
+        """The credit note that was made for that offer and stands."""
+
+    def void_credit_note(self, account: str, note_id: str, *, idempotency_key: str) -> None:
+        """The invoice asks for it again. One that is void already stays so."""
 
     def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
         """Bad debt in the books; it can still be paid."""

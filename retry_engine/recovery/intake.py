@@ -14,6 +14,7 @@ from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
+from retry_engine.recovery.renewals import Lookout
 from retry_engine.store import cases as rows
 from retry_engine.store import history, inbox, schedule
 from retry_engine.store.database import Database
@@ -31,6 +32,7 @@ _METHOD_CHANGES = ("payment_method.automatically_updated", "payment_method.updat
 # What a subscriber of ours must be told of; `doctor` compares an endpoint's list with it.
 EVENT_TYPES: tuple[str, ...] = (
     *_FAILURES,
+    "invoice.upcoming",
     "invoice.paid",
     "invoice.payment_succeeded",
     "invoice.voided",
@@ -73,6 +75,7 @@ class Intake:
 
     database: Database
     gateway: Gateway
+    lookout: Lookout
     engine_mode: str
     policy: Policy
     policy_content: Mapping[str, Any]
@@ -84,11 +87,17 @@ class Intake:
         kind = event.type
         if kind in _FAILURES:
             self._payment_failed(event, body)
+        elif kind == "invoice.upcoming":
+            self.lookout.announced(event.account, body)
+            self._done(event)
         elif kind.startswith("test_helpers.test_clock."):
             self._clock_moved(event, body)
         elif kind in ("charge.dispute.created", "radar.early_fraud_warning.created"):
             self._dispute(event, body)
         else:
+            customer_id, method_id = _id(body.get("customer")), _id(body.get("id"))
+            if kind == "payment_method.attached" and customer_id and method_id:
+                self.lookout.attached(event.account, customer_id, method_id)
             self._look_again(event, body)
 
     # -- a failure

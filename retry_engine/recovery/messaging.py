@@ -9,29 +9,35 @@ claimed ── look again ── intent committed ── sent ── what became
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.offers import OfferState
 from retry_engine.domain.policy import Messages
-from retry_engine.recovery import links
+from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
+from retry_engine.recovery.offering import NeedsAPerson
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, messages, schedule
+from retry_engine.store import engine_state, messages, offers, renewals, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
+from retry_engine.store.offers import StoredOffer
+from retry_engine.store.renewals import Renewal
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
 
 UNSUBSCRIBE = "unsubscribe"
+RECOVER = "recover"
+_PAY_LINKS_HOLD = timedelta(days=60)
 _LINKS_HOLD = timedelta(days=180)
 _TRY_AGAIN = timedelta(hours=1)  # then twice as long each time
 _MOST_TRIES = 6
@@ -41,9 +47,14 @@ _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """All that a message says. `amount` in minor units; `retry_at` where a charge is planned."""
+    """All that a message says. `amount` in minor units; `retry_at` where a charge is planned.
+
+    `discount`, minor units, is what the page behind `pay_url` offers until `offer_until`.
+    """
 
     message_id: str
+    account: str
+    customer_id: str
     to: str
     kind: MessageKind
     language: str
@@ -54,10 +65,17 @@ class Letter:
     timezone: str | None
     pay_url: str | None
     unsubscribe_url: str | None
+    discount: int = 0
+    offer_until: datetime | None = None
 
 
 class Post(Protocol):
-    """A channel to customers."""
+    """A channel to customers. `needs_address`: it reaches nobody without an e-mail address."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def needs_address(self) -> bool: ...
 
     def send(self, letter: Letter) -> None:
         """Send it.
@@ -155,13 +173,15 @@ class Messenger:
                 return None
             key = messages.link_key(connection)
             address = customer.email or ""
-            hashed = links.hash_of(key, address)
+            hashed = links.hash_of(key, address or case.customer_id)
             why = None
             if case.state not in _SPOKEN_TO:
                 why = f"the case is {case.state}"
             elif invoice.status != "open" or invoice.amount_remaining == 0:
                 why = f"the invoice is {invoice.status}"
-            elif customer.deleted or not address:
+            elif customer.deleted:
+                why = "the customer is deleted"
+            elif self.post.needs_address and not address:
                 why = "the customer has no e-mail address"
             else:
                 why = messages.suppression_of(connection, case.account, hashed)
@@ -171,13 +191,21 @@ class Messenger:
                     schedule.plan(connection, case, "refresh", at=moment.now)
                 return None
             message_id = f"{case.id}.{action.id}"
+            try:
+                offer = self._offer(moment, case, action)
+            except NeedsAPerson as question:
+                self._ask(moment, case, action, question)
+                return None
             kind = self._begin(
                 moment, case, action, state="sending", message_id=message_id,
                 address_hash=hashed, language=customer.language,
             )  # fmt: skip
             planned = schedule.planned_retry(connection, case.id)
+            policy = self.planner.policy_of(case.policy_version).messages
             return Letter(
                 message_id=message_id,
+                account=case.account,
+                customer_id=case.customer_id,
                 to=address,
                 kind=kind,
                 language=customer.language or "",
@@ -186,14 +214,42 @@ class Messenger:
                 currency=invoice.currency,
                 retry_at=planned.due_at if planned else None,
                 timezone=case.customer_timezone,
-                pay_url=invoice.hosted_url,
+                pay_url=self._pay_url(policy, key, message_id, moment.real_now)
+                or invoice.hosted_url,
                 unsubscribe_url=self._unsubscribe_url(key, message_id, moment.real_now),
+                discount=offer.amount if offer else 0,
+                offer_until=offer.until if offer else None,
             )
+
+    def _offer(self, moment: Moment, case: Case, action: Action) -> StoredOffer | None:
+        _, discount = self.planner.decided_message(moment, action)
+        standing = offers.of_case(moment.connection, case.id)
+        if standing is not None:  # said again as long as it can be taken
+            can_be_taken = standing.state == OfferState.OPEN and moment.now < standing.until
+            return standing if can_be_taken else None
+        policy = self.planner.policy_of(case.policy_version)
+        if not discount or self.public_url is None or policy.messages.way_back != "page":
+            return None
+        terms = self.planner.policy_of(case.policy_version).offers
+        return offering.make(
+            moment, case, discount=discount, decision_id=action.decision_id, terms=terms
+        )
+
+    def _ask(self, moment: Moment, case: Case, action: Action, question: NeedsAPerson) -> None:
+        _, discount = self.planner.decided_message(moment, action)
+        schedule.finish(moment.connection, action.id, result=str(question), state="cancelled")
+        cases.hold(
+            moment,
+            case,
+            reason=str(question),
+            proposal={"action": "offer", "discount": discount},
+            policy=self.planner.policy_of(case.policy_version),
+        )
 
     def _begin(
         self, moment: Moment, case: Case, action: Action, *, state: str, **values: str | None
     ) -> MessageKind:
-        decided = self.planner.decided_message(moment, action)
+        decided, _ = self.planner.decided_message(moment, action)
         kind = decided or MessageKind.UPDATE_METHOD
         messages.begin(
             moment.connection,
@@ -202,7 +258,7 @@ class Messenger:
             account=case.account,
             customer_id=case.customer_id,
             kind=kind,
-            channel="email",
+            channel=self.post.channel,
             state=state,
             at=moment.now,
             begun_at=moment.real_now,
@@ -210,6 +266,12 @@ class Messenger:
             **values,
         )
         return kind
+
+    def _pay_url(self, policy: Messages, key: bytes, message_id: str, now: datetime) -> str | None:
+        if self.public_url is None or policy.way_back != "page":
+            return None
+        token = links.sign(key, RECOVER, message_id, until=now + _PAY_LINKS_HOLD)
+        return f"{self.public_url}/r/{token}"
 
     def _unsubscribe_url(self, key: bytes, message_id: str, now: datetime) -> str | None:
         if self.public_url is None:
@@ -270,7 +332,11 @@ def unsubscribe(connection: Connection, token: str, *, now: datetime, write: boo
     With `write`, its address is never written to again.
     """
     message_id = links.read(messages.link_key(connection), UNSUBSCRIBE, token, now=now)
-    found = messages.by_message_id(connection, message_id) if message_id else None
+    found: Row[Any] | Renewal | None = None
+    if message_id:
+        found = messages.by_message_id(connection, message_id) or renewals.by_message_id(
+            connection, message_id
+        )
     if found is None or found.address_hash is None:
         return None
     if write:

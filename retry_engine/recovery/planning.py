@@ -9,11 +9,12 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import Message, MessageKind
+from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
-from retry_engine.store import history, learning, messages, schedule
+from retry_engine.store import history, learning, messages, offers, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
@@ -58,12 +59,14 @@ class Planner:
         return self.plan(moment, case)
 
     @staticmethod
-    def decided_message(moment: Moment, action: Action) -> MessageKind | None:
-        """What the decision behind a planned message wanted to say."""
+    def decided_message(moment: Moment, action: Action) -> tuple[MessageKind | None, int]:
+        """What the decision behind a planned message wanted to say and to offer, minor units."""
         if action.decision_id is None:
-            return None
+            return None, 0
         found = history.decision(moment.connection, action.decision_id)
-        return MessageKind(found.message_kind) if found and found.message_kind else None
+        if found is None or not found.message_kind:
+            return None, 0
+        return MessageKind(found.message_kind), int(found.discount)
 
     def replan_if_changed(self, moment: Moment, case: Case) -> Case:
         """Plan unless a plan stands, or a wait goes on, that was decided on the same facts."""
@@ -131,6 +134,7 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         before=moment.now,
         recorded_since=moment.now - _LOOK_BACK,
     )
+    offered = offers.of_case(connection, case.id)
     return CaseView(
         case_id=case.id,
         invoice_id=case.invoice_id,
@@ -155,9 +159,15 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         customer_since=case.customer_since,
         stripe_next_attempt_at=case.stripe_next_attempt_at,
         messages=tuple(
-            Message(at=row.at, kind=MessageKind(row.kind))
+            Message(at=row.at, kind=MessageKind(row.kind), visited=row.visited_at is not None)
             for row in messages.of_case(connection, case.id)
             if row.state in messages.SAID
+        ),
+        offers=(Offer(at=offered.at, amount=offered.amount, state=offered.state),)
+        if offered
+        else (),
+        last_offer_at=offers.last_to_customer(
+            connection, case.account, case.customer_id, but=case.id
         ),
     )
 
@@ -176,6 +186,8 @@ def inputs_of(view: CaseView) -> dict[str, Any]:
             for a in view.attempts
         ],
         "card_attempts": len(view.card_attempts),
+        "visits": sum(message.visited for message in view.messages),
+        "offers": [offer.state for offer in view.offers],
         "payment_methods": [_method_text(m) for m in view.payment_methods],
     }
 

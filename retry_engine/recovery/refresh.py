@@ -27,7 +27,7 @@ from retry_engine.recovery.gateway import (
 )
 from retry_engine.recovery.planning import Planner
 from retry_engine.store import cases as rows
-from retry_engine.store import history, inbox, schedule
+from retry_engine.store import history, inbox, messages, schedule
 from retry_engine.store.cases import Case
 
 _CARD_LOOK_BACK = timedelta(days=180)
@@ -488,7 +488,7 @@ def _end(moment: Moment, case: Case, picture: Picture) -> Case | None:
 
 
 def close_paid(moment: Moment, case: Case) -> Case:
-    """The invoice is paid: by the engine's charge, or elsewhere."""
+    """The invoice is paid: by the engine's charge or through its link, or elsewhere."""
     attempts = history.attempt_rows(moment.connection, case.id)
     by_engine = any(
         row.source == Source.ENGINE and row.outcome in (Outcome.SUCCEEDED, Outcome.PROCESSING)
@@ -498,6 +498,15 @@ def close_paid(moment: Moment, case: Case) -> Case:
         _settle_processing(moment, attempts)
         return cases.close(
             moment, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
+        )
+    if case.mode == "takeover":
+        schedule.plan(moment.connection, case, "new_default", at=moment.now)
+    if any(row.visited_at is not None for row in messages.of_case(moment.connection, case.id)):
+        return cases.close(
+            moment,
+            case,
+            CloseReason.RECOVERED_BY_ENGINE,
+            cause="paid by the customer, who came by a link that the engine sent",
         )
     return cases.close(
         moment, case, CloseReason.RECOVERED_ELSEWHERE, cause="paid, not by the engine's charge"
@@ -552,6 +561,8 @@ def _follow_processing(moment: Moment, case: Case) -> Case:
     under_way = history.processing_attempts(moment.connection, case.id)
     if case.state == CaseState.PROCESSING and not under_way:
         return cases.move(moment, case, "debit_failed", cause="the debit came back unpaid")
+    if case.state == CaseState.NEEDS_CUSTOMER and under_way:
+        case = cases.move(moment, case, "method_changed", cause="the customer is paying")
     if case.state == CaseState.OPEN and under_way:
         return cases.move(moment, case, "charge_processing", cause="a payment is under way")
     return case

@@ -11,6 +11,7 @@ from retry_engine.sandbox.collecting import has_payment_under_way, subscription_
 from retry_engine.sandbox.refusals import Obj, invalid
 
 _FIRST_INVOICE_LIVES = 23 * HOUR
+_ANNOUNCED_BEFORE = 7 * DAY
 
 
 def later(account: Account, start: int, *, interval: str, count: int, anchor: int) -> int:
@@ -140,6 +141,20 @@ def begin(
 def _plan_renewal(account: Account, subscription: Obj) -> None:
     item = subscription["items"]["data"][0]
     end = item["current_period_end"]
+    announced = end - _ANNOUNCED_BEFORE
+    customer = account.tables["customer"].get(subscription["customer"])
+    if customer is not None and announced > account.now_of(customer):
+        account.at(
+            subscription["test_clock"],
+            announced,
+            "renewal is announced",
+            lambda: _announce(account, subscription),
+            lambda: (
+                item["current_period_end"] == end
+                and subscription["status"] in ("active", "trialing", "past_due")
+                and not subscription["cancel_at_period_end"]
+            ),
+        )
     account.at(
         subscription["test_clock"],
         end,
@@ -205,6 +220,29 @@ def _invoice(
         discounting.apply_to(account, invoice, subscription)
     account.emit("invoice.created", invoice)
     return invoice
+
+
+def _announce(account: Account, subscription: Obj) -> None:
+    """`invoice.upcoming`: an invoice that does not exist yet."""
+    customer = account.tables["customer"].get(subscription["customer"])
+    if customer is None:
+        return
+    item = subscription["items"]["data"][0]
+    end = item["current_period_end"]
+    due = item["price"]["unit_amount"] * item["quantity"]
+    upcoming = objects.invoice(
+        id=f"upcoming_{account.new_id('invoice')}",
+        created=end,
+        customer=customer,
+        currency=item["price"]["currency"],
+        reason="upcoming",
+        subscription=subscription,
+        country=account.terms.country,
+        period=(item["current_period_start"], end),
+    )
+    upcoming.update(amount_due=due, amount_remaining=due, total=due, subtotal=due)
+    upcoming["next_payment_attempt"] = end + 3600
+    account.emit("invoice.upcoming", upcoming)
 
 
 def _renew(account: Account, subscription: Obj) -> None:

@@ -405,6 +405,8 @@ def add_decision(
             reasons=[asdict(r) for r in decision.reasons],
             message_at=decision.message_at,
             message_kind=decision.message_kind,
+            discount=decision.discount,
+            offer_propensity=decision.offer_propensity,
         )
         .returning(decisions.c.id)
     )
@@ -542,6 +544,14 @@ def invariant_breaches(connection: Connection) -> dict[str, int]:
         "retry_planned_on_a_case_that_is_not_open": (
             "select count(*) from actions a join cases c on c.id = a.case_id"
             " where a.kind = 'retry' and a.state = 'planned' and c.state <> 'open'"
+        ),
+        "discount_on_an_invoice_that_was_not_paid_in_time": (
+            "select count(*) from offers o join cases c on c.id = o.case_id"
+            " where o.state in ('taking', 'taken', 'ending') and not exists ("
+            "select from actions a where a.case_id = o.case_id and a.kind in ('offer', 'offer_end')"
+            " and a.state in ('planned', 'claimed'))"
+            " and c.close_reason is distinct from 'recovered_by_engine'"
+            " and c.close_reason is distinct from 'recovered_elsewhere'"
         ),
         "living_case_without_anything_planned": (
             "select count(*) from cases c where c.state in ('open', 'processing', 'needs_customer')"

@@ -40,11 +40,25 @@ _OWN = text(
 # What was said to customers. Of `unknown` nobody knows whether it arrived: it counts as said.
 _SAID = text(
     """
-    select m.account, 'message' as kind, c.invoice_id, m.customer_id, m.at
+    select m.account, 'message' as kind, c.invoice_id, m.customer_id, m.at,
+           case when d.discount = 0 then d.offer_propensity end as propensity
     from messages m
     join cases c on c.id = m.case_id
+    left join decisions d on d.id = m.decision_id
     where m.state in ('sent', 'unknown')
     order by m.at
+    """
+)
+
+# What was offered, with the chance that just this was. `amount` is the discount.
+_OFFERED = text(
+    """
+    select o.account, 'offer' as kind, c.invoice_id, o.customer_id, o.at, o.amount, o.currency,
+           d.offer_propensity as propensity
+    from offers o
+    join cases c on c.id = o.case_id
+    left join decisions d on d.id = o.decision_id
+    order by o.at
     """
 )
 
@@ -219,8 +233,8 @@ def imported_rows(connection: Connection) -> list[dict[str, Any]]:
 
 
 def own_rows(connection: Connection) -> list[dict[str, Any]]:
-    """The engine's own record as rows of the log: attempts in time, messages, how cases ended."""
-    parts = (_OWN, _SAID, _ENDS)
+    """The engine's own record as rows of the log: attempts, messages, offers, ends."""
+    parts = (_OWN, _SAID, _OFFERED, _ENDS)
     return [dict(row) for part in parts for row in connection.execute(part).mappings()]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.store import renewals
 from retry_engine.store.tables import engine_state, messages, suppressions
 
 # A message of these states counts as said; of `unknown` nobody knows, so it counts too.
@@ -44,14 +45,15 @@ def of_case(connection: Connection, case_id: str) -> Sequence[Row[Any]]:
 def said_to_customer(
     connection: Connection, account: str, customer_id: str, *, since: datetime
 ) -> int:
-    """How many messages the customer got about any invoice."""
+    """How many messages the customer got about any invoice, or before one."""
     query = select(func.count()).where(
         messages.c.account == account,
         messages.c.customer_id == customer_id,
         messages.c.at >= since,
         messages.c.state.in_(SAID),
     )
-    return int(connection.execute(query).scalar_one())
+    warned = renewals.said_to_customer(connection, account, customer_id, since=since)
+    return int(connection.execute(query).scalar_one()) + warned
 
 
 def counts(connection: Connection) -> list[tuple[str, str, int]]:
@@ -90,3 +92,13 @@ def suppress(
 def link_key(connection: Connection) -> bytes:
     """What links are signed and addresses are hashed with."""
     return bytes(connection.execute(select(engine_state.c.link_key)).scalar_one())
+
+
+def visited(connection: Connection, message_id: str, *, at: datetime) -> bool:
+    """Its link was followed; whether for the first time."""
+    found = connection.execute(
+        update(messages)
+        .where(messages.c.message_id == message_id, messages.c.visited_at.is_(None))
+        .values(visited_at=at)
+    )
+    return found.rowcount == 1

@@ -56,6 +56,15 @@ def open_of(connection: Connection, case_id: str) -> Review | None:
     return None if row is None else Review(**row)
 
 
+def approved_offer(connection: Connection, case_id: str) -> int:
+    """The largest discount of the case that a person has approved, minor units."""
+    statement = select(reviews.c.proposal).where(
+        reviews.c.case_id == case_id, reviews.c.state == "approved"
+    )
+    proposals = [dict(found or {}) for found in connection.execute(statement).scalars()]
+    return max((int(p.get("discount", 0)) for p in proposals), default=0)
+
+
 def decide(connection: Connection, review_id: str, **values: Any) -> None:
     """Write the verdict."""
     connection.execute(

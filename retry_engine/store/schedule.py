@@ -62,12 +62,15 @@ _IN_FLIGHT = Prepared(
     " from engine_state"
 )
 
+# What charges, gives or says something.
+_WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'new_default')"
+
 _CLAIM = text(
-    """
+    f"""
     with real_due as (
       select id from actions
         where state = 'planned' and test_clock is null and due_at <= :now
-          and (kind not in ('retry', 'message', 'end') or not :paused)
+          and (kind not in {_WAIT_WHILE_PAUSED} or not :paused)
           and not exists (select from actions b
                           where b.case_id = actions.case_id and b.state = 'claimed')
         order by due_at limit :limit for update skip locked
@@ -76,7 +79,7 @@ _CLAIM = text(
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
             and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-            and (a.kind not in ('retry', 'message', 'end') or not :paused)
+            and (a.kind not in {_WAIT_WHILE_PAUSED} or not :paused)
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
           order by a.due_at limit :limit for update skip locked) found
@@ -84,7 +87,7 @@ _CLAIM = text(
     ), due as (select id from real_due union all select id from clock_due limit :limit)
     update actions set state = 'claimed', claimed_until = :until, claims = claims + 1
       where id in (select id from due) returning id, due_at
-    """
+    """  # noqa: S608  # constants only
 )
 
 _RECLAIM = text(
@@ -93,19 +96,19 @@ _RECLAIM = text(
       where id in (select id from actions where state = 'claimed' and claimed_until < :now
                    order by claimed_until limit :limit for update skip locked)
       returning id
-    """
+    """  # constants only
 )
 
 _COUNTS = text(
-    """
+    f"""
     select
       (select count(*) from actions where state = 'planned' and test_clock is null
-        and due_at <= :now and (kind not in ('retry', 'message', 'end') or not engine_state.paused))
+        and due_at <= :now and (kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused))
       + (select coalesce(sum(found.due), 0) from clocks c cross join lateral (
           select count(*) as due from actions a
             where a.state = 'planned' and a.test_clock is not null
               and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-              and (a.kind not in ('retry', 'message', 'end') or not engine_state.paused)
+              and (a.kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused)
           ) found) as due,
       (select count(*) from actions where state = 'planned') as planned,
       (select count(*) from actions where state = 'claimed') as in_flight,
@@ -114,7 +117,7 @@ _COUNTS = text(
         (select min(due_at) from actions where state = 'planned' and test_clock is not null)
       ) as next_due_at
     from engine_state
-    """
+    """  # noqa: S608  # constants only
 )
 
 

@@ -257,6 +257,8 @@ decisions = Table(
     Column("carried_out", Boolean, nullable=False, server_default="false"),
     _time("message_at"),
     Column("message_kind", Text),
+    Column("discount", BigInteger, nullable=False, server_default="0"),
+    Column("offer_propensity", Float),
     Index("decisions_case", "case_id", "id"),
 )
 
@@ -359,8 +361,58 @@ messages = Table(
     Column("address_hash", Text),  # keyed: no address is kept
     Column("decision_id", BigInteger, ForeignKey("decisions.id")),
     Column("error", Text),
+    _time("visited_at"),
     Index("messages_case", "case_id", "at"),
     Index("messages_customer", "account", "customer_id", "at"),
+)
+
+offers = Table(
+    "offers",
+    metadata,
+    _key(),
+    Column("case_id", Text, ForeignKey("cases.id"), nullable=False, unique=True),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text, nullable=False),
+    Column("decision_id", BigInteger, ForeignKey("decisions.id")),
+    _time("at", nullable=False),
+    _time("until", nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _time("taken_at"),
+    _time("pay_until"),
+    _time("sent_at"),  # real time: Stripe keeps the key for a day from then
+    Column("credit_note_id", Text),
+    _time("ended_at"),
+    Column("error", Text),
+    Index("offers_customer", "account", "customer_id", "at"),
+    Index("offers_spent", "currency", "at"),
+)
+
+renewals = Table(
+    "renewals",
+    metadata,
+    _key(),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text, nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("test_clock", Text),
+    _time("renews_at", nullable=False),
+    Column("method_id", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    _time("due_at", nullable=False),
+    Column("state", Text, nullable=False, server_default="planned"),
+    _time("claimed_until"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    _time("at"),
+    Column("message_id", Text, unique=True),
+    Column("address_hash", Text),
+    Column("language", Text),
+    Column("result", Text),
+    UniqueConstraint("account", "subscription_id", "renews_at"),
+    Index("renewals_due", "due_at", postgresql_where=text("state in ('planned', 'sending')")),
+    Index("renewals_customer", "account", "customer_id"),
 )
 
 suppressions = Table(

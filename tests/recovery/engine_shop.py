@@ -59,7 +59,8 @@ class EngineShop:
             claimed = self.claimed(but=leave)
             for action_id in claimed:
                 self.engine.run_action(action_id)
-            if not waiting and not claimed:
+            warned = self.engine.forewarn()
+            if not waiting and not claimed and not warned:
                 return
         raise AssertionError(f"the engine does not come to rest: {self.engine.status()}")
 

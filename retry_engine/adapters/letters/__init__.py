@@ -19,9 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.offers import OfferState
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.visiting import Bill
+from retry_engine.store.renewals import Renewal
 
+_WITH_A_DATE = (MessageKind.PAYMENT_FAILED, MessageKind.CARD_EXPIRING)
 LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 
 
@@ -32,6 +36,7 @@ class Written:
     subject: str
     text: str
     html: str
+    language: str
 
 
 def write(letter: Letter, *, manners: Messages) -> Written:
@@ -40,15 +45,18 @@ def write(letter: Letter, *, manners: Messages) -> Written:
     words = _words()[language]
     shown: dict[str, Any] = {
         "business": manners.business or words["business"],
-        "amount": format_currency(
-            money.in_major_units(letter.amount, letter.currency),
-            letter.currency.upper(),
-            locale=language,
-        ),
-        "date": _date(letter, language),
+        "amount": _money(letter.amount, letter.currency, language),
+        "date": _day(letter.retry_at, letter.timezone, language),
+        "discount": _money(letter.discount, letter.currency, language),
+        "rest": _money(letter.amount - letter.discount, letter.currency, language),
+        "until": _day(letter.offer_until, letter.timezone, language),
         "name": letter.name or "",
     }
     said = words[letter.kind.value]
+
+    # before a renewal the date is in the words themselves: nothing has failed yet
+    early = letter.kind is MessageKind.CARD_EXPIRING
+    tries_again = letter.retry_at is not None and not early
 
     def fill(text: str) -> str:
         return text.format(**shown)
@@ -58,10 +66,11 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         "subject": fill(said["subject"]),
         "greeting": fill(words["greeting_named"] if letter.name else words["greeting"]),
         "paragraphs": [fill(text) for text in said["paragraphs"]],
-        "next_try": fill(words["next_try"]) if letter.retry_at else None,
+        "offer": fill(words["page"]["letter_offer"]) if letter.discount else None,
+        "next_try": fill(words["next_try"]) if tries_again else None,
         "button": said["button"],
         "pay_url": letter.pay_url,
-        "paid_already": words["paid_already"],
+        "paid_already": None if early else words["paid_already"],
         "unsubscribe": words["unsubscribe"],
         "unsubscribe_url": letter.unsubscribe_url,
         "business": shown["business"],
@@ -71,6 +80,132 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         subject=parts["subject"],
         text=pages.get_template("letter.txt").render(parts),
         html=pages.get_template("letter.html").render(parts),
+        language=language,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """Stripe's Payment Element on the page: the publishable key, where Stripe.js is, the order."""
+
+    key: str
+    script: str
+    order: str
+
+
+def recovery_page(
+    bill: Bill,
+    *,
+    token: str,
+    element: Element | None,
+    portal: bool,
+    alert: str | None,
+    manners: Messages,
+) -> str:
+    """What is owed, what is offered, and the ways to pay; `alert` names what went wrong."""
+    language = _language(bill.language, manners.language)
+    words = _words()[language]
+    page = words["page"]
+    amount = _money(bill.amount, bill.currency, language)
+    here = f"/r/{token}"
+    due = bill.state == "due"
+    parts: dict[str, Any] = {
+        "heading": page[bill.state].format(amount=amount),
+        "alert": page[alert] if alert else None,
+        "note": page["note"] if due else None,
+        "pay_url": bill.hosted_url,
+        "pay_words": page["hosted_too"] if element else page["hosted"],
+        "portal_action": f"{here}/portal" if portal and due else None,
+        "portal_words": page["portal"],
+    }
+    offer = bill.offer
+    if offer is not None:
+        taken = offer.state != OfferState.OPEN
+        shown = {
+            "discount": _money(offer.amount, bill.currency, language),
+            "rest": _money(bill.amount - (0 if taken else offer.amount), bill.currency, language),
+            "until": _day((taken and offer.pay_until) or offer.until, bill.timezone, language),
+        }
+        if taken:
+            parts["offer_taken"] = page["offer_taken"].format(**shown)
+        else:
+            parts["offer_open"] = {
+                "heading": page["offer_heading"].format(**shown),
+                "text": page["offer_text"].format(**shown),
+                "button": page["offer_button"].format(**shown),
+                "action": f"{here}/offer",
+            }
+    if element is not None and bill.client_secret:
+        parts["element"] = {
+            "key": element.key,
+            "script": element.script,
+            "order": element.order,
+            "secret": bill.client_secret,
+            "account": bill.account,
+            "back": here,
+            "button": page["pay"].format(amount=amount),
+        }
+    return _recovery(language, words, manners, parts)
+
+
+def card_page(
+    renewal: Renewal,
+    *,
+    token: str,
+    secret: str,
+    element: Element | None,
+    added: bool,
+    manners: Messages,
+) -> str:
+    """Where a card is added before a renewal: Stripe's Payment Element, and its portal.
+
+    `added`: the browser has just done it, and Stripe's event may still be on its way.
+    """
+    language = _language(renewal.language or "", manners.language)
+    words = _words()[language]
+    page = words["page"]
+    mended = added or renewal.state == "mended"
+    parts: dict[str, Any] = {
+        "heading": page["card_added"] if mended else page["card_wanted"],
+        "portal_action": None if mended else f"/c/{token}/portal",
+        "portal_words": page["portal"],
+    }
+    if element is not None and not mended:
+        parts["element"] = {
+            "key": element.key,
+            "script": element.script,
+            "order": element.order,
+            "secret": secret,
+            "account": renewal.account,
+            "back": f"/c/{token}?added=1",
+            "button": page["card_add"],
+        }
+    return _recovery(language, words, manners, parts)
+
+
+def later_page(*, manners: Messages) -> str:
+    """In place of the page, while it cannot be shown."""
+    language = _language("", manners.language)
+    words = _words()[language]
+    return _recovery(language, words, manners, {"heading": words["page"]["later"]})
+
+
+def _recovery(
+    language: str, words: dict[str, Any], manners: Messages, parts: dict[str, Any]
+) -> str:
+    absent = ("alert", "note", "offer_open", "offer_taken", "element", "pay_url", "portal_action")
+    return (
+        _pages()
+        .get_template("recovery.html")
+        .render(
+            dict.fromkeys(absent)
+            | {
+                "language": language,
+                "business": manners.business or words["business"],
+                "assets": "/r/assets",
+            }
+            | parts
+        )
     )
 
 
@@ -87,12 +222,14 @@ def preview(kind: str, language: str, *, manners: Messages, now: datetime) -> Wr
     letter = Letter(
         message_id="preview",
         to="customer@example.com",
+        account="",
+        customer_id="cus_preview",
         kind=MessageKind(kind),
         language=language,
         name="Maria Example",
         amount=2900,
         currency="eur",
-        retry_at=now + timedelta(days=3) if kind == MessageKind.PAYMENT_FAILED else None,
+        retry_at=now + timedelta(days=3) if kind in _WITH_A_DATE else None,
         timezone="Europe/Berlin",
         pay_url="https://example.com/pay",
         unsubscribe_url="https://example.com/unsubscribe",
@@ -121,15 +258,19 @@ def _language(wanted: str, default: str) -> str:
     return tag if tag in LANGUAGES else default
 
 
-def _date(letter: Letter, language: str) -> str:
-    if letter.retry_at is None:
+def _money(amount: int, currency: str, language: str) -> str:
+    shown = money.in_major_units(amount, currency)
+    return str(format_currency(shown, currency.upper(), locale=language))
+
+
+def _day(at: datetime | None, timezone: str | None, language: str) -> str:
+    if at is None:
         return ""
     try:
-        zone = ZoneInfo(letter.timezone or "UTC")
+        zone = ZoneInfo(timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
         zone = ZoneInfo("UTC")
-    local: datetime = letter.retry_at.astimezone(zone)
-    return str(format_date(local.date(), format="long", locale=language))
+    return str(format_date(at.astimezone(zone).date(), format="long", locale=language))
 
 
 @cache

@@ -62,6 +62,19 @@ class _Figures(Collector):
         for kind, state, count in self._counts["messages"]:
             said.add_metric([kind, state], count)
         yield said
+        made = GaugeMetricFamily(
+            "retry_engine_offers", "Offers to customers", labels=["state", "currency"]
+        )
+        worth = GaugeMetricFamily(
+            "retry_engine_offers_amount",
+            "Their discounts, minor units",
+            labels=["state", "currency"],
+        )
+        for state, currency, count, total in self._counts["offers"]:
+            made.add_metric([state, currency], count)
+            worth.add_metric([state, currency], total)
+        yield made
+        yield worth
         broken = GaugeMetricFamily(
             "retry_engine_invariant_breaches", "Truths that do not hold", labels=["truth"]
         )

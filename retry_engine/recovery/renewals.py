@@ -1,0 +1,309 @@
+"""Before a renewal fails: a card that will have expired by then is asked for in time.
+
+Stripe announces a renewal days ahead (`invoice.upcoming`). Where the default card expires before
+it, its customer is told once, by the rules of every other message: the intent is committed first,
+and of a letter that may have left no second one is sent.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown, StripeRejected
+from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.policy import Messages, Policy
+from retry_engine.recovery import cases, links
+from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
+from retry_engine.recovery.messaging import UNSUBSCRIBE, Letter, Post
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, messages, renewals
+from retry_engine.store.database import Database
+from retry_engine.store.renewals import Renewal
+
+log = structlog.get_logger()
+
+NEW_CARD = "new_card"
+_LINKS_HOLD = timedelta(days=45)
+_UNSUBSCRIBE_HOLDS = timedelta(days=180)
+_LEASE = timedelta(minutes=5)
+_MOST_AT_ONCE = 50
+_MOST_TRIES = 6
+_AN_HOUR = timedelta(hours=1)
+_ENDED = ("canceled", "incomplete_expired", "unpaid", "paused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookout:
+    """`post` is None where nobody can be written to. `is_quiet`: by timezone, country, time."""
+
+    database: Database
+    gateway: Gateway
+    post: Post | None
+    policy: Policy
+    engine_mode: str
+    is_quiet: Callable[[str | None, str | None, datetime, Messages], bool]
+    public_url: str | None
+    clock: Callable[[], datetime]
+
+    def announced(self, account: str, body: Mapping[str, Any]) -> None:
+        """A renewal is coming: plan a warning where its card will have expired.
+
+        Raises:
+            StripeUnavailable, StripeForbidden: nothing was written; the event is to come again.
+        """
+        manners = self.policy.messages
+        about = _subscription_of(body)
+        renews_at = _time(body.get("next_payment_attempt") or body.get("period_end"))
+        may = self.engine_mode == "takeover" and manners.enabled and manners.before_renewal
+        if not may or self.public_url is None or self.post is None:
+            return
+        customer_id = body.get("customer")
+        if about is None or renews_at is None or not isinstance(customer_id, str):
+            return
+        if cases.mode_for(
+            customer_id, self.engine_mode, holdout=self.policy.comparison.holdout
+        ) == "holdout":  # fmt: skip
+            return
+        try:
+            customer = self.gateway.customer(account, customer_id)
+            method = self._default(account, about, customer)
+        except StripeRejected:
+            return  # deleted meanwhile
+        if method is None or not _expires_before(method, renews_at):
+            return
+        with self.database.transaction() as connection:
+            now = self._now(connection, account, customer.test_clock)
+            if renews_at <= now:
+                return
+            renewals.add(
+                connection,
+                account=account,
+                customer_id=customer_id,
+                subscription_id=about,
+                test_clock=customer.test_clock,
+                renews_at=renews_at,
+                method_id=method.id,
+                amount=int(body.get("amount_due") or 0),
+                currency=str(body.get("currency") or ""),
+                due_at=now,
+            )
+
+    def send_due(self) -> int:
+        """Send what is due; how many were looked at."""
+        if self.post is None:
+            return 0
+        for count in range(_MOST_AT_ONCE):
+            real_now = self.clock()
+            with self.database.transaction() as connection:
+                renewals.forget_the_dead(connection, now=real_now)
+                if engine_state.read(connection).paused:
+                    return count
+                found = renewals.claim(connection, now=real_now, lease=_LEASE)
+            if found is None:
+                return count
+            with structlog.contextvars.bound_contextvars(renewal=found.id):
+                self._warn(found, self.post)
+        return _MOST_AT_ONCE
+
+    def attached(self, account: str, customer_id: str, method_id: str) -> None:
+        """A customer who was warned has added a method: it takes the expiring one's place."""
+        with self.database.transaction() as connection:
+            warned = renewals.warned_of(connection, account, customer_id)
+        for renewal in warned:
+            if renewal.method_id == method_id or self.engine_mode != "takeover":
+                continue
+            try:
+                customer = self.gateway.customer(account, customer_id)
+                default = self._default(account, renewal.subscription_id, customer)
+                if default is not None and default.id == renewal.method_id:
+                    self.gateway.set_default_method(
+                        account,
+                        renewal.subscription_id,
+                        method_id,
+                        idempotency_key=f"{OUR_KEYS}renewal:{renewal.id}:{method_id}",
+                    )
+            except StripeRejected as error:
+                log.warning("renewal_not_mended", renewal=renewal.id, error=str(error))
+                continue
+            with self.database.transaction() as connection:
+                renewals.change(connection, renewal.id, state="mended", result=method_id)
+
+    def card_page(self, token: str) -> "tuple[Renewal, str] | None":
+        """The renewal behind a link and a secret to add a card with; None: no link of ours, over.
+
+        Raises:
+            StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
+        """
+        found = self._of_link(token)
+        if found is None:
+            return None
+        day = self.clock().strftime("%Y%m%d")
+        secret = self.gateway.setup_secret(
+            found.account, found.customer_id, idempotency_key=f"{OUR_KEYS}setup:{found.id}:{day}"
+        )
+        return found, secret
+
+    def portal(self, token: str, *, return_url: str) -> str | None:
+        """Stripe's portal for the link's customer."""
+        found = self._of_link(token)
+        if found is None:
+            return None
+        return self.gateway.portal_session(found.account, found.customer_id, return_url=return_url)
+
+    def _of_link(self, token: str) -> Renewal | None:
+        with self.database.transaction() as connection:
+            key = messages.link_key(connection)
+            message_id = links.read(key, NEW_CARD, token, now=self.clock())
+            return renewals.by_message_id(connection, message_id) if message_id else None
+
+    # -- one letter
+
+    def _warn(self, renewal: Renewal, post: Post) -> None:
+        customer = self.gateway.customer(renewal.account, renewal.customer_id)
+        why = self._mended_already(renewal, customer)
+        with self.database.transaction() as connection:
+            now = self._now(connection, renewal.account, renewal.test_clock)
+            later = self._later(customer, now)
+            if why is None and now >= renewal.renews_at:
+                why = "it has been renewed"
+            if why is None and later is not None:
+                renewals.change(
+                    connection, renewal.id, state="planned", due_at=later, claimed_until=None
+                )
+                return
+            letter = None
+            if why is None:
+                letter, why = self._begin(connection, renewal, customer, post, now)
+            if letter is None:
+                renewals.change(connection, renewal.id, state="dropped", result=why)
+                return
+        state, error = "sent", None
+        try:
+            post.send(letter)
+        except MailNotSent as failure:
+            state, error = "planned" if renewal.tries < _MOST_TRIES else "not_sent", str(failure)
+        except MailRefused as failure:
+            state, error = ("bounced" if failure.address else "not_sent"), str(failure)
+        except MailUnknown as failure:
+            state, error = "unknown", str(failure)
+        log.info("renewal_warned", state=state, error=error)
+        with self.database.transaction() as connection:
+            more: dict[str, Any] = {"due_at": now + _AN_HOUR} if state == "planned" else {}
+            renewals.change(
+                connection, renewal.id, state=state, result=error, claimed_until=None, **more
+            )
+            if state == "bounced":
+                messages.suppress(
+                    connection,
+                    renewal.account,
+                    links.hash_of(messages.link_key(connection), letter.to),
+                    reason="bounced",
+                    at=self.clock(),
+                )
+
+    def _begin(
+        self,
+        connection: Connection,
+        renewal: Renewal,
+        customer: CustomerFacts,
+        post: Post,
+        now: datetime,
+    ) -> tuple[Letter | None, str | None]:
+        """The intent and its letter; or why there is none."""
+        key, address = messages.link_key(connection), customer.email or ""
+        hashed = links.hash_of(key, address or renewal.customer_id)
+        manners = self.policy.messages
+        since = now - timedelta(days=30)
+        of = (connection, renewal.account, renewal.customer_id)
+        said = messages.said_to_customer(*of, since=since)
+        if customer.deleted or (post.needs_address and not address):
+            return None, "the customer cannot be written to"
+        if rows.living_ids(connection, renewal.account, customer_id=renewal.customer_id):
+            return None, "there is an open case: it has messages of its own"
+        if said >= manners.most_per_customer_30_days:
+            return None, f"{said} messages to this customer in 30 days"
+        suppressed = messages.suppression_of(connection, renewal.account, hashed)
+        if suppressed is not None:
+            return None, suppressed
+        message_id = f"renewal.{renewal.id}"
+        renewals.change(
+            connection, renewal.id, state="sending", at=now, message_id=message_id,
+            address_hash=hashed, language=customer.language,
+        )  # fmt: skip
+        real_now = self.clock()
+        card = links.sign(key, NEW_CARD, message_id, until=real_now + _LINKS_HOLD)
+        stop = links.sign(key, UNSUBSCRIBE, message_id, until=real_now + _UNSUBSCRIBE_HOLDS)
+        letter = Letter(
+            message_id=message_id,
+            account=renewal.account,
+            customer_id=renewal.customer_id,
+            to=address,
+            kind=MessageKind.CARD_EXPIRING,
+            language=customer.language or "",
+            name=customer.name,
+            amount=renewal.amount,
+            currency=renewal.currency,
+            retry_at=renewal.renews_at,
+            timezone=customer.timezone,
+            pay_url=f"{self.public_url}/c/{card}",
+            unsubscribe_url=f"{self.public_url}/u/{stop}",
+        )
+        return letter, None
+
+    def _mended_already(self, renewal: Renewal, customer: CustomerFacts) -> str | None:
+        if customer.deleted:
+            return "the customer is deleted"
+        found = self.gateway.subscription(renewal.account, renewal.subscription_id)
+        if found.status in _ENDED or found.collection_paused:
+            return f"the subscription is {found.status}"
+        default = self._default(renewal.account, renewal.subscription_id, customer)
+        if default is None or default.id != renewal.method_id:
+            return "there is another default by now"
+        if not _expires_before(default, renewal.renews_at):
+            return "the card was renewed"
+        return None
+
+    def _default(
+        self, account: str, subscription_id: str, customer: CustomerFacts
+    ) -> MethodFacts | None:
+        found = self.gateway.subscription(account, subscription_id)
+        method_id = found.default_payment_method_id or customer.default_payment_method_id
+        return self.gateway.payment_method(account, method_id) if method_id else None
+
+    def _later(self, customer: CustomerFacts, now: datetime) -> datetime | None:
+        """The end of the quiet hours; None: now is fine."""
+        at = now
+        for _ in range(24 * 14):
+            if not self.is_quiet(customer.timezone, customer.country, at, self.policy.messages):
+                return None if at == now else at
+            at = at.replace(minute=0, second=0, microsecond=0) + _AN_HOUR
+        return at
+
+    def _now(self, connection: Connection, account: str, clock_id: str | None) -> datetime:
+        if clock_id is None:
+            return self.clock()
+        return rows.clock_time(connection, account, clock_id) or self.clock()
+
+
+def _subscription_of(body: Mapping[str, Any]) -> str | None:
+    details = (body.get("parent") or {}).get("subscription_details") or {}
+    found = details.get("subscription") or body.get("subscription")
+    if isinstance(found, Mapping):
+        found = found.get("id")
+    return found if isinstance(found, str) else None
+
+
+def _time(value: Any) -> datetime | None:
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int) else None
+
+
+def _expires_before(method: MethodFacts, at: datetime) -> bool:
+    """A card is good to the end of its month."""
+    if method.card_exp_year is None or method.card_exp_month is None:
+        return False
+    year, month = divmod(method.card_exp_year * 12 + method.card_exp_month, 12)
+    return datetime(year, month + 1, 1, tzinfo=UTC) <= at

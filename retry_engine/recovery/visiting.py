@@ -1,0 +1,142 @@
+"""A customer comes by a link of ours: what they see, what they may do, and that they came."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.errors import StripeRejected
+from retry_engine.domain.offers import OfferState
+from retry_engine.recovery import links
+from retry_engine.recovery.gateway import Gateway, InvoiceToPay
+from retry_engine.recovery.messaging import RECOVER
+from retry_engine.recovery.offering import TAKEABLE, Giver
+from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, messages, offers, schedule
+from retry_engine.store.cases import Case
+from retry_engine.store.database import Database
+from retry_engine.store.offers import StoredOffer
+
+_WAIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What the page shows. Whose it is, it does not say: whoever holds the link may see it.
+
+    `state`: `due`, `under_way`, `paid` or `over`. `client_secret` is for Stripe's Payment Element.
+    """
+
+    state: str
+    language: str
+    account: str
+    customer_id: str
+    amount: int
+    currency: str
+    timezone: str | None
+    hosted_url: str | None
+    client_secret: str | None = field(default=None, repr=False)
+    offer: StoredOffer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """Receives who comes by a link."""
+
+    database: Database
+    gateway: Gateway
+    giver: Giver
+    clock: Callable[[], datetime]
+
+    def bill(self, token: str, *, note_visit: bool) -> Bill | None:
+        """What the link's holder owes; None where the link is none of ours, or has ended.
+
+        Raises:
+            StripeUnavailable: it cannot be said at the moment.
+        """
+        with self.database.transaction() as connection:
+            message = _message(connection, token, now=self.clock())
+            if message is None:
+                return None
+            case = rows.get(connection, message.case_id)
+            now = rows.time_of(connection, case, self.clock())
+            if (
+                note_visit
+                and messages.visited(connection, message.message_id, at=now)
+                and case.state in TAKEABLE
+            ):
+                # what the next message says may depend on it
+                schedule.plan(connection, case, "refresh", at=now)
+            offer = offers.of_case(connection, case.id)
+            paused = engine_state.read(connection).paused
+        try:
+            invoice = self.gateway.invoice_to_pay(case.account, case.invoice_id)
+        except StripeRejected:
+            return None
+        return _bill(case, message.language or "", invoice, offer, now=now, paused=paused)
+
+    def take_offer(self, token: str) -> bool:
+        """The holder takes what the link's case was offered; False where the link is none of ours.
+
+        Raises:
+            Refused: the offer cannot be had (any more); nothing was changed.
+        """
+        with self.database.transaction() as connection:
+            message = _message(connection, token, now=self.clock())
+        if message is None:
+            return False
+        with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
+            self.giver.take(connection, message.case_id)
+        return True
+
+    def portal(self, token: str, *, return_url: str) -> str | None:
+        """The address of Stripe's portal for the link's customer, made now: it soon goes stale."""
+        with self.database.transaction() as connection:
+            message = _message(connection, token, now=self.clock())
+        if message is None:
+            return None
+        return self.gateway.portal_session(
+            message.account, message.customer_id, return_url=return_url
+        )
+
+
+def _message(connection: Connection, token: str, *, now: datetime) -> Row[Any] | None:
+    message_id = links.read(messages.link_key(connection), RECOVER, token, now=now)
+    return messages.by_message_id(connection, message_id) if message_id else None
+
+
+def _bill(
+    case: Case,
+    language: str,
+    invoice: InvoiceToPay,
+    offer: StoredOffer | None,
+    *,
+    now: datetime,
+    paused: bool,
+) -> Bill:
+    state = {"open": "due", "paid": "paid"}.get(invoice.status, "over")
+    if state == "due" and (invoice.under_way or case.state == CaseState.PROCESSING):
+        state = "under_way"
+    shown = None
+    if state == "due" and offer is not None:
+        takeable = case.state in TAKEABLE and case.mode == "takeover" and not paused
+        is_open = offer.state == OfferState.OPEN and now < offer.until
+        if (is_open and takeable and offer.amount < invoice.amount_remaining) or (
+            offer.state in (OfferState.TAKING, OfferState.TAKEN)
+        ):
+            shown = offer
+    return Bill(
+        state=state,
+        language=language,
+        account=case.account,
+        customer_id=case.customer_id,
+        amount=invoice.amount_remaining,
+        currency=invoice.currency,
+        timezone=case.customer_timezone,
+        hosted_url=invoice.hosted_url if state == "due" else None,
+        client_secret=invoice.client_secret if state == "due" else None,
+        offer=shown,
+    )

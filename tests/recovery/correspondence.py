@@ -1,0 +1,136 @@
+"""An engine that writes to customers of a shop, and those who read what it says."""
+
+import re
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from engine_shop import EngineShop, RealTime, build_engine
+from post_office import PostOffice
+from sandbox_shop import Shop
+from starlette.testclient import TestClient
+
+from retry_engine.entrypoints.web.app import create_app
+
+PUBLIC = "https://pay.example.com"
+ADDRESS = "maria@example.com"
+
+# the end of that month is before the first renewal
+SOON = (3, 2026)
+
+Writing = Callable[..., EngineShop]
+
+
+@pytest.fixture
+def writes(
+    shop: Shop, post_office: PostOffice, database_url: str, redis_url: str, tmp_path: Path
+) -> Iterator[Writing]:
+    """Starts the engine with a policy file of that content, and further settings."""
+    engines: list[Any] = []
+
+    def start(policy: str = "", **environment: str) -> EngineShop:
+        if policy:
+            file = tmp_path / "policy.toml"
+            file.write_text(policy, encoding="utf-8")
+            environment["RETRY_ENGINE_CONFIG"] = str(file)
+        time = RealTime()
+        engine = build_engine(
+            shop,
+            database_url,
+            redis_url,
+            time,
+            SMTP_URL=post_office.url,
+            RETRY_ENGINE_MAIL_FROM="billing@shop.example",
+            **{"RETRY_ENGINE_PUBLIC_URL": PUBLIC, **environment},
+        )
+        engines.append(engine)
+        return EngineShop(shop, engine, time)
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def writing(writes: Writing) -> EngineShop:
+    return writes()
+
+
+def failed(here: EngineShop, *script: Any, address: str = ADDRESS, **facts: Any) -> tuple[Any, Any]:
+    """(customer, invoice): somebody who can be written to, and whose renewal fails."""
+    customer, _ = here.shop.customer_with("succeeded", *script)
+    here.shop.stripe.v1.customers.update(
+        customer.id,
+        {
+            "email": address,
+            "name": "Maria",
+            "address": {"country": "DE"},
+            "preferred_locales": ["de-DE"],
+            **facts,
+        },
+    )
+    here.shop.subscribed(customer)
+    here.shop.advances(customer, days=31, hours=2)
+    here.works()
+    return customer, here.shop.newest_invoice(customer)
+
+
+def subscribed(
+    here: EngineShop, *script: Any, expiry: tuple[int, int] = SOON, **facts: Any
+) -> tuple[Any, Any]:
+    """(customer, subscription): somebody whose card expires at the end of that month."""
+    customer, method = here.shop.customer_with(*(script or ("succeeded", "succeeded")))
+    v1 = here.shop.stripe.v1
+    v1.payment_methods.update(method.id, {"card": {"exp_month": expiry[0], "exp_year": expiry[1]}})
+    v1.customers.update(
+        customer.id,
+        {
+            "email": ADDRESS,
+            "name": "Maria",
+            "address": {"country": "DE"},
+            "preferred_locales": ["de-DE"],
+            **facts,
+        },
+    )
+    subscription = here.shop.subscribed(customer)
+    here.works()
+    return customer, subscription
+
+
+def words(mail: EmailMessage) -> str:
+    """Everything that a reader may see."""
+    plain = mail.get_body(("plain",))
+    html = mail.get_body(("html",))
+    assert plain is not None
+    assert html is not None
+    return f"{mail['Subject']} {plain.get_content()} {html.get_content()}"
+
+
+def page_of(mail: EmailMessage) -> str:
+    """The path of the recovery page that the mail leads to."""
+    found = re.search(rf"{PUBLIC}(/r/[\w-]+)", words(mail))
+    assert found is not None
+    return found.group(1)
+
+
+def reader(here: EngineShop) -> TestClient:
+    """A browser without scripts."""
+    app = create_app(here.engine, clock=lambda: here.time.now.timestamp())  # noqa: PLW0108  # time passes
+    return TestClient(app, follow_redirects=False)
+
+
+def pays_at_stripe(page: httpx.Response, *, number: str = "4242424242424242") -> httpx.Response:
+    """Follow the page's link to Stripe's hosted page and pay there with a card."""
+    found = re.search(r'href="([^"]+)" rel="payment"', page.text)
+    assert found is not None, page.text
+    url = found.group(1)
+    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        form = browser.get(url)
+        action = re.search(r'<form[^>]*action="([^"]*)"[^>]*data-pay', form.text)
+        target = httpx.URL(url).join(action.group(1)) if action and action.group(1) else url
+        return browser.post(
+            target, data={"method": "new", "number": number, "expiry": "12/2031", "cvc": "123"}
+        )
