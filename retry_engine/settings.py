@@ -70,12 +70,15 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "offers.cool_down_days": (0, 3650),
     "offers.valid_days": (1, 60),
     "offers.pay_within_days": (1, 60),
+    "offers.free_days": (0, 31),
+    "offers.pause_months": (0, 12),
 }
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "review.on_dispute": ("review", "close"),
     "messages.language": _LANGUAGES,
     "messages.way_back": ("page", "hosted"),
+    "offers.way": ("credit_note", "coupon"),
     "end.subscription": ("leave", "pause", "cancel"),
     "offers.features": OFFER_FEATURES,
 }

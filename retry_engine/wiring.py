@@ -20,6 +20,7 @@ from retry_engine.domain.errors import (
     BrokerUnavailable,
     InvalidInput,
     NotFound,
+    Refused,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -27,6 +28,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.offers import Change, Way
 from retry_engine.domain.policy import Policy, from_content
 from retry_engine.oversight import documents, payment_options
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
@@ -40,6 +42,7 @@ from retry_engine.recovery.offering import Giver
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.renewals import Lookout
 from retry_engine.recovery.schedule import LEASE, Dispatcher
+from retry_engine.recovery.self_service import SelfService
 from retry_engine.recovery.visiting import Reception
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import cases as rows
@@ -221,9 +224,7 @@ class Engine:
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
         from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
 
-        if (
-            self.settings.smtp_url is None and self.settings.messages_url is None
-        ):  # nobody is promised a letter that cannot be sent
+        if not self._speaks:  # nobody is promised a letter that cannot be sent
             policy = replace(policy, messages=replace(policy.messages, enabled=False))
         if self.settings.public_url is None:  # nor an offer that cannot be taken
             policy = replace(policy, offers=replace(policy.offers, enabled=False))
@@ -309,11 +310,10 @@ class Engine:
     def _lookout(self) -> Lookout:
         from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
 
-        speaks = self.settings.smtp_url is not None or self.settings.messages_url is not None
         return Lookout(
             database=self.database,
             gateway=self.gateway,
-            post=self._post() if speaks else None,
+            post=self._post() if self._speaks else None,
             policy=self.policy,
             engine_mode=self.settings.mode,
             is_quiet=dunning.is_quiet_there,
@@ -331,9 +331,22 @@ class Engine:
         )
 
     @cached_property
+    def _self_service(self) -> SelfService:
+        return SelfService(
+            database=self.database,
+            gateway=self.gateway,
+            terms_of=lambda version: self._policy_of(version).offers,
+            clock=self.clock,
+        )
+
+    @cached_property
     def _reception(self) -> Reception:
         return Reception(
-            database=self.database, gateway=self.gateway, giver=self._giver, clock=self.clock
+            database=self.database,
+            gateway=self.gateway,
+            giver=self._giver,
+            self_service=self._self_service,
+            clock=self.clock,
         )
 
     @cached_property
@@ -438,6 +451,8 @@ class Engine:
             self._messenger.run(connection, action.case_id, action)
         elif action.kind in ("offer", "offer_end"):
             self._giver.run(connection, action.case_id, action)
+        elif action.kind == "change":
+            self._self_service.run(connection, action.case_id, action)
         else:
             self._executor.run(connection, action.case_id, action)
 
@@ -479,7 +494,7 @@ class Engine:
 
     def forewarn(self) -> int:
         """Write to whom a renewal will fail; how many were looked at."""
-        if self.settings.smtp_url is None and self.settings.messages_url is None:
+        if not self._speaks:
             return 0
         with self.database.transaction() as connection:
             if not renewals.due(connection, now=self.clock()):
@@ -695,6 +710,20 @@ class Engine:
         self._nudge()
         return taken
 
+    def change_subscription(self, token: str, kind: str, *, day: str | None) -> bool:
+        """The holder of the link changes it; `day` is a date and time in ISO 8601.
+
+        Raises:
+            Refused: it cannot be changed (any more).
+        """
+        try:
+            wanted, at = Change(kind), datetime.fromisoformat(day) if day else None
+        except ValueError:
+            raise Refused("there is nothing of that kind to change") from None
+        changed = self._reception.change(token, wanted, day=at)
+        self._nudge()
+        return changed
+
     def card_page(self, token: str, *, added: bool) -> str | None:
         """Where a customer adds a card before a renewal; None where the link is none of ours.
 
@@ -792,13 +821,25 @@ class Engine:
         """What the engine may have to write at Stripe."""
         if self.settings.mode != "takeover":
             return []
-        ends = self.policy.end.subscription != "leave"
-        writes = ["invoices:write"]
-        if ends:
-            writes.append("subscriptions:write")
-        if self.policy.offers.enabled:
-            writes.append("credit_notes:write")
-        return writes
+        terms = self.policy.offers
+        coupons = terms.enabled and terms.way == Way.COUPON
+        changes = terms.free_days > 0 or terms.pause_months > 0
+        # a card that a customer adds takes the failed one's place there
+        replaces = self.policy.messages.enabled and self._speaks
+        needed = {
+            "invoices:write": True,
+            "subscriptions:write": (
+                self.policy.end.subscription != "leave" or coupons or changes or replaces
+            ),
+            "credit_notes:write": terms.enabled and not coupons,
+            "coupons:write": coupons,
+        }
+        return [permission for permission, is_needed in needed.items() if is_needed]
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether there is a channel to customers."""
+        return self.settings.smtp_url is not None or self.settings.messages_url is not None
 
     def _describe_model(self) -> str:
         if not self._has_model():

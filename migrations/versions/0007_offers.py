@@ -1,4 +1,5 @@
-"""Offers: a discount on an unpaid invoice, given once, within budgets, and taken back if unused.
+"""Offers: a discount for paying, given once, within budgets, and taken back if unused; and changes
+that customers make themselves.
 
 Revision ID: 0007
 Revises: 0006
@@ -15,7 +16,7 @@ UP = """
 alter table actions drop constraint actions_kind_check;
 alter table actions add constraint actions_kind_check
   check (kind in ('refresh', 'retry', 'settle', 'hand_back', 'message', 'end', 'offer',
-                  'offer_end', 'new_default'));
+                  'offer_end', 'change', 'new_default'));
 alter table decisions add column discount bigint not null default 0,
                       add column offer_propensity double precision;
 -- when the link in it was first followed, by the case's clock
@@ -31,17 +32,37 @@ create table offers (
   until timestamptz not null,
   amount bigint not null check (amount > 0),
   currency text not null,
+  way text not null default 'credit_note' check (way in ('credit_note', 'coupon')),
   state text not null check (state in
     ('open', 'taking', 'taken', 'ending', 'expired', 'withdrawn', 'refused')),
   taken_at timestamptz,
   pay_until timestamptz,
   sent_at timestamptz,
-  credit_note_id text,
+  given_as text,
   ended_at timestamptz,
   error text
 );
 create index offers_customer on offers (account, customer_id, at);
 create index offers_spent on offers (currency, at);
+
+create table changes (
+  id bigint generated always as identity primary key,
+  case_id text not null references cases (id),
+  account text not null default '',
+  customer_id text not null,
+  subscription_id text not null,
+  kind text not null check (kind in ('billing_day', 'pause')),
+  at timestamptz not null,
+  until timestamptz not null,
+  amount bigint not null check (amount >= 0),
+  currency text not null,
+  state text not null check (state in ('taking', 'taken', 'refused')),
+  sent_at timestamptz not null,
+  error text,
+  unique (case_id, kind)
+);
+create index changes_customer on changes (account, customer_id, at);
+create index changes_spent on changes (currency, at);
 
 -- nothing is given on a case that is not waiting for its payment, or while the engine is paused
 create function guard_offer() returns trigger language plpgsql as $$
@@ -64,6 +85,8 @@ begin
 end $$;
 create trigger guard_offer before insert or update on offers
   for each row execute function guard_offer();
+create trigger guard_change before insert on changes
+  for each row execute function guard_offer();
 
 -- with the case ends what nobody has taken; what was taken and is not paid is taken back
 create function drop_offer() returns trigger language plpgsql as $$
@@ -85,11 +108,12 @@ create trigger drop_offer after update on cases
 DOWN = """
 drop trigger drop_offer on cases;
 drop function drop_offer;
+drop table changes;
 drop table offers;
 drop function guard_offer;
 alter table messages drop column visited_at;
 alter table decisions drop column discount, drop column offer_propensity;
-delete from actions where kind in ('offer', 'offer_end', 'new_default');
+delete from actions where kind in ('offer', 'offer_end', 'change', 'new_default');
 alter table actions drop constraint actions_kind_check;
 alter table actions add constraint actions_kind_check
   check (kind in ('refresh', 'retry', 'settle', 'hand_back', 'message', 'end'));

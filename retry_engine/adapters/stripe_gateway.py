@@ -1,5 +1,6 @@
 """Stripe through its own library: requests, answers, errors, and the limits all workers share."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -367,6 +368,7 @@ class StripeGateway:
             "events": lambda: v1.events.retrieve(f"evt_{probe}"),
             "invoices:write": lambda: v1.invoices.update(f"in_{probe}", {"auto_advance": False}),
             "credit_notes:write": lambda: v1.credit_notes.void_credit_note(f"cn_{probe}"),
+            "coupons:write": lambda: v1.coupons.update(f"none_{probe}", {"metadata": {}}),
             "subscriptions:write": lambda: v1.subscriptions.update(
                 f"sub_{probe}", {"metadata": {}}
             ),
@@ -424,15 +426,35 @@ class StripeGateway:
         )
 
     def pause_subscription(
-        self, account: str, subscription_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        until: datetime | None = None,
+        idempotency_key: str,
     ) -> None:
         """`pause_collection` with the behaviour `void`."""
+        pause: Any = {"behavior": "void"}
+        if until is not None:
+            pause["resumes_at"] = int(until.timestamp())
+        self._change_subscription(
+            account, subscription_id, {"pause_collection": pause}, idempotency_key
+        )
+
+    def move_renewals(
+        self, account: str, subscription_id: str, *, to: datetime, idempotency_key: str
+    ) -> None:
+        """A trial until then, without prorations: what the days between are worth is given."""
+        moved = {"trial_end": int(to.timestamp()), "proration_behavior": "none"}
+        self._change_subscription(account, subscription_id, moved, idempotency_key)
+
+    def _change_subscription(
+        self, account: str, subscription_id: str, changed: Any, idempotency_key: str
+    ) -> None:
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
         self._call(
             "subscriptions.update",
-            lambda: self._client.v1.subscriptions.update(
-                subscription_id, {"pause_collection": {"behavior": "void"}}, options
-            ),
+            lambda: self._client.v1.subscriptions.update(subscription_id, changed, options),
         )
 
     def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
@@ -465,12 +487,8 @@ class StripeGateway:
         self, account: str, subscription_id: str, method_id: str, *, idempotency_key: str
     ) -> None:
         """`default_payment_method` of the subscription."""
-        options: Any = {**self._options(account), "idempotency_key": idempotency_key}
-        self._call(
-            "subscriptions.update",
-            lambda: self._client.v1.subscriptions.update(
-                subscription_id, {"default_payment_method": method_id}, options
-            ),
+        self._change_subscription(
+            account, subscription_id, {"default_payment_method": method_id}, idempotency_key
         )
 
     def credit_invoice(
@@ -526,6 +544,74 @@ class StripeGateway:
                 "credit_notes.void",
                 lambda: self._client.v1.credit_notes.void_credit_note(note_id, {}, options),
             )
+
+    def give_coupon(
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        amount: int,
+        currency: str,
+        offer_id: str,
+        idempotency_key: str,
+    ) -> str:
+        """A coupon that can be redeemed once, added to the discounts that are there."""
+        coupon_id = _coupon_id(offer_id)
+        options: Any = {**self._options(account), "idempotency_key": f"{idempotency_key}:coupon"}
+        self._call(
+            "coupons.create",
+            lambda: self._client.v1.coupons.create(
+                {
+                    "id": coupon_id,
+                    "amount_off": amount,
+                    "currency": currency,
+                    "duration": "once",
+                    "max_redemptions": 1,
+                    "metadata": {"retry_engine_offer": offer_id},
+                },
+                options,
+            ),
+        )
+        there = [{"discount": name} for name, _ in self._discounts(account, subscription_id)]
+        self._change_subscription(
+            account,
+            subscription_id,
+            {"discounts": [*there, {"coupon": coupon_id}]},
+            idempotency_key,
+        )
+        return coupon_id
+
+    def coupon_of(self, account: str, subscription_id: str, *, offer_id: str) -> str | None:
+        """By its id, which is made of the offer's."""
+        coupon_id = _coupon_id(offer_id)
+        carried = {coupon for _, coupon in self._discounts(account, subscription_id)}
+        return coupon_id if coupon_id in carried else None
+
+    def take_coupon_back(
+        self, account: str, subscription_id: str, coupon_id: str, *, idempotency_key: str
+    ) -> bool:
+        """The other discounts stay."""
+        found = self._discounts(account, subscription_id)
+        kept: Any = [{"discount": name} for name, coupon in found if coupon != coupon_id]
+        if len(kept) == len(found):
+            return False
+        self._change_subscription(
+            account, subscription_id, {"discounts": kept or ""}, idempotency_key
+        )
+        return True
+
+    def _discounts(self, account: str, subscription_id: str) -> list[tuple[str, str | None]]:
+        """(discount, its coupon) of a subscription."""
+        found = self._call(
+            "subscriptions.read",
+            lambda: self._client.v1.subscriptions.retrieve(
+                subscription_id, {"expand": ["discounts"]}, self._options(account)
+            ),
+        ).to_dict()
+        return [
+            (str(d["id"]), _id((d.get("source") or {}).get("coupon")))
+            for d in found.get("discounts") or ()
+        ]
 
     def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
         """Mark it."""
@@ -763,7 +849,15 @@ def _subscription(subscription: _Json) -> SubscriptionFacts:
         collection_paused=bool(subscription.get("pause_collection")),
         interval=(price.get("recurring") or {}).get("interval"),
         ended_at=_time_or_none(subscription.get("ended_at")),
+        period_starts_at=_time_or_none(items[0].get("current_period_start") if items else None),
+        period_ends_at=_time_or_none(items[0].get("current_period_end") if items else None),
+        trial_ends_at=_time_or_none(subscription.get("trial_end")),
     )
+
+
+def _coupon_id(offer_id: str) -> str:
+    """What the offer's coupon is called at Stripe, where its letters are restricted."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", f"retry-engine-{offer_id}")
 
 
 def _customer(customer: _Json) -> CustomerFacts:

@@ -19,9 +19,22 @@ class OfferState(StrEnum):
     REFUSED = "refused"  # Stripe would not lower the invoice
 
 
+class Way(StrEnum):
+    """What a discount is."""
+
+    CREDIT_NOTE = "credit_note"  # lowers the unpaid invoice
+    COUPON = "coupon"  # lowers the renewal after it
+
+
+class Change(StrEnum):
+    """What a customer may change by themselves, where the policy lets them."""
+
+    BILLING_DAY = "billing_day"  # renewals come on another day; the days between are given
+    PAUSE = "pause"  # no renewals for some months
+
+
 # What still is, or may yet become, money given away.
 COMMITTED = (OfferState.OPEN, OfferState.TAKING, OfferState.TAKEN, OfferState.ENDING)
-GIVEN = (OfferState.TAKING, OfferState.TAKEN, OfferState.ENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

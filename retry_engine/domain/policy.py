@@ -92,6 +92,7 @@ class Offers:
     """`[offers]`: whether, to whom and how much is given. Money is minor units of any currency."""
 
     enabled: bool = False
+    way: str = "credit_note"
     max_discount_percent: int = 20
     after_messages: int = 1
     least_gain_share: float = 0.01
@@ -103,6 +104,8 @@ class Offers:
     cool_down_days: int = 180
     valid_days: int = 10
     pay_within_days: int = 3
+    free_days: int = 0
+    pause_months: int = 0
     features: tuple[str, ...] = OFFER_FEATURES
 
 

@@ -117,6 +117,18 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
         "decisions": decisions_of(connection, case_),
         "messages": [_message(row) for row in messages.of_case(connection, case_.id)],
         "offers": offers_of(connection, case_),
+        "changes": [
+            {
+                "at": text(change.at),
+                "kind": change.kind,
+                "until": text(change.until),
+                "worth": change.amount,
+                "currency": change.currency,
+                "state": change.state,
+                "error": change.error,
+            }
+            for change in offers.changes_of_case(connection, case_.id)
+        ],
         "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
         "transitions": [_transition(t) for t in rows.transitions(connection, case_.id)],
     }
@@ -146,7 +158,8 @@ def offers_of(connection: Connection, case: Case) -> list[Document]:
             "until": text(found.until),
             "taken_at": text(found.taken_at),
             "pay_until": text(found.pay_until),
-            "credit_note": found.credit_note_id,
+            "way": found.way,
+            "given_as": found.given_as,
             "error": found.error,
         }
     ]

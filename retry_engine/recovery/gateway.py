@@ -58,6 +58,9 @@ class SubscriptionFacts:
     collection_paused: bool
     interval: str | None
     ended_at: datetime | None = None
+    period_starts_at: datetime | None = None
+    period_ends_at: datetime | None = None
+    trial_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,9 +207,19 @@ class Gateway(Protocol):
         """End it at once, with nothing invoiced or credited for the rest of its period."""
 
     def pause_subscription(
-        self, account: str, subscription_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        until: datetime | None = None,
+        idempotency_key: str,
     ) -> None:
-        """Coming invoices become void until somebody resumes the collection."""
+        """Coming invoices become void until then, or until somebody resumes the collection."""
+
+    def move_renewals(
+        self, account: str, subscription_id: str, *, to: datetime, idempotency_key: str
+    ) -> None:
+        """The next renewal is then, and those after it on that day; nothing is asked for before."""
 
     def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay: ...
     def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
@@ -230,6 +243,26 @@ class Gateway(Protocol):
 
     def void_credit_note(self, account: str, note_id: str, *, idempotency_key: str) -> None:
         """The invoice asks for it again. One that is void already stays so."""
+
+    def give_coupon(
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        amount: int,
+        currency: str,
+        offer_id: str,
+        idempotency_key: str,
+    ) -> str:
+        """The next renewal costs so much less, beside what other discounts do; the coupon's id."""
+
+    def coupon_of(self, account: str, subscription_id: str, *, offer_id: str) -> str | None:
+        """The offer's coupon, where the subscription carries it."""
+
+    def take_coupon_back(
+        self, account: str, subscription_id: str, coupon_id: str, *, idempotency_key: str
+    ) -> bool:
+        """False where the subscription does not carry it any more: a renewal has used it."""
 
     def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
         """Bad debt in the books; it can still be paid."""

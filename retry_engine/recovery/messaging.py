@@ -18,7 +18,7 @@ from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.messages import MessageKind
-from retry_engine.domain.offers import OfferState
+from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
@@ -49,7 +49,8 @@ _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 class Letter:
     """All that a message says. `amount` in minor units; `retry_at` where a charge is planned.
 
-    `discount`, minor units, is what the page behind `pay_url` offers until `offer_until`.
+    `discount`, minor units, is what the page behind `pay_url` offers until `offer_until`: off what
+    is owed or, as a coupon, off the renewal after it.
     """
 
     message_id: str
@@ -67,6 +68,7 @@ class Letter:
     unsubscribe_url: str | None
     discount: int = 0
     offer_until: datetime | None = None
+    way: Way = Way.CREDIT_NOTE
 
 
 class Post(Protocol):
@@ -219,6 +221,7 @@ class Messenger:
                 unsubscribe_url=self._unsubscribe_url(key, message_id, moment.real_now),
                 discount=offer.amount if offer else 0,
                 offer_until=offer.until if offer else None,
+                way=offer.way if offer else Way.CREDIT_NOTE,
             )
 
     def _offer(self, moment: Moment, case: Case, action: Action) -> StoredOffer | None:

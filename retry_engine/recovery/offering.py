@@ -1,13 +1,14 @@
 """An offer is made, taken, and ended, each exactly once: the intent first, then Stripe.
 
-    open ── the customer takes it ── taking ── Stripe lowers the invoice ── taken ── paid: used
-      │                                 │                                     │
-      not in time: expired              refused                               not paid in time:
-                                                                              ending ── withdrawn
+    open ── the customer takes it ── taking ── Stripe has made it ── taken ── paid: used
+      │                                 │                              │
+      not in time: expired              refused                        not paid in time:
+                                                                       ending ── withdrawn
 
-Budgets are used when an offer is made, so that whoever was promised something can have it. A
-process may die anywhere in between: what is committed says where the `offer` and `offer_end`
-actions go on, under the same idempotency keys.
+A discount is a credit note, which lowers the invoice, or, where the policy says so, a coupon, which
+lowers the renewal after it. Budgets are used when an offer is made, so that whoever was promised
+something can have it. A process may die anywhere in between: what is committed says where the
+`offer` and `offer_end` actions go on, under the same idempotency keys.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailable
-from retry_engine.domain.offers import OfferState
+from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Offers
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 TAKEABLE = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 # Stripe keeps a key for at least a day.
-_KEY_LIFETIME = timedelta(hours=23)
+KEY_LIFETIME = timedelta(hours=23)
 _ANOTHER_DAY = timedelta(days=1)
 
 
@@ -57,6 +58,8 @@ def make(
             raise NeedsAPerson(f"an offer of more than {terms.review_above} waits for a person")
     if discount >= case.amount_remaining:
         return None
+    if terms.way == Way.COUPON and case.subscription_id is None:
+        return None
     until = moment.now + timedelta(days=terms.valid_days)
     made = offers.reserve(
         moment.connection,
@@ -70,6 +73,7 @@ def make(
         until=until,
         amount=discount,
         currency=case.currency,
+        way=terms.way,
     )
     if made is not None:
         schedule.plan(moment.connection, case, "offer_end", at=until)
@@ -169,33 +173,27 @@ class Giver:
         return offer
 
     def _apply(self, connection: Connection, case: Case, offer: StoredOffer) -> None:
-        """Make the credit note, or find the one that was made."""
-        note = self._note(case, offer)
+        """Give it, or find what was given."""
+        given = self._found(case, offer)
         refused = None
-        if note is None:
-            if offer.sent_at is None or self.clock() - offer.sent_at > _KEY_LIFETIME:
+        if given is None:
+            if offer.sent_at is None or self.clock() - offer.sent_at > KEY_LIFETIME:
                 refused = "it never reached Stripe"
             else:
                 try:
-                    note = self.gateway.credit_invoice(
-                        case.account,
-                        case.invoice_id,
-                        amount=offer.amount,
-                        offer_id=_name(offer),
-                        idempotency_key=f"{OUR_KEYS}{_name(offer)}:take",
-                    )
+                    given = self._give(case, offer)
                 except StripeRejected as error:
                     refused = str(error)
         with connection.begin():
             case = rows.get(connection, case.id)
             moment = self._moment(connection, case)
-            if note is None:
+            if given is None:
                 offers.change(
                     connection, offer.id, OfferState.REFUSED, ended_at=moment.now,
                     error=(refused or "refused")[:500],
                 )  # fmt: skip
             else:
-                offers.change(connection, offer.id, OfferState.TAKEN, credit_note_id=note)
+                offers.change(connection, offer.id, OfferState.TAKEN, given_as=given)
                 at = offer.pay_until or moment.now
                 schedule.plan(connection, case, "offer_end", at=max(at, moment.now))
                 if not case.is_living:
@@ -203,11 +201,48 @@ class Giver:
             schedule.cancel(connection, case.id, kind="offer", result="done")
             if case.is_living:
                 schedule.plan(connection, case, "refresh", at=moment.now)
-            log.info("offer", state="refused" if note is None else "taken", amount=offer.amount)
+            log.info("offer", state="refused" if given is None else "taken", amount=offer.amount)
 
-    def _note(self, case: Case, offer: StoredOffer) -> str | None:
-        """The offer's credit note, where Stripe has one."""
+    def _give(self, case: Case, offer: StoredOffer) -> str:
+        key = f"{OUR_KEYS}{_name(offer)}:take"
+        if offer.way == Way.COUPON:
+            return self.gateway.give_coupon(
+                case.account,
+                _subscription(case),
+                amount=offer.amount,
+                currency=offer.currency,
+                offer_id=_name(offer),
+                idempotency_key=key,
+            )
+        return self.gateway.credit_invoice(
+            case.account,
+            case.invoice_id,
+            amount=offer.amount,
+            offer_id=_name(offer),
+            idempotency_key=key,
+        )
+
+    def _found(self, case: Case, offer: StoredOffer) -> str | None:
+        """The offer's credit note or coupon, where Stripe has it."""
+        if offer.way == Way.COUPON:
+            return self.gateway.coupon_of(case.account, _subscription(case), offer_id=_name(offer))
         return self.gateway.credit_note_of(case.account, case.invoice_id, offer_id=_name(offer))
+
+    def _take_back(self, case: Case, offer: StoredOffer, *, invoice_is_open: bool) -> str | None:
+        """Undo what was given; why that cannot be done any more, else None."""
+        key = f"{OUR_KEYS}{_name(offer)}:void"
+        if offer.given_as is None:
+            return None
+        if offer.way == Way.COUPON:
+            was_there = self.gateway.take_coupon_back(
+                case.account, _subscription(case), offer.given_as, idempotency_key=key
+            )
+            # a process that died after it was taken back left the state at `ending`
+            used = not was_there and offer.state == OfferState.TAKEN
+            return "a renewal has used it" if used else None
+        if invoice_is_open:
+            self.gateway.void_credit_note(case.account, offer.given_as, idempotency_key=key)
+        return None
 
     def _end(  # noqa: PLR0911  # one return a way out
         self, connection: Connection, case: Case, offer: StoredOffer
@@ -221,7 +256,7 @@ class Giver:
                     return offer.until
                 offers.change(connection, offer.id, OfferState.EXPIRED, ended_at=moment.now)
                 return None
-            if offer.state not in (OfferState.TAKEN, OfferState.ENDING):
+            if offer.state not in (OfferState.TAKEN, OfferState.ENDING) or offer.ended_at:
                 return None
             if case.is_living and offer.pay_until is not None and moment.now < offer.pay_until:
                 return offer.pay_until
@@ -233,25 +268,27 @@ class Giver:
             return None  # used: that is what it was for
         with connection.begin():
             offers.change(connection, offer.id, OfferState.ENDING)
-        if invoice.status == "open" and offer.credit_note_id is not None:
-            self.gateway.void_credit_note(
-                case.account,
-                offer.credit_note_id,
-                idempotency_key=f"{OUR_KEYS}{_name(offer)}:void",
-            )
+        kept = self._take_back(case, offer, invoice_is_open=invoice.status == "open")
         with connection.begin():
             case = rows.get(connection, case.id)
             moment = self._moment(connection, case)
-            offers.change(connection, offer.id, OfferState.WITHDRAWN, ended_at=moment.now)
+            # what a renewal has used is given, paid for or not
+            state = OfferState.WITHDRAWN if kept is None else OfferState.TAKEN
+            offers.change(connection, offer.id, state, ended_at=moment.now, error=kept)
             if case.is_living:
                 schedule.plan(connection, case, "refresh", at=moment.now)
-        log.info("offer", state="withdrawn", amount=offer.amount)
+        log.info("offer", state=state, amount=offer.amount)
         return None
 
     def _moment(self, connection: Connection, case: Case) -> Moment:
         real_now = self.clock()
         now = rows.time_of(connection, case, real_now)
         return Moment(connection=connection, now=now, real_now=real_now)
+
+
+def _subscription(case: Case) -> str:
+    assert case.subscription_id is not None, "a coupon is offered to subscribers only"
+    return case.subscription_id
 
 
 def _name(offer: StoredOffer) -> str:

@@ -1,7 +1,7 @@
 """A customer comes by a link of ours: what they see, what they may do, and that they came."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Row
 
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
-from retry_engine.domain.offers import OfferState
+from retry_engine.domain.offers import Change, OfferState
 from retry_engine.recovery import links
 from retry_engine.recovery.gateway import Gateway, InvoiceToPay
 from retry_engine.recovery.messaging import RECOVER
 from retry_engine.recovery.offering import TAKEABLE, Giver
+from retry_engine.recovery.self_service import Choices, SelfService
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, schedule
 from retry_engine.store.cases import Case
@@ -40,6 +41,7 @@ class Bill:
     hosted_url: str | None
     client_secret: str | None = field(default=None, repr=False)
     offer: StoredOffer | None = None
+    choices: Choices = field(default_factory=Choices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Reception:
     database: Database
     gateway: Gateway
     giver: Giver
+    self_service: SelfService
     clock: Callable[[], datetime]
 
     def bill(self, token: str, *, note_visit: bool) -> Bill | None:
@@ -76,7 +79,10 @@ class Reception:
             invoice = self.gateway.invoice_to_pay(case.account, case.invoice_id)
         except StripeRejected:
             return None
-        return _bill(case, message.language or "", invoice, offer, now=now, paused=paused)
+        bill = _bill(case, message.language or "", invoice, offer, now=now, paused=paused)
+        if bill.state != "due":
+            return bill
+        return replace(bill, choices=self.self_service.choices(case.id))
 
     def take_offer(self, token: str) -> bool:
         """The holder takes what the link's case was offered; False where the link is none of ours.
@@ -90,6 +96,20 @@ class Reception:
             return False
         with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
             self.giver.take(connection, message.case_id)
+        return True
+
+    def change(self, token: str, kind: Change, *, day: datetime | None) -> bool:
+        """The holder changes the subscription; False where the link is none of ours.
+
+        Raises:
+            Refused: it cannot be changed (any more); nothing was.
+        """
+        with self.database.transaction() as connection:
+            message = _message(connection, token, now=self.clock())
+        if message is None:
+            return False
+        with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
+            self.self_service.take(connection, message.case_id, kind, day=day)
         return True
 
     def portal(self, token: str, *, return_url: str) -> str | None:

@@ -547,8 +547,9 @@ def invariant_breaches(connection: Connection) -> dict[str, int]:
         ),
         "discount_on_an_invoice_that_was_not_paid_in_time": (
             "select count(*) from offers o join cases c on c.id = o.case_id"
-            " where o.state in ('taking', 'taken', 'ending') and not exists ("
-            "select from actions a where a.case_id = o.case_id and a.kind in ('offer', 'offer_end')"
+            " where o.state in ('taking', 'taken', 'ending') and o.ended_at is null"
+            " and not exists (select from actions a where a.case_id = o.case_id"
+            " and a.kind in ('offer', 'offer_end')"
             " and a.state in ('planned', 'claimed'))"
             " and c.close_reason is distinct from 'recovered_by_engine'"
             " and c.close_reason is distinct from 'recovered_elsewhere'"

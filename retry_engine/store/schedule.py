@@ -63,7 +63,7 @@ _IN_FLIGHT = Prepared(
 )
 
 # What charges, gives or says something.
-_WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'new_default')"
+_WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'change', 'new_default')"
 
 _CLAIM = text(
     f"""

@@ -378,15 +378,37 @@ offers = Table(
     _time("until", nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
+    Column("way", Text, nullable=False, server_default="credit_note"),
     Column("state", Text, nullable=False),
     _time("taken_at"),
     _time("pay_until"),
     _time("sent_at"),  # real time: Stripe keeps the key for a day from then
-    Column("credit_note_id", Text),
+    Column("given_as", Text),  # the credit note or coupon at Stripe
     _time("ended_at"),
     Column("error", Text),
     Index("offers_customer", "account", "customer_id", "at"),
     Index("offers_spent", "currency", "at"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    _key(),
+    Column("case_id", Text, ForeignKey("cases.id"), nullable=False),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("customer_id", Text, nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    _time("at", nullable=False),
+    _time("until", nullable=False),  # the first renewal on the new day, or the end of the pause
+    Column("amount", BigInteger, nullable=False),  # what the days between are worth
+    Column("currency", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _time("sent_at", nullable=False),  # real time
+    Column("error", Text),
+    UniqueConstraint("case_id", "kind"),
+    Index("changes_customer", "account", "customer_id", "at"),
+    Index("changes_spent", "currency", "at"),
 )
 
 renewals = Table(

@@ -19,9 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
-from retry_engine.domain.offers import OfferState
+from retry_engine.domain.offers import Change, OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.self_service import Choices
 from retry_engine.recovery.visiting import Bill
 from retry_engine.store.renewals import Renewal
 
@@ -66,7 +67,7 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         "subject": fill(said["subject"]),
         "greeting": fill(words["greeting_named"] if letter.name else words["greeting"]),
         "paragraphs": [fill(text) for text in said["paragraphs"]],
-        "offer": fill(words["page"]["letter_offer"]) if letter.discount else None,
+        "offer": fill(_offered(words, letter)) if letter.discount else None,
         "next_try": fill(words["next_try"]) if tries_again else None,
         "button": said["button"],
         "pay_url": letter.pay_url,
@@ -126,15 +127,25 @@ def recovery_page(
             "rest": _money(bill.amount - (0 if taken else offer.amount), bill.currency, language),
             "until": _day((taken and offer.pay_until) or offer.until, bill.timezone, language),
         }
+        later = offer.way == Way.COUPON  # the renewal after it costs less, not this invoice
         if taken:
-            parts["offer_taken"] = page["offer_taken"].format(**shown)
+            said = page["coupon_taken" if later else "offer_taken"]
+            parts["offer_taken"] = said.format(**shown, amount=amount)
         else:
             parts["offer_open"] = {
-                "heading": page["offer_heading"].format(**shown),
-                "text": page["offer_text"].format(**shown),
-                "button": page["offer_button"].format(**shown),
+                "heading": page["coupon_heading" if later else "offer_heading"].format(**shown),
+                "text": page["coupon_text" if later else "offer_text"].format(
+                    **shown, amount=amount
+                ),
+                "button": page["coupon_button" if later else "offer_button"].format(**shown),
                 "action": f"{here}/offer",
             }
+    parts["changes"] = _changes(bill.choices, page, here, bill.timezone, language)
+    parts["changed"] = [
+        page[f"{change.kind}_done"].format(day=_day(change.until, bill.timezone, language))
+        for change in bill.choices.made
+        if change.state != OfferState.REFUSED
+    ]
     if element is not None and bill.client_secret:
         parts["element"] = {
             "key": element.key,
@@ -146,6 +157,36 @@ def recovery_page(
             "button": page["pay"].format(amount=amount),
         }
     return _recovery(language, words, manners, parts)
+
+
+def _changes(
+    choices: Choices, page: dict[str, Any], here: str, timezone: str | None, language: str
+) -> list[dict[str, Any]]:
+    """What the customer can change by themselves: a heading, a text, a button, days to choose."""
+    found: list[dict[str, Any]] = []
+    if choices.days:
+        days = [(at.isoformat(), _day(at, timezone, language)) for at in choices.days]
+        found.append({"kind": Change.BILLING_DAY.value, "days": days, "until": ""})
+    if choices.pause_until is not None:
+        until = _day(choices.pause_until, timezone, language)
+        found.append({"kind": Change.PAUSE.value, "days": [], "until": until})
+    return [
+        {
+            "kind": one["kind"],
+            "heading": page[f"{one['kind']}_heading"],
+            "text": page[f"{one['kind']}_text"].format(day=one["until"]),
+            "button": page[f"{one['kind']}_button"],
+            "label": page["billing_day_label"],
+            "days": one["days"],
+            "action": f"{here}/change/{one['kind']}",
+        }
+        for one in found
+    ]
+
+
+def _offered(words: dict[str, Any], letter: Letter) -> str:
+    """The letter's sentence about its offer."""
+    return str(words["page"]["letter_coupon" if letter.way == Way.COUPON else "letter_offer"])
 
 
 def card_page(
@@ -193,7 +234,10 @@ def later_page(*, manners: Messages) -> str:
 def _recovery(
     language: str, words: dict[str, Any], manners: Messages, parts: dict[str, Any]
 ) -> str:
-    absent = ("alert", "note", "offer_open", "offer_taken", "element", "pay_url", "portal_action")
+    absent = (
+        "alert", "note", "offer_open", "offer_taken", "element", "pay_url", "portal_action",
+        "changes", "changed",
+    )  # fmt: skip
     return (
         _pages()
         .get_template("recovery.html")

@@ -1,7 +1,8 @@
 """Pages that customers open from a message. Whoever guesses a link learns nothing."""
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -28,100 +29,150 @@ _HEADERS = {
     ),
 }
 _ASSETS = {"recovery.css": "text/css", "recovery.js": "text/javascript"}
+_LARGEST_FORM = 4096
 _HTML = "text/html; charset=utf-8"
 
 
 def routes(engine: Engine) -> list[Route]:
     """Where the links in messages lead."""
-    page_headers = {**_ALWAYS, "Content-Security-Policy": _policy_of(engine.settings)}
+    headers = {**_ALWAYS, "Content-Security-Policy": _policy_of(engine.settings)}
+    return [
+        Route("/u/{token}", _unsubscribe(engine), methods=["GET", "POST"]),
+        Route("/r/assets/{name}", _asset),
+        *_card_routes(engine, headers),
+        *_recovery_routes(engine, headers),
+    ]
 
-    async def unsubscribe(request: Request) -> Response:
-        done = request.method == "POST"
+
+def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
+    """What is owed: to be paid, with an offer or without, or changed."""
+
+    async def show(request: Request, *, note_visit: bool, alert: str | None = None) -> Response:
         token = request.path_params["token"]
-        language = await run_in_threadpool(engine.unsubscribe, token, write=done)
-        if language is None:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        page = await run_in_threadpool(engine.unsubscribe_page, language, done=done)
-        return Response(page, media_type=_HTML, headers=_HEADERS)
+
+        def page() -> str | None:
+            return engine.recovery_page(token, note_visit=note_visit, alert=alert)
+
+        return await _shown(engine, page, headers)
 
     async def recover(request: Request) -> Response:
         # a HEAD is a machine's; a machine that sends GET counts as a visit
         return await show(request, note_visit=request.method == "GET")
 
-    async def show(request: Request, *, note_visit: bool, alert: str | None = None) -> Response:
-        token = request.path_params["token"]
+    async def done(request: Request, act: Callable[[], bool], *, refused: str) -> Response:
         try:
-            page = await run_in_threadpool(
-                engine.recovery_page, token, note_visit=note_visit, alert=alert
-            )
-        except RetryEngineError:
-            page = await run_in_threadpool(engine.recovery_later_page)
-            return Response(page, 503, media_type=_HTML, headers=page_headers)
-        if page is None:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        return Response(page, media_type=_HTML, headers=page_headers)
-
-    async def offer(request: Request) -> Response:
-        token = request.path_params["token"]
-        try:
-            found = await run_in_threadpool(engine.take_offer, token)
+            found = await run_in_threadpool(act)
         except (Refused, CaseBusy):
-            return await show(request, note_visit=False, alert="offer_gone")
+            return await show(request, note_visit=False, alert=refused)
         except RetryEngineError:
             return await show(request, note_visit=False, alert="later")
         if not found:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        return RedirectResponse(f"/r/{token}", 303, headers=_ALWAYS)
+            return _no_link_of_ours()
+        return RedirectResponse(f"/r/{request.path_params['token']}", 303, headers=_ALWAYS)
+
+    async def offer(request: Request) -> Response:
+        token = request.path_params["token"]
+        return await done(request, lambda: engine.take_offer(token), refused="offer_gone")
+
+    async def change(request: Request) -> Response:
+        token, kind = request.path_params["token"], request.path_params["kind"]
+        day = await _field(request, "day")
+        return await done(
+            request,
+            lambda: engine.change_subscription(token, kind, day=day),
+            refused="change_gone",
+        )
 
     async def portal(request: Request) -> Response:
         try:
             url = await run_in_threadpool(engine.portal, request.path_params["token"])
         except RetryEngineError:
             return await show(request, note_visit=False, alert="later")
-        if url is None:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        return RedirectResponse(url, 303, headers=_ALWAYS)
+        return _led_to(url)
+
+    return [
+        Route("/r/{token}", recover),
+        Route("/r/{token}/offer", offer, methods=["POST"]),
+        Route("/r/{token}/change/{kind}", change, methods=["POST"]),
+        Route("/r/{token}/portal", portal, methods=["POST"]),
+    ]
+
+
+def _card_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
+    """Where a card is added before a renewal."""
 
     async def card(request: Request) -> Response:
-        try:
-            added = "added" in request.query_params
-            page = await run_in_threadpool(
-                engine.card_page, request.path_params["token"], added=added
-            )
-        except RetryEngineError:
-            page = await run_in_threadpool(engine.recovery_later_page)
-            return Response(page, 503, media_type=_HTML, headers=page_headers)
-        if page is None:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        return Response(page, media_type=_HTML, headers=page_headers)
+        token, added = request.path_params["token"], "added" in request.query_params
+        return await _shown(engine, lambda: engine.card_page(token, added=added), headers)
 
-    async def card_portal(request: Request) -> Response:
+    async def portal(request: Request) -> Response:
         try:
             url = await run_in_threadpool(engine.card_portal, request.path_params["token"])
         except RetryEngineError:
-            page = await run_in_threadpool(engine.recovery_later_page)
-            return Response(page, 503, media_type=_HTML, headers=page_headers)
-        if url is None:
-            return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
-        return RedirectResponse(url, 303, headers=_ALWAYS)
-
-    async def asset(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in _ASSETS:
-            return problems.response(404, "no such file", headers=_HEADERS)
-        content = (files("retry_engine.adapters.letters") / "assets" / name).read_bytes()
-        headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
-        return Response(content, media_type=_ASSETS[name], headers=headers)
+            return await _later(engine, headers)
+        return _led_to(url)
 
     return [
-        Route("/u/{token}", unsubscribe, methods=["GET", "POST"]),
-        Route("/r/assets/{name}", asset),
         Route("/c/{token}", card, methods=["GET"]),
-        Route("/c/{token}/portal", card_portal, methods=["POST"]),
-        Route("/r/{token}", recover),
-        Route("/r/{token}/offer", offer, methods=["POST"]),
-        Route("/r/{token}/portal", portal, methods=["POST"]),
+        Route("/c/{token}/portal", portal, methods=["POST"]),
     ]
+
+
+def _unsubscribe(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
+    async def unsubscribe(request: Request) -> Response:
+        done = request.method == "POST"
+        token = request.path_params["token"]
+        language = await run_in_threadpool(engine.unsubscribe, token, write=done)
+        if language is None:
+            return _no_link_of_ours()
+        page = await run_in_threadpool(engine.unsubscribe_page, language, done=done)
+        return Response(page, media_type=_HTML, headers=_HEADERS)
+
+    return unsubscribe
+
+
+async def _field(request: Request, name: str) -> str | None:
+    """A field of a sent form; None where it is missing, or the form is larger than ours are."""
+    sent = b""
+    async for chunk in request.stream():
+        sent += chunk
+        if len(sent) > _LARGEST_FORM:
+            return None
+    return parse_qs(sent.decode("utf-8", "replace")).get(name, [None])[0]
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        return problems.response(404, "no such file", headers=_HEADERS)
+    content = (files("retry_engine.adapters.letters") / "assets" / name).read_bytes()
+    headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type=_ASSETS[name], headers=headers)
+
+
+async def _shown(
+    engine: Engine, make: Callable[[], str | None], headers: dict[str, str]
+) -> Response:
+    try:
+        page = await run_in_threadpool(make)
+    except RetryEngineError:
+        return await _later(engine, headers)
+    if page is None:
+        return _no_link_of_ours()
+    return Response(page, media_type=_HTML, headers=headers)
+
+
+async def _later(engine: Engine, headers: dict[str, str]) -> Response:
+    page = await run_in_threadpool(engine.recovery_later_page)
+    return Response(page, 503, media_type=_HTML, headers=headers)
+
+
+def _led_to(url: str | None) -> Response:
+    return RedirectResponse(url, 303, headers=_ALWAYS) if url else _no_link_of_ours()
+
+
+def _no_link_of_ours() -> Response:
+    return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
 
 
 def _policy_of(settings: Settings) -> str:

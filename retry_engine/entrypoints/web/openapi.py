@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.offers import Change, OfferState, Way
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
@@ -61,9 +62,36 @@ _SCHEMAS: dict[str, Any] = {
             "attempts": _list_of("Attempt"),
             "decisions": _list_of("Decision"),
             "messages": {"type": "array"},
-            "offers": {"type": "array"},
+            "offers": _list_of("Offer"),
+            "changes": _list_of("Change"),
             "overrides": _list_of("OverrideRecord"),
             "transitions": _list_of("Transition"),
+        }
+    ),
+    "Offer": _object(
+        {
+            "at": _TIME,
+            "amount": _COUNT,
+            "currency": _TEXT,
+            "state": {"enum": ["open", "taken", "expired"]},
+            "detail": {"enum": [s.value for s in OfferState]},
+            "way": {"enum": [w.value for w in Way]},
+            "until": _TIME,
+            "taken_at": _MAYBE_TIME,
+            "pay_until": _MAYBE_TIME,
+            "given_as": _MAYBE_TEXT,
+            "error": _MAYBE_TEXT,
+        }
+    ),
+    "Change": _object(
+        {
+            "at": _TIME,
+            "kind": {"enum": [c.value for c in Change]},
+            "until": _TIME,
+            "worth": _COUNT,
+            "currency": _TEXT,
+            "state": {"enum": ["taking", "taken", "refused"]},
+            "error": _MAYBE_TEXT,
         }
     ),
     "Attempt": _object(
