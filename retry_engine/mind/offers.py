@@ -54,7 +54,7 @@ class Effects:
 # nothing of, and something for who looked at the bill and left, unless the saved method may still
 # go through by itself.
 PRIOR = Effects(
-    gain={"": 0.04, "came_and_left=yes": 0.15, "retry_planned=yes": -0.12},
+    gain={"": 0.04, "came_and_left=yes": 0.15, "retry_planned=yes": -0.15},
     cost={"": 0.22},
 )
 

@@ -36,7 +36,7 @@ def paging(shop: Shop, writes: Writing) -> Iterator[EngineShop]:
     listening.bind(("127.0.0.1", 0))
     public = f"http://127.0.0.1:{listening.getsockname()[1]}"
     here = writes(
-        "[offers]\nenabled = true\n",
+        "[offers]\nenabled = true\nfree_days = 10\npause_months = 2\n",
         RETRY_ENGINE_PUBLIC_URL=public,
         STRIPE_PUBLISHABLE_KEY="pk_test_shop",
         RETRY_ENGINE_STRIPE_JS=f"{shop.url}/v3/",
@@ -247,6 +247,28 @@ def test_an_offer_that_has_ended_is_not_on_the_page_any_more(
     heading(browser, "20,00 $ sind offen")
     is_accessible(browser, "offer_ended")
     assert list(paging.shop.stripe.v1.credit_notes.list({"invoice": invoice.id}).data) == []
+
+
+def test_who_is_short_of_money_moves_the_day_and_then_takes_a_break(
+    paging: EngineShop, post_office: PostOffice, browser: webdriver.Chrome, opens: Opens
+) -> None:
+    customer, invoice, mail = first_mail(
+        paging, post_office, "insufficient_funds", "insufficient_funds"
+    )
+    opens(mail)
+    is_accessible(browser, "changes")
+    presses(browser, "[data-change=billing_day] button")
+    assert "nächste Zahlung ist am" in waits(browser, ".taken").text
+    assert not browser.find_elements(By.CSS_SELECTOR, "[data-change=billing_day]")
+    presses(browser, "[data-change=pause] button")
+    WebDriverWait(browser, 20, poll_frequency=0.05).until(
+        lambda d: len(d.find_elements(By.CSS_SELECTOR, ".taken")) == 2
+    )
+    is_accessible(browser, "changed")
+    (subscription,) = paging.shop.stripe.v1.subscriptions.list({"customer": customer.id}).data
+    assert subscription.pause_collection is not None
+    assert subscription.trial_end is not None
+    assert [c["state"] for c in paging.case(invoice)["changes"]] == ["taken", "taken"]
 
 
 def test_a_link_that_is_used_again_says_that_it_is_paid(
