@@ -162,11 +162,10 @@ def learn(units: Sequence[Unit], prior: Effects = offers.PRIOR) -> Effects:
     offered = share > 0
     used = np.array([unit.given for unit in chosen])[offered] / share[offered]
     cost = _posterior(x[offered], used, weight[offered], cost_prior, spread)
-    return Effects(
-        gain=dict(zip(names, (float(v) for v in found[len(names) :]), strict=True)),
-        cost=dict(zip(names, (float(v) for v in cost), strict=True)),
-        seen=len(chosen),
-    )
+    # of what no message showed, as a log knows no visits, the prior is all that is known
+    gain = dict(zip(names, (float(v) for v in found[len(names) :]), strict=True))
+    given = dict(zip(names, (float(v) for v in cost), strict=True))
+    return Effects(gain={**prior.gain, **gain}, cost={**prior.cost, **given}, seen=len(chosen))
 
 
 def _posterior(x: Floats, y: Floats, weight: Floats, mean: Floats, spread: Floats) -> Floats:

@@ -63,3 +63,10 @@ def test_a_message_and_its_offer_are_one_unit() -> None:
     assert len(units) == 300
     assert {round(unit.share, 2) for unit in units} == {0.0, 0.1, 0.2}
     assert all(unit.given <= unit.share for unit in units)
+
+
+def test_what_no_message_showed_stays_as_it_was_believed() -> None:
+    units = uplift.units_of(a_log(3000, seed=4, willing=0.3, needs_it=0.0))
+    learnt = uplift.learn(units)
+    assert learnt.gain["came_and_left=yes"] == offers.PRIOR.gain["came_and_left=yes"]
+    assert learnt.gain[""] < offers.PRIOR.gain[""]
