@@ -5,7 +5,9 @@
 The same customers, banks and days each time: retries alone, with messages, with offers too. Net
 value is the money that came (after discounts) less what attempts and messages cost, as a share of
 what was owed; currencies are added up at fixed rates. The real processes run, so two runs of one
-seed differ by a payment or two.
+seed differ by a payment or two. What an offer does is less than that, so it is also told by the
+customers' own truth, which only the sandbox knows: what was paid by people who pay only for a
+discount, less what was given to people who would have paid when asked.
 """
 
 import argparse
@@ -43,6 +45,17 @@ def net_share(figures: dict[str, Any]) -> float:
     return (came - _ATTEMPT * figures["attempts"] - _MESSAGE * mails) / owed
 
 
+def moved_share(figures: dict[str, Any]) -> float:
+    """What offers brought less what they wasted, by the people's truth, as a share of the owed."""
+    told = figures.get("people", {})
+    sums = {
+        key: sum(_RATES[c] * amount for c, amount in told.get(key, {}).items())
+        for key in ("moved", "wasted")
+    }
+    owed = sum(_RATES[c] * amount for c, amount in figures["money_failed"].items())
+    return (sums["moved"] - sums["wasted"]) / owed
+
+
 def main() -> None:
     """A row a seed, then the means and the paired differences with their standard errors."""
     parser = argparse.ArgumentParser()
@@ -56,18 +69,24 @@ def main() -> None:
     with ThreadPoolExecutor(given.at_once) as pool:
         runs = pool.map(lambda job: play(*job, given.invoices), wanted)
         shares: dict[str, list[float]] = {arm: [] for arm in _ARMS}
+        moved: list[float] = []
         for (seed, arm), figures in zip(wanted, runs, strict=True):
             shares[arm].append(net_share(figures))
+            if arm == "offers":
+                moved.append(moved_share(figures))
             told = figures.get("people", {"deeds": {}, "credited": {}, "churned": "-"})
             print(
                 f"seed {seed:3} {arm:8} net {shares[arm][-1]:6.1%}"
                 f"  recovered {figures['recovered']}/{figures['failed']}"
                 f"  attempts {figures['attempts']}  mails {told['deeds'].get('gets_mail', 0)}"
                 f"  offers taken {told['deeds'].get('takes_offer', 0)}"
-                f"  credited {told['credited']}  left {told['churned']}",
+                f"  credited {told['credited']}  left {told['churned']}"
+                + (f"  moved less wasted {moved[-1]:+.2%}" if arm == "offers" else ""),
                 flush=True,
             )
     print({arm: f"{statistics.fmean(found):.2%}" for arm, found in shares.items()})
+    error = statistics.stdev(moved) / len(moved) ** 0.5 if len(moved) > 1 else float("nan")
+    print(f"offers, moved less wasted: {statistics.fmean(moved):+.2%} +- {error:.2%}")
     for better, worse in (("messages", "none"), ("offers", "messages")):
         gaps = [a - b for a, b in zip(shares[better], shares[worse], strict=True)]
         error = statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")

@@ -648,15 +648,17 @@ class Engine:
         with self.database.transaction() as connection:
             return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
 
-    def preview_message(self, file: Path, *, kind: str, language: str) -> None:
-        """Write a message with made-up facts: HTML, and plain text beside it.
+    def preview_message(self, file: Path, *, kind: str, language: str, discount: int) -> None:
+        """Write a message with made-up facts, `discount` percent off: HTML, plain text beside it.
 
         Raises:
             BadRequest: no such kind or language, or the file cannot be written.
         """
         from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
 
-        written = letters.preview(kind, language, manners=self.policy.messages, now=self.clock())
+        written = letters.preview(
+            kind, language, policy=self.policy, discount=discount, now=self.clock()
+        )
         try:
             file.write_text(written.html, encoding="utf-8")
             file.with_suffix(".txt").write_text(

@@ -369,13 +369,15 @@ def preview_messages(
         Path, typer.Argument(metavar="FILE.html", help="To write; its text beside it.")
     ],
     kind: Annotated[
-        str, typer.Option(help="update_method, authenticate or payment_failed.")
+        str,
+        typer.Option(help="update_method, authenticate, payment_failed or card_expiring."),
     ] = "payment_failed",
     language: Annotated[str, typer.Option(help="en, de, fr, es, it, nl or pt.")] = "en",
+    discount: Annotated[int, typer.Option(help="Percent off that it offers.", min=0, max=99)] = 0,
 ) -> None:
     """Write a message as a customer would get it, with made-up facts."""
     with _engine() as engine:
-        engine.preview_message(file, kind=kind, language=language)
+        engine.preview_message(file, kind=kind, language=language, discount=discount)
     print(f"{file} and {file.with_suffix('.txt')} are written.")
 
 

@@ -60,6 +60,8 @@ class _Life:
     unsubscribed: bool = False
     complained: bool = False
     rewarded_at: int | None = None
+    moved: int = 0
+    wasted: int = 0
     holds_back: bool = False
 
 
@@ -270,6 +272,10 @@ class People:
         self._note(life, "pays", given=round(given, 3))
         if given > 0:
             life.rewarded_at = self._now()
+            if life.temper.needs:
+                life.moved += invoice["amount_due"]
+            else:
+                life.wasted += invoice["subtotal"] - invoice["amount_due"]
         # who has learnt to fail is done with it until the next renewal
         life.holds_back = life.temper.learns and given > 0
         if life.temper.adds_second and life.cards < 2:
@@ -348,7 +354,7 @@ class People:
         """Each person's life and the sums. Money in minor units by currency."""
         people = [self._reported(life) for life in self._lives.values()]
         totals: Obj = {"people": len(people), "paid": {}, "credited": {}, "discounted": {}}
-        for name in ("paid", "credited", "discounted", "refunded"):
+        for name in ("paid", "credited", "discounted", "refunded", "moved", "wasted"):
             sums: dict[str, int] = {}
             for one in people:
                 if one[name]:
@@ -386,6 +392,9 @@ class People:
             "discounted": sum(
                 entry["amount"] for i in paid_invoices for entry in i["total_discount_amounts"]
             ),
+            # paid by themselves only for what they were given, and given where nothing was needed
+            "moved": life.moved,
+            "wasted": life.wasted,
             "unpaid_invoices": sum(i["status"] in ("open", "uncollectible") for i in invoices),
             "churned": bool(subscriptions)
             and all(s["status"] in ("canceled", "incomplete_expired") for s in subscriptions),

@@ -20,7 +20,7 @@ from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.offers import Change, OfferState, Way
-from retry_engine.domain.policy import Messages
+from retry_engine.domain.policy import Messages, Policy
 from retry_engine.recovery.messaging import Letter
 from retry_engine.recovery.self_service import Choices
 from retry_engine.recovery.visiting import Bill
@@ -253,8 +253,8 @@ def _recovery(
     )
 
 
-def preview(kind: str, language: str, *, manners: Messages, now: datetime) -> Written:
-    """A letter to nobody, with made-up facts.
+def preview(kind: str, language: str, *, policy: Policy, discount: int, now: datetime) -> Written:
+    """A letter to nobody, with made-up facts; it offers `discount` percent off where that is not 0.
 
     Raises:
         BadRequest: there is no such kind or language.
@@ -277,8 +277,11 @@ def preview(kind: str, language: str, *, manners: Messages, now: datetime) -> Wr
         timezone="Europe/Berlin",
         pay_url="https://example.com/pay",
         unsubscribe_url="https://example.com/unsubscribe",
+        discount=29 * discount,
+        offer_until=now + timedelta(days=policy.offers.valid_days) if discount else None,
+        way=Way(policy.offers.way),
     )
-    return write(letter, manners=manners)
+    return write(letter, manners=policy.messages)
 
 
 def unsubscribe_page(language: str, *, done: bool, manners: Messages) -> str:
