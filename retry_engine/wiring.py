@@ -226,7 +226,8 @@ class Engine:
 
         if not self._speaks:  # nobody is promised a letter that cannot be sent
             policy = replace(policy, messages=replace(policy.messages, enabled=False))
-        if self.settings.public_url is None:  # nor an offer that cannot be taken
+        # nor an offer that cannot be taken, or that nobody tells of
+        if self.settings.public_url is None or policy.messages.stripe_mails:
             policy = replace(policy, offers=replace(policy.offers, enabled=False))
         return planner.decide(view, policy=policy, model=self._model())
 
@@ -285,6 +286,10 @@ class Engine:
 
     def _post(self) -> Post:
         settings = self.settings
+        if self.policy.messages.stripe_mails:
+            from retry_engine.adapters.stripe_mail import StripePost  # noqa: PLC0415
+
+            return StripePost(self.gateway)
         if settings.messages_url is not None and settings.messages_secret is not None:
             from retry_engine.adapters.hook import HookPost  # noqa: PLC0415  # jinja2
 
@@ -313,7 +318,7 @@ class Engine:
         return Lookout(
             database=self.database,
             gateway=self.gateway,
-            post=self._post() if self._speaks else None,
+            post=(self._post() if self._speaks and not self.policy.messages.stripe_mails else None),
             policy=self.policy,
             engine_mode=self.settings.mode,
             is_quiet=dunning.is_quiet_there,
@@ -841,7 +846,12 @@ class Engine:
     @property
     def _speaks(self) -> bool:
         """Whether there is a channel to customers."""
-        return self.settings.smtp_url is not None or self.settings.messages_url is not None
+        settings = self.settings
+        return (
+            settings.smtp_url is not None
+            or settings.messages_url is not None
+            or self.policy.messages.stripe_mails
+        )
 
     def _describe_model(self) -> str:
         if not self._has_model():

@@ -113,6 +113,7 @@ def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
         "kind": letter.kind,
         "account": letter.account or None,
         "customer": letter.customer_id,
+        "invoice": letter.invoice_id,
         "email": letter.to or None,
         "name": letter.name,
         "language": written.language,

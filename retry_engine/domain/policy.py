@@ -72,6 +72,7 @@ class Messages:
     most_per_case: int = 4
     most_per_customer_30_days: int = 6
     min_gap_hours: float = 72.0
+    stripe_mails: bool = False
     before_renewal: bool = True
     way_back: str = "page"
     portal_link: bool = False

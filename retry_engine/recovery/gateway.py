@@ -264,5 +264,8 @@ class Gateway(Protocol):
     ) -> bool:
         """False where the subscription does not carry it any more: a renewal has used it."""
 
+    def send_invoice(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+        """An e-mail of Stripe's own that asks for what is due."""
+
     def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
         """Bad debt in the books; it can still be paid."""

@@ -56,6 +56,7 @@ class Letter:
     message_id: str
     account: str
     customer_id: str
+    invoice_id: str | None  # None: what it is about has not failed yet
     to: str
     kind: MessageKind
     language: str
@@ -208,6 +209,7 @@ class Messenger:
                 message_id=message_id,
                 account=case.account,
                 customer_id=case.customer_id,
+                invoice_id=case.invoice_id,
                 to=address,
                 kind=kind,
                 language=customer.language or "",

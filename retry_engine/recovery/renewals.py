@@ -241,6 +241,7 @@ class Lookout:
             message_id=message_id,
             account=renewal.account,
             customer_id=renewal.customer_id,
+            invoice_id=None,
             to=address,
             kind=MessageKind.CARD_EXPIRING,
             language=customer.language or "",

@@ -526,6 +526,8 @@ ROUTES: tuple[Route, ...] = (
                      mandate="text", forgive="flag", source="text")),
     Route(method="POST", pattern="/v1/invoices/*/void", locks=True,
           run=lambda c: invoicing.void(c.account, c.thing("invoice")), spec=_spec()),
+    Route(method="POST", pattern="/v1/invoices/*/send", locks=True,
+          run=lambda c: invoicing.send(c.account, c.thing("invoice")), spec=_spec()),
     Route(method="POST", pattern="/v1/invoices/*/mark_uncollectible", locks=True,
           run=lambda c: invoicing.mark_uncollectible(c.account, c.thing("invoice")),
           spec=_spec()),

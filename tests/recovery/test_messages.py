@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from correspondence import ADDRESS, PUBLIC, failed, words
+from correspondence import ADDRESS, PUBLIC, Writing, failed, words
 from engine_shop import EngineShop, RealTime, build_engine
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -212,6 +212,21 @@ def test_no_address_is_kept_in_the_database(writing: EngineShop) -> None:
         rows = connection.execute(text("select row_to_json(m)::text from messages m")).scalars()
         kept = " ".join(rows)
     assert re.search("maria", kept, re.IGNORECASE) is None
+
+
+def test_stripe_writes_instead_where_the_policy_says_so_and_nobody_is_written_to_twice(
+    writes: Writing, post_office: PostOffice
+) -> None:
+    here = writes("[messages]\nstripe_mails = true\n\n[offers]\nenabled = true\n")
+    customer, invoice = failed(here, "lost_card")
+    here.days_pass(customer, 5, step_hours=8)
+    events = here.shop.stripe.v1.events.list({"type": "invoice.sent"}).data
+    assert [e.data.object["id"] for e in events] == [invoice.id] * len(events)
+    said = here.case(invoice)["messages"]
+    assert [(m["state"], m["channel"]) for m in said] == [("sent", "stripe")] * len(events)
+    assert len(events) == 2
+    assert post_office.mails == []
+    assert here.case(invoice)["offers"] == []
 
 
 STEPS = st.lists(

@@ -268,6 +268,7 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
         to="customer@example.com",
         account="",
         customer_id="cus_preview",
+        invoice_id="in_preview",
         kind=MessageKind(kind),
         language=language,
         name="Maria Example",
