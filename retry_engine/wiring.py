@@ -27,13 +27,16 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
-from retry_engine.domain.policy import Policy, from_content
+from retry_engine.domain.outlook import Outlook
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.domain.policy import Messages, Policy, from_content
 from retry_engine.oversight import documents, payment_options
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
 from retry_engine.recovery import messaging
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
+from retry_engine.recovery.foreseeing import Foresight
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.messaging import Messenger, Post
 from retry_engine.recovery.offering import Giver
@@ -115,6 +118,14 @@ def before_fork(settings: Settings) -> "Known | None":
         except RetryEngineError as error:
             log.warning("model_not_read", error=str(error))
             return None
+
+
+def _is_quiet_there(
+    timezone: str | None, country: str | None, at: datetime, manners: Messages
+) -> bool:
+    from retry_engine.mind import dunning  # noqa: PLC0415  # numpy: only where it is needed
+
+    return dunning.is_quiet_there(timezone, country, at, manners)
 
 
 class Engine:
@@ -307,19 +318,28 @@ class Engine:
 
     @cached_property
     def _lookout(self) -> Lookout:
-        from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
-
         speaks = self.settings.smtp_url is not None or self.settings.messages_url is not None
         return Lookout(
             database=self.database,
             gateway=self.gateway,
+            foresight=Foresight(
+                database=self.database,
+                gateway=self.gateway,
+                outlook=self._outlook,
+                distrust=timedelta(days=self.policy.review.dispute_days),
+            ),
             post=self._post() if speaks else None,
             policy=self.policy,
             engine_mode=self.settings.mode,
-            is_quiet=dunning.is_quiet_there,
+            is_quiet=_is_quiet_there,
             public_url=self.settings.public_url,
             clock=self.clock,
         )
+
+    def _outlook(self, view: CaseView, method: PaymentMethod, at: datetime) -> Outlook | None:
+        from retry_engine.mind import outlook  # noqa: PLC0415  # numpy: only where it is needed
+
+        return outlook.of_charge(view, method, at, policy=self.policy, model=self._model())
 
     @cached_property
     def _giver(self) -> Giver:

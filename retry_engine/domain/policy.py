@@ -73,6 +73,7 @@ class Messages:
     most_per_customer_30_days: int = 6
     min_gap_hours: float = 72.0
     before_renewal: bool = True
+    renewal_chance_below: float = 0.35
     way_back: str = "page"
     portal_link: bool = False
     business: str = ""

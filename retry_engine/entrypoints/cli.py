@@ -369,7 +369,10 @@ def preview_messages(
         Path, typer.Argument(metavar="FILE.html", help="To write; its text beside it.")
     ],
     kind: Annotated[
-        str, typer.Option(help="update_method, authenticate or payment_failed.")
+        str,
+        typer.Option(
+            help="payment_failed, update_method, authenticate, card_expiring or renewal_at_risk."
+        ),
     ] = "payment_failed",
     language: Annotated[str, typer.Option(help="en, de, fr, es, it, nl or pt.")] = "en",
 ) -> None:
