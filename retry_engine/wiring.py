@@ -33,7 +33,7 @@ from retry_engine.domain.policy import Messages, Policy, from_content
 from retry_engine.oversight import documents, payment_options
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
-from retry_engine.recovery import messaging
+from retry_engine.recovery import messaging, suppressing
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.foreseeing import Foresight
@@ -652,6 +652,33 @@ class Engine:
         """
         with self.database.transaction() as connection:
             return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
+
+    def suppress(self, address: str, *, reason: str, account: str = "") -> dict[str, Any]:
+        """Never write to that address again; saying it twice changes nothing.
+
+        Raises:
+            BadRequest: that is no address, no reason, or no account.
+        """
+        with self.database.transaction() as connection:
+            suppressing.suppress(
+                connection, address, reason=reason, account=account, now=self.clock()
+            )
+        return {"suppressed": True}
+
+    def heed_report(self, report: suppressing.Report, *, account: str | None) -> dict[str, Any]:
+        """Never write again to whom a bounce or a complaint is about.
+
+        Raises:
+            InvalidInput: it names neither an address nor a letter of ours.
+        """
+        with self.database.transaction() as connection:
+            return suppressing.heed(connection, report, account=account, now=self.clock())
+
+    def suppressed(self) -> dict[str, int]:
+        """How many addresses are not written to, by reason."""
+        with self.database.transaction() as connection:
+            found = messages.suppressed(connection)
+        return {reason: found.get(reason, 0) for reason in suppressing.REASONS}
 
     def preview_message(self, file: Path, *, kind: str, language: str) -> None:
         """Write a message with made-up facts: HTML, and plain text beside it.
