@@ -59,6 +59,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "messages.most_per_case": (0, 10),
     "messages.most_per_customer_30_days": (0, 30),
     "messages.min_gap_hours": (24, 720),
+    "messages.renewal_chance_below": (0, 1),
     "offers.max_discount_percent": (0, 100),
     "offers.after_messages": (0, 10),
     "offers.least_gain_share": (0, 1),

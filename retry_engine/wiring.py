@@ -29,13 +29,16 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.offers import Change, Way
-from retry_engine.domain.policy import Policy, from_content
+from retry_engine.domain.outlook import Outlook
+from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.domain.policy import Messages, Policy, from_content
 from retry_engine.oversight import documents, payment_options
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
-from retry_engine.recovery import messaging
+from retry_engine.recovery import messaging, suppressing
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
+from retry_engine.recovery.foreseeing import Foresight
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.messaging import Messenger, Post
 from retry_engine.recovery.offering import Giver
@@ -118,6 +121,14 @@ def before_fork(settings: Settings) -> "Known | None":
         except RetryEngineError as error:
             log.warning("model_not_read", error=str(error))
             return None
+
+
+def _is_quiet_there(
+    timezone: str | None, country: str | None, at: datetime, manners: Messages
+) -> bool:
+    from retry_engine.mind import dunning  # noqa: PLC0415  # numpy: only where it is needed
+
+    return dunning.is_quiet_there(timezone, country, at, manners)
 
 
 class Engine:
@@ -313,18 +324,28 @@ class Engine:
 
     @cached_property
     def _lookout(self) -> Lookout:
-        from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
-
+        writes = self._speaks and not self.policy.messages.stripe_mails
         return Lookout(
             database=self.database,
             gateway=self.gateway,
-            post=(self._post() if self._speaks and not self.policy.messages.stripe_mails else None),
+            foresight=Foresight(
+                database=self.database,
+                gateway=self.gateway,
+                outlook=self._outlook,
+                distrust=timedelta(days=self.policy.review.dispute_days),
+            ),
+            post=self._post() if writes else None,
             policy=self.policy,
             engine_mode=self.settings.mode,
-            is_quiet=dunning.is_quiet_there,
+            is_quiet=_is_quiet_there,
             public_url=self.settings.public_url,
             clock=self.clock,
         )
+
+    def _outlook(self, view: CaseView, method: PaymentMethod, at: datetime) -> Outlook | None:
+        from retry_engine.mind import outlook  # noqa: PLC0415  # numpy: only where it is needed
+
+        return outlook.of_charge(view, method, at, policy=self.policy, model=self._model())
 
     @cached_property
     def _giver(self) -> Giver:
@@ -652,6 +673,33 @@ class Engine:
         """
         with self.database.transaction() as connection:
             return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
+
+    def suppress(self, address: str, *, reason: str, account: str = "") -> dict[str, Any]:
+        """Never write to that address again; saying it twice changes nothing.
+
+        Raises:
+            BadRequest: that is no address, no reason, or no account.
+        """
+        with self.database.transaction() as connection:
+            suppressing.suppress(
+                connection, address, reason=reason, account=account, now=self.clock()
+            )
+        return {"suppressed": True}
+
+    def heed_report(self, report: suppressing.Report, *, account: str | None) -> dict[str, Any]:
+        """Never write again to whom a bounce or a complaint is about.
+
+        Raises:
+            InvalidInput: it names neither an address nor a letter of ours.
+        """
+        with self.database.transaction() as connection:
+            return suppressing.heed(connection, report, account=account, now=self.clock())
+
+    def suppressed(self) -> dict[str, int]:
+        """How many addresses are not written to, by reason."""
+        with self.database.transaction() as connection:
+            found = messages.suppressed(connection)
+        return {reason: found.get(reason, 0) for reason in suppressing.REASONS}
 
     def preview_message(self, file: Path, *, kind: str, language: str, discount: int) -> None:
         """Write a message with made-up facts, `discount` percent off: HTML, plain text beside it.

@@ -11,6 +11,7 @@ class MessageKind(StrEnum):
     UPDATE_METHOD = "update_method"  # the saved method cannot be charged any more
     AUTHENTICATE = "authenticate"  # the bank wants its customer to confirm
     CARD_EXPIRING = "card_expiring"  # before the next renewal, which has not failed yet
+    RENEWAL_AT_RISK = "renewal_at_risk"  # the same, where the method will hardly be chargeable
     PAYMENT_FAILED = "payment_failed"  # another attempt will come; the customer may be quicker
 
 

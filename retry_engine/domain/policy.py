@@ -74,6 +74,7 @@ class Messages:
     min_gap_hours: float = 72.0
     stripe_mails: bool = False
     before_renewal: bool = True
+    renewal_chance_below: float = 0.35
     way_back: str = "page"
     portal_link: bool = False
     business: str = ""

@@ -47,6 +47,7 @@ Case = Annotated[str, typer.Argument(metavar="CASE", help="A case's id or its in
 Reason = Annotated[str, typer.Option(help="Why; kept with what was done.")]
 By = Annotated[str | None, typer.Option(help="Who; else the user of this machine.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Account = Annotated[str, typer.Option(help="A connected account (acct_…); else yours.")]
 Version = Annotated[str | None, typer.Argument(metavar="[V]", help="Else the active one.")]
 Plot = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="Write the calibration plot there.")
@@ -370,7 +371,9 @@ def preview_messages(
     ],
     kind: Annotated[
         str,
-        typer.Option(help="update_method, authenticate, payment_failed or card_expiring."),
+        typer.Option(
+            help="payment_failed, update_method, authenticate, card_expiring or renewal_at_risk."
+        ),
     ] = "payment_failed",
     language: Annotated[str, typer.Option(help="en, de, fr, es, it, nl or pt.")] = "en",
     discount: Annotated[int, typer.Option(help="Percent off that it offers.", min=0, max=99)] = 0,
@@ -379,6 +382,49 @@ def preview_messages(
     with _engine() as engine:
         engine.preview_message(file, kind=kind, language=language, discount=discount)
     print(f"{file} and {file.with_suffix('.txt')} are written.")
+
+
+@messages.command("suppress")
+def suppress_address(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="name@example.com")],
+    reason: Annotated[str, typer.Option(help="bounced, complained or unsubscribed.")],
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """Never write to an address again; only a keyed hash of it is kept."""
+    from retry_engine.recovery import suppressing
+
+    suppressing.checked(address, reason, account)  # before anything is started for it
+    with _engine() as engine:
+        found = engine.suppress(address, reason=reason, account=account)
+    _show(found, as_json, lambda _: print("This address is not written to again."))
+
+
+@messages.command("bounce")
+def heed_bounce(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A mail; - for standard input.")],
+    account: Annotated[
+        str | None, typer.Option(help="A connected account (acct_…); else the letter's own.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take a bounce (RFC 3464) or complaint (RFC 5965): its addresses are not written to again."""
+    from retry_engine.adapters import reports
+    from retry_engine.recovery import suppressing
+
+    suppressing.check_account(account or "")
+    report = reports.read(_mail(file, most=reports.LARGEST + 1))
+    with _engine() as engine:
+        found = engine.heed_report(report, account=account)
+    _show(found, as_json, lambda f: _rendering().show_heeded(f))
+
+
+@messages.command("suppressed")
+def count_suppressed(as_json: Json = False) -> None:
+    """How many addresses are not written to, by reason."""
+    with _engine() as engine:
+        found = engine.suppressed()
+    _show(found, as_json, lambda f: print("\n".join(f"{n:>7}  {why}" for why, n in f.items())))
 
 
 @model.command("train")
@@ -504,6 +550,16 @@ def _time(text: str) -> datetime:
             f"--at is {text!r}; expected RFC 3339 with a zone, such as 2026-03-01T09:00:00Z"
         )
     return at
+
+
+def _mail(file: str, *, most: int) -> bytes:
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read(most)
+        with Path(file).open("rb") as mail:
+            return mail.read(most)
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _since(text: str) -> datetime:

@@ -64,6 +64,15 @@ def show_imported(found: Document) -> None:
         print(f"{file['file']}: {file['rows']} rows, {file['new']} new, {known} known already")
 
 
+def show_heeded(found: Document) -> None:
+    """What came of a bounce or a complaint: a line for what was done, one for each left alone."""
+    if found["suppressed"]:
+        many = "address is" if found["suppressed"] == 1 else "addresses are"
+        print(f"{found['suppressed']} {many} not written to again ({found['reason']}).")
+    for why in found["spared"]:
+        print(f"Left as it is: {why}.")
+
+
 @contextmanager
 def backfill_progress() -> Iterator[Callable[["Progress"], None]]:
     """How far a backfill is, on stderr: a bar in a terminal, else a line each hundredth."""

@@ -124,7 +124,7 @@ def decide_many(
 def _without_model(view: CaseView, version: str) -> Decision | None:
     if view.now >= view.deadline_at:
         return _without_retry(DecisionKind.STOP, "the case's horizon has passed", (), version)
-    person = _needs_a_person(view)
+    person = needs_a_person(view.attempts)
     if person is not None:
         return _without_retry(DecisionKind.REVIEW, person, (), version)
     return None
@@ -425,9 +425,9 @@ def _without_retry(
     )
 
 
-def _needs_a_person(view: CaseView) -> str | None:
+def needs_a_person(attempts: Sequence[Attempt]) -> str | None:
     """What no machine should answer: withdrawn consent, fraud, sanctions, death."""
-    for attempt in reversed(view.attempts):
+    for attempt in reversed(attempts):
         told = _told_to_stop(attempt)
         if told is not None:
             return told

@@ -90,6 +90,19 @@ class Post(Protocol):
         """
 
 
+def hand_over(post: Post, letter: Letter) -> tuple[str, str | None]:
+    """What became of it: sent, not_sent (nothing left), refused, bounced or unknown; and why."""
+    try:
+        post.send(letter)
+    except MailNotSent as failure:
+        return "not_sent", str(failure)
+    except MailRefused as failure:
+        return ("bounced" if failure.address else "refused"), str(failure)
+    except MailUnknown as failure:
+        return "unknown", str(failure)
+    return "sent", None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messenger:
     """Sends the messages of one case at a time, on a connection that holds the case's lock.
@@ -285,15 +298,8 @@ class Messenger:
         return f"{self.public_url}/u/{token}"
 
     def _send(self, connection: Connection, case: Case, action: Action, letter: Letter) -> None:
-        state, error = "sent", None
-        try:
-            self.post.send(letter)
-        except MailNotSent as failure:
-            state, error = "not_sent", str(failure)
-        except MailRefused as failure:
-            state, error = ("bounced" if failure.address else "not_sent"), str(failure)
-        except MailUnknown as failure:
-            state, error = "unknown", str(failure)
+        state, error = hand_over(self.post, letter)
+        state = "not_sent" if state == "refused" else state
         log.info("message", state=state, kind=letter.kind, error=error)
         with connection.begin():
             case = rows.get(connection, case.id)

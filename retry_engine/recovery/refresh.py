@@ -125,7 +125,9 @@ def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> 
     case = _update_facts(moment, case, picture, policy)
     _record_methods(moment, case, picture)
     _record_trail(moment, case, picture.trail)
-    _record_other_charges(moment, case, picture.other_charges)
+    record_charges(
+        moment.connection, case.account, case.customer_id, picture.other_charges, now=moment.now
+    )
     if not case.is_living:
         return case
     if history.open_intent(moment.connection, case.id) is not None:
@@ -429,17 +431,31 @@ def _record_silent_authentication(moment: Moment, case: Case, trail: PaymentTrai
     )
 
 
-def _record_other_charges(moment: Moment, case: Case, charges: Sequence[ChargeFacts]) -> None:
-    """Charges of the customer's other invoices: they wear down the same cards' limits."""
-    known = history.known_charges(moment.connection, case.account, [c.id for c in charges])
-    for charge in charges:
-        if charge.id in known:
+def record_charges(
+    connection: Connection,
+    account: str,
+    customer_id: str,
+    charges: Sequence[ChargeFacts],
+    *,
+    now: datetime,
+) -> None:
+    """Charges of a customer's other invoices, once: they wear down the same cards' limits."""
+    known = history.known_charges(connection, account, [c.id for c in charges])
+    new = [charge for charge in charges if charge.id not in known]
+    # an answer of success does not name its charge, and the event that does may have been lost
+    nameless = history.nameless_successes(connection, account, customer_id) if new else []
+    for charge in new:
+        paid = charge.outcome is Outcome.SUCCEEDED
+        ours = match(charge, nameless, None) if paid else None
+        if ours is not None:
+            nameless.remove(ours)
+            history.change_attempt(connection, ours.id, charge_id=charge.id)
             continue
         history.add_attempt(
-            moment.connection,
-            account=case.account,
-            customer_id=case.customer_id,
-            at=min(charge.created_at, moment.now),
+            connection,
+            account=account,
+            customer_id=customer_id,
+            at=min(charge.created_at, now),
             source=Source.STRIPE,
             amount=charge.amount,
             currency=charge.currency,
@@ -449,11 +465,11 @@ def _record_other_charges(moment: Moment, case: Case, charges: Sequence[ChargeFa
         )
         if charge.disputed:
             history.add_flag(
-                moment.connection,
-                account=case.account,
+                connection,
+                account=account,
                 object_id=charge.id,
                 kind="dispute",
-                customer_id=case.customer_id,
+                customer_id=customer_id,
                 charge_id=charge.id,
                 at=charge.created_at,
             )

@@ -1,8 +1,9 @@
-"""Before a renewal fails: a card that will have expired by then is asked for in time.
+"""Before a renewal fails: another card is asked for in time.
 
-Stripe announces a renewal days ahead (`invoice.upcoming`). Where the default card expires before
-it, its customer is told once, by the rules of every other message: the intent is committed first,
-and of a letter that may have left no second one is sent.
+Stripe announces a renewal days ahead (`invoice.upcoming`). Where the default card will have expired
+by then, or its last charge failed and the model gives the coming one little chance, its customer is
+told once, by the rules of every other message: the intent is committed first, and of a letter that
+may have left no second one is sent.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,12 +14,13 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown, StripeRejected
+from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.recovery import cases, links
+from retry_engine.recovery.foreseeing import Coming, Foresight
 from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
-from retry_engine.recovery.messaging import UNSUBSCRIBE, Letter, Post
+from retry_engine.recovery.messaging import UNSUBSCRIBE, Letter, Post, hand_over
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, renewals
 from retry_engine.store.database import Database
@@ -42,6 +44,7 @@ class Lookout:
 
     database: Database
     gateway: Gateway
+    foresight: Foresight
     post: Post | None
     policy: Policy
     engine_mode: str
@@ -50,35 +53,38 @@ class Lookout:
     clock: Callable[[], datetime]
 
     def announced(self, account: str, body: Mapping[str, Any]) -> None:
-        """A renewal is coming: plan a warning where its card will have expired.
+        """A renewal is coming: plan a warning where its charge is going to fail.
 
         Raises:
             StripeUnavailable, StripeForbidden: nothing was written; the event is to come again.
         """
-        manners = self.policy.messages
-        about = _subscription_of(body)
+        about, customer_id = _subscription_of(body), body.get("customer")
         renews_at = _time(body.get("next_payment_attempt") or body.get("period_end"))
-        may = self.engine_mode == "takeover" and manners.enabled and manners.before_renewal
-        if not may or self.public_url is None or self.post is None:
-            return
-        customer_id = body.get("customer")
         if about is None or renews_at is None or not isinstance(customer_id, str):
             return
-        if cases.mode_for(
-            customer_id, self.engine_mode, holdout=self.policy.comparison.holdout
-        ) == "holdout":  # fmt: skip
+        if not self._may_warn(customer_id) or body.get("collection_method") == "send_invoice":
             return
         try:
             customer = self.gateway.customer(account, customer_id)
             method = self._default(account, about, customer)
+            if method is None:
+                return
+            coming = Coming(
+                account=account,
+                customer_id=customer_id,
+                subscription_id=about,
+                method=method,
+                at=renews_at,
+                amount=int(body.get("amount_due") or 0),
+                currency=str(body.get("currency") or ""),
+            )
+            now = self._now_of(account, customer.test_clock)
+            why = self._why(coming, now)
         except StripeRejected:
             return  # deleted meanwhile
-        if method is None or not _expires_before(method, renews_at):
+        if why is None or renews_at <= now:
             return
         with self.database.transaction() as connection:
-            now = self._now(connection, account, customer.test_clock)
-            if renews_at <= now:
-                return
             renewals.add(
                 connection,
                 account=account,
@@ -87,10 +93,35 @@ class Lookout:
                 test_clock=customer.test_clock,
                 renews_at=renews_at,
                 method_id=method.id,
-                amount=int(body.get("amount_due") or 0),
-                currency=str(body.get("currency") or ""),
+                amount=coming.amount,
+                currency=coming.currency,
                 due_at=now,
+                **why,
             )
+
+    def _may_warn(self, customer_id: str) -> bool:
+        manners = self.policy.messages
+        if not manners.enabled or not manners.before_renewal:
+            return False
+        if self.engine_mode != "takeover" or self.public_url is None or self.post is None:
+            return False
+        holdout = self.policy.comparison.holdout
+        return cases.mode_for(customer_id, self.engine_mode, holdout=holdout) != "holdout"
+
+    def _why(self, coming: Coming, now: datetime) -> dict[str, Any] | None:
+        """What is wrong with the method, as columns of its row; None: nothing."""
+        if _expires_before(coming.method, coming.at):
+            return {"kind": MessageKind.CARD_EXPIRING}
+        least = self.policy.messages.renewal_chance_below
+        outlook = self.foresight.of(coming, now=now) if least > 0 else None
+        if outlook is None or outlook.chance >= least:
+            return None
+        return {
+            "kind": MessageKind.RENEWAL_AT_RISK,
+            "chance": outlook.chance,
+            "model_version": outlook.model_version,
+            "reason": outlook.reason,
+        }
 
     def send_due(self) -> int:
         """Send what is due; how many were looked at."""
@@ -110,7 +141,7 @@ class Lookout:
         return _MOST_AT_ONCE
 
     def attached(self, account: str, customer_id: str, method_id: str) -> None:
-        """A customer who was warned has added a method: it takes the expiring one's place."""
+        """A customer who was warned has added a method: it takes the doubtful one's place."""
         with self.database.transaction() as connection:
             warned = renewals.warned_of(connection, account, customer_id)
         for renewal in warned:
@@ -181,15 +212,11 @@ class Lookout:
             if letter is None:
                 renewals.change(connection, renewal.id, state="dropped", result=why)
                 return
-        state, error = "sent", None
-        try:
-            post.send(letter)
-        except MailNotSent as failure:
-            state, error = "planned" if renewal.tries < _MOST_TRIES else "not_sent", str(failure)
-        except MailRefused as failure:
-            state, error = ("bounced" if failure.address else "not_sent"), str(failure)
-        except MailUnknown as failure:
-            state, error = "unknown", str(failure)
+        state, error = hand_over(post, letter)
+        if state == "not_sent" and renewal.tries < _MOST_TRIES:
+            state = "planned"
+        elif state == "refused":
+            state = "not_sent"
         log.info("renewal_warned", state=state, error=error)
         with self.database.transaction() as connection:
             more: dict[str, Any] = {"due_at": now + _AN_HOUR} if state == "planned" else {}
@@ -243,7 +270,7 @@ class Lookout:
             customer_id=renewal.customer_id,
             invoice_id=None,
             to=address,
-            kind=MessageKind.CARD_EXPIRING,
+            kind=MessageKind(renewal.kind),
             language=customer.language or "",
             name=customer.name,
             amount=renewal.amount,
@@ -256,6 +283,7 @@ class Lookout:
         return letter, None
 
     def _mended_already(self, renewal: Renewal, customer: CustomerFacts) -> str | None:
+        """Why there is nothing to warn of any more, by what Stripe says now."""
         if customer.deleted:
             return "the customer is deleted"
         found = self.gateway.subscription(renewal.account, renewal.subscription_id)
@@ -264,8 +292,22 @@ class Lookout:
         default = self._default(renewal.account, renewal.subscription_id, customer)
         if default is None or default.id != renewal.method_id:
             return "there is another default by now"
-        if not _expires_before(default, renewal.renews_at):
-            return "the card was renewed"
+        now = self._now_of(renewal.account, renewal.test_clock)
+        if now >= renewal.renews_at:
+            return "it has been renewed"
+        coming = Coming(
+            account=renewal.account,
+            customer_id=renewal.customer_id,
+            subscription_id=renewal.subscription_id,
+            method=default,
+            at=renewal.renews_at,
+            amount=renewal.amount,
+            currency=renewal.currency,
+        )
+        why = self._why(coming, now)
+        if why is None or why["kind"] != renewal.kind:
+            expired = renewal.kind == MessageKind.CARD_EXPIRING
+            return "the card was renewed" if expired else "its charge is not at risk any more"
         return None
 
     def _default(
@@ -283,6 +325,12 @@ class Lookout:
                 return None if at == now else at
             at = at.replace(minute=0, second=0, microsecond=0) + _AN_HOUR
         return at
+
+    def _now_of(self, account: str, clock_id: str | None) -> datetime:
+        if clock_id is None:
+            return self.clock()
+        with self.database.transaction() as connection:
+            return self._now(connection, account, clock_id)
 
     def _now(self, connection: Connection, account: str, clock_id: str | None) -> datetime:
         if clock_id is None:

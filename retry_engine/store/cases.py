@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.domain.errors import BadRequest, NotFound
 from retry_engine.store.prepared import Prepared, change_by_id
-from retry_engine.store.tables import case_transitions, cases, clocks, engine_state
+from retry_engine.store.tables import attempts, case_transitions, cases, clocks, engine_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,36 @@ def living_ids(
     if payment_intent_id is not None:
         statement = statement.where(cases.c.payment_intent_id == payment_intent_id)
     return list(connection.execute(statement.order_by(cases.c.id)).scalars())
+
+
+def last_with_method(
+    connection: Connection,
+    account: str,
+    customer_id: str,
+    *,
+    subscription_id: str,
+    method_id: str,
+    fingerprint: str | None,
+    until: datetime,
+) -> Case | None:
+    """The customer's newest case with an attempt on that method; the subscription's own first."""
+    on_method = attempts.c.payment_method_id == method_id
+    on_card = or_(on_method, attempts.c.card_fingerprint == fingerprint)
+    tried = (
+        select(attempts.c.case_id)
+        .where(attempts.c.case_id == cases.c.id, ~attempts.c.abandoned, attempts.c.at <= until)
+        .where(on_method if fingerprint is None else on_card)
+    )
+    statement = (
+        select(*_COLUMNS)
+        .where(cases.c.account == account, cases.c.customer_id == customer_id)
+        .where(cases.c.opened_at <= until, tried.exists())
+        .order_by(
+            cases.c.subscription_id.is_not_distinct_from(subscription_id).desc(),
+            cases.c.opened_at.desc(),
+        )
+    )
+    return _one(connection, statement.limit(1))
 
 
 def create(connection: Connection, **values: Any) -> Case | None:

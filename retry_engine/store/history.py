@@ -173,6 +173,40 @@ def last_attempt_on(connection: Connection, account: str, method_id: str) -> dat
     return connection.execute(statement).scalar()
 
 
+def last_on_card(
+    connection: Connection,
+    account: str,
+    method_id: str,
+    fingerprint: str | None,
+    *,
+    until: datetime,
+) -> Row[Any] | None:
+    """Anybody's newest attempt on that method or on the card behind it, for any invoice."""
+    on_method = and_(attempts.c.account == account, attempts.c.payment_method_id == method_id)
+    on_card = or_(on_method, attempts.c.card_fingerprint == fingerprint)
+    statement = (
+        select(attempts)
+        .where(on_method if fingerprint is None else on_card)
+        .where(attempts.c.at <= until, _NOT_ABANDONED)
+        .order_by(attempts.c.at.desc(), attempts.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(statement).first()
+
+
+def nameless_successes(connection: Connection, account: str, customer_id: str) -> list[Row[Any]]:
+    """The engine's successful attempts on the customer whose charge nobody has named yet."""
+    statement = select(attempts).where(
+        attempts.c.account == account,
+        attempts.c.customer_id == customer_id,
+        attempts.c.source == Source.ENGINE,
+        attempts.c.outcome == Outcome.SUCCEEDED,
+        attempts.c.charge_id.is_(None),
+        _NOT_ABANDONED,
+    )
+    return list(connection.execute(statement))
+
+
 def adopt_attempts(connection: Connection, account: str, case_id: str, intent_id: str) -> None:
     """Attempts seen before their case was: they are the case's now."""
     connection.execute(

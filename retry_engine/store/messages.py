@@ -89,6 +89,12 @@ def suppress(
     )
 
 
+def suppressed(connection: Connection) -> dict[str, int]:
+    """How many addresses are not written to, by reason."""
+    query = select(suppressions.c.reason, func.count()).group_by(suppressions.c.reason)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def link_key(connection: Connection) -> bytes:
     """What links are signed and addresses are hashed with."""
     return bytes(connection.execute(select(engine_state.c.link_key)).scalar_one())

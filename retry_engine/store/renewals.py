@@ -25,6 +25,7 @@ class Renewal:
     test_clock: str | None
     renews_at: datetime
     method_id: str
+    kind: str
     amount: int
     currency: str
     due_at: datetime

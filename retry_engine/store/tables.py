@@ -421,6 +421,10 @@ renewals = Table(
     Column("test_clock", Text),
     _time("renews_at", nullable=False),
     Column("method_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="card_expiring"),
+    Column("chance", Float),  # of the coming charge, where a model was asked
+    Column("model_version", Text),
+    Column("reason", Text),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     _time("due_at", nullable=False),

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from returned_mail import bounce, complaint, recipient
 from sandbox_shop import Shop
 
 pytestmark = pytest.mark.integration
 
 
 def run(
-    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("STRIPE", "RETRY_ENGINE"))}
     for name in ("DATABASE_URL", "REDIS_URL", "PORT"):
@@ -22,6 +26,7 @@ def run(
         [sys.executable, "-m", "retry_engine.entrypoints.cli", *arguments],
         env={**clean, **(env or {})},
         cwd=cwd,
+        input=stdin.decode() if stdin is not None else None,
         capture_output=True,
         text=True,
         check=False,
@@ -185,3 +190,65 @@ def test_an_unreachable_stripe_is_one_line_that_says_how_to_go_on(
     result = run("history", "backfill", "--since", "2026-01-01", env=away, cwd=tmp_path)
     assert result.returncode == 1
     assert "run it again to carry on" in _one_line(result)
+
+
+# -- who is not written to again
+
+
+def test_an_address_is_suppressed_by_hand_and_counted(tmp_path: Path, env: dict[str, str]) -> None:
+    done = run("messages", "suppress", "maria@example.com", "--reason", "bounced", env=env,
+               cwd=tmp_path)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "This address is not written to again.\n")
+    assert "maria" not in done.stderr
+    counted = run("messages", "suppressed", "--json", env=env, cwd=tmp_path)
+    assert json.loads(counted.stdout) == {"bounced": 1, "complained": 0, "unsubscribed": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["maria", "--reason", "bounced"], "not an e-mail address"),
+        (["maria@example.com", "--reason", "sad"], "expected one of bounced"),
+        (["maria@example.com", "--reason", "bounced", "--account", "x"], "expected acct_"),
+    ],
+)
+def test_what_cannot_be_suppressed_is_bad_usage_in_one_line(
+    tmp_path: Path, env: dict[str, str], arguments: list[str], says: str
+) -> None:
+    result = run("messages", "suppress", *arguments, env=env, cwd=tmp_path)
+    assert result.returncode == 2
+    line = _one_line(result)
+    assert says in line
+    assert "maria" not in line
+
+
+def test_bounces_and_complaints_are_taken_from_a_file_or_a_pipe(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    soft = recipient("two@example.com", status="4.2.2", action="delayed")
+    (tmp_path / "bounce.eml").write_bytes(bounce(recipient(), soft))
+    done = run("messages", "bounce", "bounce.eml", env=env, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "1 address is not written to again (bounced).",
+        "Left as it is: a recipient with 4.2.2: not for good.",
+    ]
+    told = complaint(to="two@example.com")
+    done = run("messages", "bounce", "-", "--json", env=env, cwd=tmp_path, stdin=told)
+    assert json.loads(done.stdout) == {
+        "suppressed": 1, "reason": "complained", "account": None, "spared": [],
+    }  # fmt: skip
+    assert "example.com" not in done.stderr
+    counted = run("messages", "suppressed", env=env, cwd=tmp_path)
+    assert counted.stdout.split() == ["1", "bounced", "1", "complained", "0", "unsubscribed"]
+
+
+def test_a_mail_that_is_no_report_is_refused_in_one_line(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    refused = run("messages", "bounce", "-", env=env, cwd=tmp_path, stdin=b"Subject: hi\n\nhello")
+    assert refused.returncode == 1
+    assert "no report" in _one_line(refused)
+    missing = run("messages", "bounce", "none.eml", env=env, cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "none.eml cannot be read" in _one_line(missing)

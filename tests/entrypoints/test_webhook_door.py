@@ -238,6 +238,10 @@ def test_without_tokens_only_this_host_may_read(web: Web) -> None:
         ("/api/cases/in_none/override", {"action": "pause", "reason": "x"}, 404),
         ("/api/cases/in_1/override", {"action": "retry", "reason": "x", "at": "soon"}, 422),
         ("/api/reviews/rev_none", {"verdict": "approve", "reason": "x"}, 404),
+        ("/api/suppressions", {"email": "maria", "reason": "bounced"}, 422),
+        ("/api/suppressions", {"email": "maria@example.com", "reason": "sad"}, 422),
+        ("/api/suppressions", {"email": "maria@example.com"}, 422),
+        ("/api/suppressions", {"email": "m@a.eu", "reason": "bounced", "account": "x"}, 422),
         ("/api/nothing", {}, 404),
     ],
 )
@@ -248,12 +252,36 @@ def test_what_makes_no_sense_is_told_as_a_problem(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= set(answer.json())
+    assert "maria" not in answer.text
+
+
+def test_an_address_is_suppressed_by_an_operator_and_not_kept(
+    guarded: Web, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = {"email": "Maria@example.com", "reason": "complained"}
+    assert _as(guarded, "t-viewer", "POST", "/api/suppressions", json=body) == 403
+    for _ in range(2):
+        answer = guarded.http.post(
+            "/api/suppressions", json=body, headers={"Authorization": "Bearer t-operator"}
+        )
+        assert (answer.status_code, answer.json()) == (200, {"suppressed": True})
+    elsewhere = {**body, "account": "acct_1"}
+    assert _as(guarded, "t-operator", "POST", "/api/suppressions", json=elsewhere) == 200
+    with guarded.engine.database.connection() as connection:
+        kept = connection.exec_driver_sql("select * from suppressions order by account").all()
+    assert [(row.account, row.reason) for row in kept] == [
+        ("", "complained"), ("acct_1", "complained"),
+    ]  # fmt: skip
+    assert "maria" not in f"{kept} {''.join(capfd.readouterr())}".casefold()
 
 
 def test_the_pages_for_programs_answer(web: Web) -> None:
     described = web.http.get("/api/openapi.json").json()
     assert described["openapi"] == "3.1.0"
     assert {"/api/status", "/api/cases", "/api/cases/{case}/override"} <= set(described["paths"])
+    (refers,) = described["paths"]["/api/suppressions"]["post"]["requestBody"]["content"].values()
+    name = refers["schema"]["$ref"].rpartition("/")[2]
+    assert set(described["components"]["schemas"][name]["required"]) == {"email", "reason"}
     assert web.http.get("/api/cases").json() == {
         "data": [],
         "has_more": False,

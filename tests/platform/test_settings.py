@@ -235,6 +235,8 @@ def test_the_version_names_the_content_and_not_its_spelling(tmp_path: Path) -> N
         ("[comparison]\nholdout = 1.5", "comparison.holdout is 1.5; expected 0 to 1"),
         ("[methods]\ncharge_backups = 1", "methods.charge_backups is 1; expected true or false"),
         ("[review]\non_dispute = 'shrug'", "review.on_dispute is 'shrug'; expected one of"),
+        ("[messages]\nrenewal_chance_below = 1.1", "renewal_chance_below is 1.1; expected 0 to 1"),
+        ("[messages]\nrenewal_chance_below = -0.1", "renewal_chance_below is -0.1; expected 0"),
         ("[limits", "is not valid TOML"),
     ],
 )

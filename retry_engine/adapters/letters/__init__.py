@@ -26,7 +26,8 @@ from retry_engine.recovery.self_service import Choices
 from retry_engine.recovery.visiting import Bill
 from retry_engine.store.renewals import Renewal
 
-_WITH_A_DATE = (MessageKind.PAYMENT_FAILED, MessageKind.CARD_EXPIRING)
+_BEFORE_A_RENEWAL = (MessageKind.CARD_EXPIRING, MessageKind.RENEWAL_AT_RISK)
+_WITH_A_DATE = (MessageKind.PAYMENT_FAILED, *_BEFORE_A_RENEWAL)
 LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 
 
@@ -56,7 +57,7 @@ def write(letter: Letter, *, manners: Messages) -> Written:
     said = words[letter.kind.value]
 
     # before a renewal the date is in the words themselves: nothing has failed yet
-    early = letter.kind is MessageKind.CARD_EXPIRING
+    early = letter.kind in _BEFORE_A_RENEWAL
     tries_again = letter.retry_at is not None and not early
 
     def fill(text: str) -> str:

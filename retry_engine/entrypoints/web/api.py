@@ -51,10 +51,19 @@ class EngineBody(_Strict):
     reason: str = Field(min_length=1, max_length=2000)
 
 
+class SuppressionBody(_Strict):
+    """`POST /api/suppressions`."""
+
+    email: str = Field(min_length=3, max_length=320)
+    reason: Literal["bounced", "complained", "unsubscribed"]
+    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9_]+$")
+
+
 BODIES: dict[str, type[_Strict]] = {
     "Override": OverrideBody,
     "Verdict": VerdictBody,
     "EngineSwitch": EngineBody,
+    "Suppression": SuppressionBody,
 }
 
 
@@ -74,6 +83,7 @@ def routes(engine: Engine, tokens: Sequence[ApiToken]) -> list[Route]:
         route("/api/reviews", "GET", api.list_reviews),
         route("/api/reviews/{review}", "POST", api.decide_review),
         route("/api/engine", "POST", api.set_engine),
+        route("/api/suppressions", "POST", api.suppress),
         route("/api/customers/{customer}/payment-options", "GET", api.payment_options),
     ]
 
@@ -136,6 +146,12 @@ class _Api:
     async def payment_options(self, request: Request, _caller: Caller) -> Any:
         return await run_in_threadpool(
             self._engine.payment_options, request.path_params["customer"]
+        )
+
+    async def suppress(self, request: Request, _caller: Caller) -> Any:
+        body = await _body(request, SuppressionBody)
+        return await run_in_threadpool(
+            self._engine.suppress, body.email, reason=body.reason, account=body.account or ""
         )
 
     async def set_engine(self, request: Request, caller: Caller) -> Any:

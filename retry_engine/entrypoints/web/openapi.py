@@ -177,6 +177,7 @@ _SCHEMAS: dict[str, Any] = {
         }
     ),
     "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
+    "Suppressed": _object({"suppressed": {"const": True}}),
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
     ),
@@ -265,6 +266,14 @@ _PATHS: dict[str, Any] = {
             "What Stripe's Payment Element gets for this customer",
             _ref("PaymentOptions"),
             parameters=(_parameter("customer", _TEXT, place="path"),),
+        )
+    },
+    "/api/suppressions": {
+        "post": _operation(
+            "Never write to an address again, as a bounce or a complaint asks for; "
+            "of the address only a keyed hash is kept",
+            _ref("Suppressed"),
+            body="Suppression",
         )
     },
     "/api/engine": {
