@@ -90,3 +90,47 @@ def test_the_fixed_schedule_keeps_its_days(town: Town) -> None:
     [plan] = evaluation.fixed_schedule().decide(pd.DataFrame([case.row])).to_dict("records")
     waited = plan["retry_at"] - case.row["opened_at"]
     assert timedelta(days=3) <= waited < timedelta(days=5)
+
+
+def _randomised_offers(invoices: int) -> pd.DataFrame:
+    """Dead cards: half the customers are new, and only these pay more with money off."""
+    rng = np.random.default_rng(4)
+    rows: list[dict[str, object]] = []
+    for number in range(invoices):
+        at = START + timedelta(hours=number)
+        new = number % 2 == 0
+        about = {"invoice_id": f"in_o{number}", "customer_id": f"cus_o{number}"}
+        rows.append({**about, "kind": "attempt", "at": at, "amount": 4000, "currency": "eur",
+                     "outcome": "failed", "decline_code": "expired_card",
+                     "payment_method_id": f"pm_o{number}", "method_type": "card",
+                     "customer_since": at - timedelta(days=30 if new else 900)})  # fmt: skip
+        said = {**about, "at": at + timedelta(days=1), "propensity": 1 / 3}
+        off = int(rng.choice([0, 400, 800]))
+        rows.append({**said, "kind": "offer", "amount": off, "currency": "eur"} if off
+                    else {**said, "kind": "message"})  # fmt: skip
+        if rng.random() < (0.1 + (0.4 if new and off else 0.0)):
+            rows.append({**about, "kind": "attempt", "at": at + timedelta(days=2),
+                         "amount": 4000 - off, "currency": "eur", "outcome": "succeeded",
+                         "source": "customer", "payment_method_id": f"pm_n{number}",
+                         "method_type": "card"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_offers_are_learnt_and_made_only_to_whom_they_move(town: Town) -> None:
+    log = pd.concat([town[0], _randomised_offers(2000)], ignore_index=True)
+    policy = evaluation.train_policy(log, config={"offers_enabled": True}, seed=1)
+    row = arena._copy(town[1][0].row)
+    opened = row["opened_at"]
+    row |= {"now": opened + timedelta(days=4), "messages": [{"at": opened + timedelta(hours=6)}],
+            "amount": 4000, "currency": "eur", "offers": []}  # fmt: skip
+    row["attempts"][0] |= {"decline_code": "expired_card", "amount": 4000, "currency": "eur"}
+    row["attempts"] = row["attempts"][:1]
+    new = {**row, "customer_id": "new", "customer_since": opened - timedelta(days=30)}
+    old = {**row, "customer_id": "old", "customer_since": opened - timedelta(days=900)}
+    had = {**new, "offers": [{"at": opened + timedelta(hours=6), "amount": 400, "state": "open"}]}
+    plans = policy.decide(pd.DataFrame([new, old, had]))
+    assert plans["message_at"].notna().all()
+    assert list(plans["discount"]) == [800, 0, 0]
+    assert list(plans["propensity"]) == [1.0, 1.0, 1.0]
+    silent = evaluation.train_policy(log, seed=1).decide(pd.DataFrame([new]))
+    assert list(silent["discount"]) == [0]
