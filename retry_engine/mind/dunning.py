@@ -91,7 +91,10 @@ def is_quiet_there(
 def _earliest(view: CaseView, decision: Decision, messages: Messages) -> datetime:
     times = [view.now]
     if view.messages:
-        times.append(view.messages[-1].at + timedelta(hours=messages.min_gap_hours))
+        # longer each time: most of what retries mend is mended in the first days, and who is still
+        # to be told something then has not been reached by then
+        gap = timedelta(hours=messages.min_gap_hours) * len(view.messages)
+        times.append(view.messages[-1].at + gap)
     if decision.retry_at is not None and decision.retry_at - view.now <= _SOON:
         # asked again once its outcome is known: then there is something to say, or nothing
         times.append(decision.retry_at + timedelta(hours=1))

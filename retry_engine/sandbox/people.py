@@ -60,8 +60,7 @@ class _Life:
     unsubscribed: bool = False
     complained: bool = False
     rewarded_at: int | None = None
-    moved: int = 0
-    wasted: int = 0
+    convinced: bool = False
     holds_back: bool = False
 
 
@@ -202,6 +201,7 @@ class People:
         if needs is None or given < needs:
             self._note(life, "does_not_find_it_worth", given=round(given, 3))
             return
+        life.convinced = life.convinced or needs > 0
         default = life.person.instruments[0]
         trouble = self._world.trouble_of(default.key)
         if trouble in _BROKEN:
@@ -272,10 +272,6 @@ class People:
         self._note(life, "pays", given=round(given, 3))
         if given > 0:
             life.rewarded_at = self._now()
-            if life.temper.needs:
-                life.moved += invoice["amount_due"]
-            else:
-                life.wasted += invoice["subtotal"] - invoice["amount_due"]
         # who has learnt to fail is done with it until the next renewal
         life.holds_back = life.temper.learns and given > 0
         if life.temper.adds_second and life.cards < 2:
@@ -377,6 +373,14 @@ class People:
         subscriptions = account.of("subscription", life.customer)
         paid_invoices = [i for i in invoices if i["status"] == "paid"]
         paid_ids = {i["id"] for i in paid_invoices}
+        # only what was given up on invoices that were paid: the rest cost nothing
+        lowered = [
+            i["amount_paid"]
+            for i in paid_invoices
+            if i["pre_payment_credit_notes_amount"] or i["total_discount_amounts"]
+        ]
+        credited = sum(n["amount"] for n in notes if n["invoice"] in paid_ids)
+        discounted = sum(e["amount"] for i in paid_invoices for e in i["total_discount_amounts"])
         return {
             "person": life.person.key,
             "customer": life.customer,
@@ -387,14 +391,11 @@ class People:
             "letters": life.letters,
             "paid": sum(c["amount"] for c in charges),
             "refunded": sum(c["amount_refunded"] for c in charges),
-            # only what was given up on invoices that were paid: the rest cost nothing
-            "credited": sum(n["amount"] for n in notes if n["invoice"] in paid_ids),
-            "discounted": sum(
-                entry["amount"] for i in paid_invoices for entry in i["total_discount_amounts"]
-            ),
-            # paid by themselves only for what they were given, and given where nothing was needed
-            "moved": life.moved,
-            "wasted": life.wasted,
+            "credited": credited,
+            "discounted": discounted,
+            # paid after a discount had convinced them; and given for nothing
+            "moved": sum(lowered) if life.convinced else 0,
+            "wasted": 0 if life.convinced else credited + discounted,
             "unpaid_invoices": sum(i["status"] in ("open", "uncollectible") for i in invoices),
             "churned": bool(subscriptions)
             and all(s["status"] in ("canceled", "incomplete_expired") for s in subscriptions),

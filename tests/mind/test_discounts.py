@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from retry_engine.domain import money
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.decisions import DecisionKind
 from retry_engine.domain.messages import Message
 from retry_engine.domain.offers import Offer, OfferState, discount_of
 from retry_engine.domain.policy import OFFER_FEATURES, Offers, Policy
@@ -63,6 +64,21 @@ def test_nothing_is_offered_where_it_may_not_be_or_does_not_pay(
     view: CaseView, policy: Policy
 ) -> None:
     assert discount(view, policy) == 0
+
+
+def test_a_method_that_will_be_tried_again_is_waited_for_unless_it_failed_several_times() -> None:
+    def funds() -> CaseView:
+        diary = Diary().declined("insufficient_funds").but(amount=4000)
+        said = Message(at=NOW - timedelta(days=5), visited=True)
+        return replace(diary.view(hours=144), messages=(said,))
+
+    planned = planner.decide(funds(), policy=Policy())
+    assert planned.kind is DecisionKind.RETRY
+    by = {"policy": ON, "effects": offers.PRIOR}
+    assert offers.with_offer(funds(), planned, **by).discount == 0
+    attempts = funds().attempts
+    tried = replace(funds(), attempts=attempts * 3)
+    assert offers.with_offer(tried, planned, **by).discount == 800
 
 
 def test_an_offer_comes_again_when_the_cool_down_is_over() -> None:

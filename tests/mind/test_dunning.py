@@ -46,6 +46,9 @@ def test_there_are_days_between_two_messages_and_an_end_to_them() -> None:
     second = _told(story, 1).decides(hours=2)
     assert second.message_at is not None
     assert second.message_at >= OPENED + timedelta(hours=73)
+    third = _told(story, 1, 80).decides(hours=81)
+    assert third.message_at is not None
+    assert third.message_at >= OPENED + timedelta(hours=80 + 144)
     assert _told(story, 1, 80, 160, 240).decides(hours=241).message_at is None
 
 
