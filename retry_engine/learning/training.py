@@ -1,8 +1,8 @@
 """From an attempt log to a success model.
 
 Rows are retries (`lives.walk`), each with its features as they were then. Folds never split a case.
-The boosted trees of all members are averaged, and the link from their log hazard (and the prior's)
-to a chance is fitted on rows that the trees in question had not seen.
+The boosted trees of the folds are averaged, and the link from their log hazard (and the prior's) to
+a chance is fitted on rows that the trees in question had not seen.
 """
 
 import hashlib
@@ -21,12 +21,13 @@ from retry_engine.learning import lives, trees, uplift
 from retry_engine.mind import features, rhythm
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
-from retry_engine.mind.rhythm import Lesson, Rhythms
+from retry_engine.mind.rhythm import Rhythms
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
 MIN_ROWS, MIN_WINS = 200, 40
+_FOLDS, _TWINS = 3, 2
 _RATE = 0.1
 _WEIGHTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 
@@ -72,7 +73,7 @@ def rows_of(
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    lesson = _lesson(log, lives.record_of(log), seed=seed)
+    rhythms = _rhythms(log, lives.record_of(log), seed=seed)
     rates, record = Rates(), lives.Record()
     blocks: list[Matrix] = []
     won, case, at, segments = [], [], [], []
@@ -84,8 +85,6 @@ def rows_of(
     )
     for retry in drawn:
         slots = np.array([retry.attempt.at.timestamp()])
-        # a customer's own outcomes taught the shares too: here they must not tell of themselves
-        rhythms = lesson.without(retry.view.customer_id)
         scene = Scene(retry.view, retry.method, slots, rates, rhythms)
         blocks.append(features.matrix(scene))
         won.append(retry.won)
@@ -99,7 +98,7 @@ def rows_of(
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        np.array(segments, dtype=np.str_), dict(support), rates, record, lesson.rhythms, total,
+        np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
     )  # fmt: skip
 
@@ -131,7 +130,7 @@ def _count_support(counts: list[float], scene: Scene) -> None:
         counts[low + 1] += places - low
 
 
-def _lesson(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 20_000) -> Lesson:
+def _rhythms(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 20_000) -> Rhythms:
     """Pay cycles from the records of a sample of customers."""
     attempts = log[log["kind"] == "attempt"]
     about = attempts.groupby("customer_id", sort=True)[["customer_country", "customer_timezone"]]
@@ -139,11 +138,11 @@ def _lesson(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 2
     chosen = np.arange(len(last))
     if len(last) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(len(last), most, replace=False))
-    told = {
-        customer: rhythm.evidence(record.customers[customer], country=country, timezone=timezone)
+    told = (
+        rhythm.evidence(record.customers[customer], country=country, timezone=timezone)
         for customer, country, timezone in last.iloc[chosen].itertuples(name=None)
-    }
-    return rhythm.learn(told)
+    )
+    return rhythm.learn(list(told))
 
 
 def train(
@@ -183,49 +182,45 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
 
 
 def _members(rows: Rows, *, seed: int, say: Say) -> tuple[list[trees.Boosting], Floats]:
-    """Boosters, and for each row the log hazard by the two that had not seen it.
+    """Twin boosters a fold, and for each row the log hazard by those that had not seen it.
 
-    The cases are cut into as many parts as there are members, and each leaves out two neighbours.
-    All members' mean is less noisy than that of two. Their differences tell by how much, and the
-    log hazards are drawn together accordingly, so that the link fits what will be served.
+    All members' mean is less noisy than two twins' mean. Their differences tell by how much, and
+    the log hazards are drawn together accordingly, so that the link fits what will be served.
     """
-    shapes = _shapes(len(rows.won))
-    part = _parts(rows, len(shapes), seed)
-    members = []
-    unseen = np.full((len(shapes), len(rows.won)), np.nan)
-    for number, shape in enumerate(shapes):
-        say(f"member {number + 1} of {len(shapes)}")
-        outside = (part == number) | (part == (number + 1) % len(shapes))
-        booster = trees.Boosting(**shape, random_state=seed * 97 + number)
-        booster.fit(rows.x[~outside], trees.outcome(rows.won[~outside]))
-        members.append(booster)
-        unseen[number, outside] = booster.predict(rows.x[outside])
-    learnt = np.nanmean(unseen, axis=0)
-    noise = float(np.nanvar(unseen, axis=0, ddof=1).mean())
-    signal = max(float(learnt.var()) - noise / 2, 1e-9)
+    fold = _folds(rows, seed)
+    shape = _shape(len(rows.won))
+    members, unseen = [], np.zeros((_TWINS, len(rows.won)))
+    for number in range(_FOLDS):
+        say(f"fold {number + 1} of {_FOLDS}")
+        inside = fold != number
+        for twin in range(_TWINS):
+            booster = trees.Boosting(**shape, random_state=seed * 97 + number * _TWINS + twin)
+            booster.fit(rows.x[inside], trees.outcome(rows.won[inside]))
+            members.append(booster)
+            unseen[twin, ~inside] = booster.predict(rows.x[~inside])
+    learnt = unseen.mean(axis=0)
+    noise = float(unseen.var(axis=0, ddof=1).mean())
+    signal = max(float(learnt.var()) - noise / _TWINS, 1e-9)
     served = signal + noise / len(members)
-    drawn = np.sqrt(served / (signal + noise / 2))
+    drawn = np.sqrt(served / (signal + noise / _TWINS))
     return members, learnt.mean() + drawn * (learnt - learnt.mean())
 
 
-def _shapes(rows: int) -> list[dict[str, Any]]:
-    """Trees that the rows can carry, one a member: a small log wants more and blunter ones."""
+def _shape(rows: int) -> dict[str, Any]:
+    """Trees that the rows can carry."""
     few = rows < 5000
-    shape = {
-        "n_estimators": 60,
-        "max_depth": 7,
+    return {
+        "n_estimators": 40 if few else 60,
+        "max_depth": 5 if few else 7,
         "learning_rate": _RATE,
         "subsample": 0.7,
         "max_features": 0.3,
         "min_samples_leaf": max(20 if few else 30, rows // 4000),
     }
-    if few:
-        return [shape | {"max_depth": 3}, shape | {"n_estimators": 40, "max_depth": 4}] * 4
-    return [shape] * 6
 
 
-def _parts(rows: Rows, count: int, seed: int) -> npt.NDArray[np.int64]:
-    per_case = np.random.default_rng(seed).integers(0, count, int(rows.case.max()) + 1)
+def _folds(rows: Rows, seed: int) -> npt.NDArray[np.int64]:
+    per_case = np.random.default_rng(seed).integers(0, _FOLDS, int(rows.case.max()) + 1)
     found: npt.NDArray[np.int64] = per_case[rows.case]
     return found
 

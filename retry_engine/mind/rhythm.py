@@ -8,12 +8,11 @@ on which accounts were found empty, move the belief about which one:
 `P(outcome | cycle)` depends on the days since the cycle's last payday where that lies after the
 decline, else on the days since the decline. Shares and chances are learnt together by expectation
 maximisation (`learn`); the documented mixes and chances are where it starts, and count as some
-customers and attempts of their own. What a model is trained on must not have helped to make its
-features: `Lesson.without` gives the shares as a customer's fellows alone would have them.
+customers and attempts of their own.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -51,7 +50,7 @@ _BINS = len(_MIDDLES)
 # decline), on no cycle (the same); and of an opening failure's odds, by days since payday.
 _PAID, _UNPAID, _FREE, _OPENED = 0, _BINS, 2 * _BINS, 3 * _BINS
 
-_CUSTOMERS, _ATTEMPTS = 5.0, 20.0
+_CUSTOMERS, _ATTEMPTS = 40.0, 20.0
 # One purse fails on the same day month after month: openings are worth less than as many retries.
 _OPENING_WEIGHT = 0.5
 
@@ -240,31 +239,11 @@ def _first_mix(country: str) -> Floats:
 # -- learning
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What customers' records taught; `customers` names each that had something to tell, with its
-    country and the belief about it."""
-
-    rhythms: Rhythms = field(default_factory=Rhythms)
-    customers: Mapping[str, tuple[str, Floats]] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-    def without(self, customer: str) -> Rhythms:
-        """The rhythms with that customer's own part of the shares taken out."""
-        if customer not in self.customers:
-            return self.rhythms
-        country, belief = self.customers[customer]
-        weight = self.weights[country]
-        mix = (self.rhythms.mixes[country] * weight - belief) / (weight - 1.0)
-        return Rhythms({**self.rhythms.mixes, country: np.maximum(mix, 1e-9)}, self.rhythms.cells)
-
-
-def learn(customers: Mapping[str, Evidence], *, rounds: int = 12) -> Lesson:
+def learn(customers: Sequence[Evidence], *, rounds: int = 12) -> Rhythms:
     """Shares and chances as those customers' records move the documented ones."""
-    names = [name for name, c in customers.items() if c.at.size]
-    told = [customers[name] for name in names]
+    told = [c for c in customers if c.at.size]
     if not told:
-        return Lesson()
+        return Rhythms()
     index = np.concatenate([_cells_of(c) for c in told])
     paid = np.concatenate([c.paid for c in told])
     opening = np.concatenate([np.isnan(c.since) for c in told])
@@ -275,7 +254,6 @@ def learn(customers: Mapping[str, Evidence], *, rounds: int = 12) -> Lesson:
     starts = np.concatenate([[0], np.cumsum([c.at.size for c in told])[:-1]])
     cells = _first_cells()
     mixes = {country: _first_mix(country) for country in countries}
-    belief = np.empty((len(told), len(CYCLES)))
     for _ in range(rounds):
         value = cells[index]
         likely = np.where(paid[:, None], value, 1.0 - value)
@@ -291,11 +269,7 @@ def learn(customers: Mapping[str, Evidence], *, rounds: int = 12) -> Lesson:
             total = _CUSTOMERS * _first_mix(country) + belief[members].sum(axis=0)
             mixes[country] = total / total.sum()
         cells = _new_cells(index, belief[owner], paid, opening)
-    return Lesson(
-        Rhythms(mixes, cells),
-        {name: (c.country, b) for name, c, b in zip(names, told, belief, strict=True)},
-        {country: _CUSTOMERS + len(members) for country, members in countries.items()},
-    )
+    return Rhythms(mixes, cells)
 
 
 def _new_cells(
