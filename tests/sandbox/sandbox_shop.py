@@ -105,7 +105,7 @@ class Shop:
         return datetime.fromtimestamp(to, UTC)
 
     def until_quiet(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.http.get("/_sandbox/webhooks").json()["pending"]:
             assert time.monotonic() < deadline, "webhooks are still pending"
             time.sleep(0.01)
@@ -180,7 +180,7 @@ def shop(inbox: Inbox) -> Iterator[Shop]:
     while not server.started:
         time.sleep(0.005)
     client = StripeClient("sk_test_shop", base_addresses={"api": url})
-    with httpx.Client(base_url=url) as http:
+    with httpx.Client(base_url=url, timeout=120.0) as http:
         yield Shop(sandbox, url, wall, inbox, client, http)
     server.should_exit = True
     thread.join(10)
