@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from retry_engine.domain import codes, network_rules
+from retry_engine.domain import codes, money, network_rules
 from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Candidate, Decision, DecisionKind, Reason
@@ -294,6 +294,14 @@ def _moment(
 # -- what it amounts to
 
 
+def _worth(gain: float, view: CaseView) -> str:
+    """Why a lower chance may be preferred: what comes after a failure counts too."""
+    if round(gain) <= 0:
+        return ""
+    more = money.plain(round(gain), view.currency)
+    return f": worth {more} more over the rest of the case, later attempts counted"
+
+
 def _as_decision(  # noqa: PLR0917 - what a decision is made of
     view: CaseView,
     options: Sequence[_Option],
@@ -317,10 +325,11 @@ def _as_decision(  # noqa: PLR0917 - what a decision is made of
         reasons = list(model.reasons(view, *_charge(options, slots, choice), rival))
         if rival and other:
             there = float(options[other.method].chance[other.slot])
+            gain = float(values[choice.method, choice.slot] - values[other.method, other.slot])
             reasons.append(
                 Reason(
                     text=f"{chance:.0%}, preferred to {there:.0%} on {describe(rival[0])} "
-                    f"at {rival[1]:%-d %b %H:%M} UTC, the best alternative"
+                    f"at {rival[1]:%-d %b %H:%M} UTC, the best alternative{_worth(gain, view)}"
                 )
             )
     if choice.drawn:
