@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -16,11 +15,8 @@ from retry_engine.adapters.pacing import Pace
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
-    BadRequest,
     BrokerUnavailable,
     InvalidInput,
-    NotFound,
-    Refused,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -28,14 +24,14 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
-from retry_engine.domain.offers import Change, Way
+from retry_engine.domain.offers import Way
 from retry_engine.domain.outlook import Outlook
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Messages, Policy, from_content
-from retry_engine.oversight import documents, payment_options
+from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
-from retry_engine.recovery import messaging, suppressing
+from retry_engine.recovery import suppressing
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.foreseeing import Foresight
@@ -67,6 +63,7 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
     from retry_engine.adapters.broker import Broker
     from retry_engine.adapters.stripe_gateway import StripeGateway
+    from retry_engine.customer_desk import CustomerDesk
     from retry_engine.learning.backfill import Progress
     from retry_engine.learning.desk import Desk
     from retry_engine.learning.serving import ActiveModel, Known
@@ -376,6 +373,21 @@ class Engine:
         )
 
     @cached_property
+    def customers(self) -> "CustomerDesk":
+        """What customers see and do."""
+        from retry_engine.customer_desk import CustomerDesk  # noqa: PLC0415  # jinja2
+
+        return CustomerDesk(
+            database=self.database,
+            reception=self._reception,
+            lookout=self._lookout,
+            settings=self.settings,
+            policy=self.policy,
+            clock=self.clock,
+            nudge=self._nudge,
+        )
+
+    @cached_property
     def _dispatcher(self) -> Dispatcher:
         return Dispatcher(
             database=self.database,
@@ -661,19 +673,6 @@ class Engine:
         self._nudge()
         return document
 
-    def payment_options(self, customer_id: str) -> dict[str, Any]:
-        """In which order a customer is shown ways to pay."""
-        with self.database.transaction() as connection:
-            return payment_options.options(connection, customer_id, now=self.clock())
-
-    def unsubscribe(self, token: str, *, write: bool) -> str | None:
-        """The language of the message that the link came with; None where it is not ours.
-
-        With `write`, its address is not written to again.
-        """
-        with self.database.transaction() as connection:
-            return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
-
     def suppress(self, address: str, *, reason: str, account: str = "") -> dict[str, Any]:
         """Never write to that address again; saying it twice changes nothing.
 
@@ -700,121 +699,6 @@ class Engine:
         with self.database.transaction() as connection:
             found = messages.suppressed(connection)
         return {reason: found.get(reason, 0) for reason in suppressing.REASONS}
-
-    def preview_message(self, file: Path, *, kind: str, language: str, discount: int) -> None:
-        """Write a message with made-up facts, `discount` percent off: HTML, plain text beside it.
-
-        Raises:
-            BadRequest: no such kind or language, or the file cannot be written.
-        """
-        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
-
-        written = letters.preview(
-            kind, language, policy=self.policy, discount=discount, now=self.clock()
-        )
-        try:
-            file.write_text(written.html, encoding="utf-8")
-            file.with_suffix(".txt").write_text(
-                f"{written.subject}\n\n{written.text}", encoding="utf-8"
-            )
-        except OSError as error:
-            raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
-
-    def recovery_page(
-        self, token: str, *, note_visit: bool, alert: str | None = None
-    ) -> str | None:
-        """The page behind a message's link; None where the link is none of ours, or has ended.
-
-        Raises:
-            StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
-        """
-        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
-
-        bill = self._reception.bill(token, note_visit=note_visit)
-        if bill is None:
-            return None
-        if note_visit:
-            self._nudge()
-        key = self.settings.stripe_publishable_key
-        element = None
-        if key and bill.client_secret:
-            with suppress(NotFound):
-                order = self.payment_options(bill.customer_id)["payment_method_order"]
-                element = letters.Element(
-                    key=key, script=self.settings.stripe_js, order=",".join(order)
-                )
-        portal = self.policy.messages.portal_link
-        return letters.recovery_page(
-            bill, token=token, element=element, portal=portal, alert=alert,
-            manners=self.policy.messages,
-        )  # fmt: skip
-
-    def recovery_later_page(self) -> str:
-        """In place of the page, while it cannot be shown."""
-        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
-
-        return letters.later_page(manners=self.policy.messages)
-
-    def take_offer(self, token: str) -> bool:
-        """The holder of the link takes its offer; False where the link is none of ours.
-
-        Raises:
-            Refused: it cannot be had (any more).
-        """
-        taken = self._reception.take_offer(token)
-        self._nudge()
-        return taken
-
-    def change_subscription(self, token: str, kind: str, *, day: str | None) -> bool:
-        """The holder of the link changes it; `day` is a date and time in ISO 8601.
-
-        Raises:
-            Refused: it cannot be changed (any more).
-        """
-        try:
-            wanted, at = Change(kind), datetime.fromisoformat(day) if day else None
-        except ValueError:
-            raise Refused("there is nothing of that kind to change") from None
-        changed = self._reception.change(token, wanted, day=at)
-        self._nudge()
-        return changed
-
-    def card_page(self, token: str, *, added: bool) -> str | None:
-        """Where a customer adds a card before a renewal; None where the link is none of ours.
-
-        `added`: they say that they have.
-        """
-        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
-
-        found = self._lookout.card_page(token)
-        if found is None:
-            return None
-        renewal, secret = found
-        key = self.settings.stripe_publishable_key
-        element = None
-        if key:
-            order = ",".join(payment_options.order(None, {}, {}, None))
-            element = letters.Element(key=key, script=self.settings.stripe_js, order=order)
-        return letters.card_page(
-            renewal, token=token, secret=secret, element=element, added=added,
-            manners=self.policy.messages,
-        )  # fmt: skip
-
-    def card_portal(self, token: str) -> str | None:
-        """Stripe's portal for the customer of a link to add a card."""
-        back = f"{self.settings.public_url}/c/{token}"
-        return self._lookout.portal(token, return_url=back)
-
-    def portal(self, token: str) -> str | None:
-        """Stripe's portal for the link's customer."""
-        back = f"{self.settings.public_url}/r/{token}"
-        return self._reception.portal(token, return_url=back)
-
-    def unsubscribe_page(self, language: str, *, done: bool) -> str:
-        """What the link shows."""
-        from retry_engine.adapters import letters  # noqa: PLC0415  # jinja2
-
-        return letters.unsubscribe_page(language, done=done, manners=self.policy.messages)
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """The events that were given up."""

@@ -380,7 +380,7 @@ def preview_messages(
 ) -> None:
     """Write a message as a customer would get it, with made-up facts."""
     with _engine() as engine:
-        engine.preview_message(file, kind=kind, language=language, discount=discount)
+        engine.customers.preview_message(file, kind=kind, language=language, discount=discount)
     print(f"{file} and {file.with_suffix('.txt')} are written.")
 
 

@@ -104,7 +104,7 @@ def test_no_order_of_things_gives_more_than_the_budget(
                 dying(here.engine.gateway, "credit_invoice", after=step.endswith("after")),
                 contextlib.suppress(RetryEngineError),
             ):
-                here.engine.take_offer(page.removeprefix("/r/"))
+                here.engine.customers.take_offer(page.removeprefix("/r/"))
         elif step == "die taking back":
             with dying(here.engine.gateway, "void_credit_note", after=number % 2 == 0):
                 here.days_pass(customer, 3, step_hours=8)

@@ -121,7 +121,7 @@ def test_a_process_that_dies_while_it_gives_a_coupon_gives_one(
     with monkeypatch.context() as patch:
         patch.setattr(gateway, "give_coupon", dies)
         with pytest.raises(Crash):
-            here.engine.take_offer(page.removeprefix("/r/"))
+            here.engine.customers.take_offer(page.removeprefix("/r/"))
     here.works()
     assert len(coupons(here, customer)) == 1
     assert here.case(invoice)["offers"][0]["detail"] == "taken"
@@ -182,9 +182,9 @@ def test_a_process_that_dies_while_it_moves_the_day_moves_it_once(
         token = page.removeprefix("/r/")
         if death is Crash:
             with pytest.raises(Crash):
-                here.engine.change_subscription(token, "billing_day", day=day)
+                here.engine.customers.change_subscription(token, "billing_day", day=day)
         else:
-            assert here.engine.change_subscription(token, "billing_day", day=day)
+            assert here.engine.customers.change_subscription(token, "billing_day", day=day)
         assert changes(here, invoice) == [("billing_day", "taking")]
     calls = []
 

@@ -62,7 +62,7 @@ def test_an_offer_that_is_taken_lowers_the_invoice_and_is_used(
     customer, invoice, mail = offered(giving, post_office)
     assert "4,00\xa0$" in words(mail)
     assert offer_of(giving, invoice)["state"] == "open"
-    options = giving.engine.payment_options(customer.id)
+    options = giving.engine.customers.payment_options(customer.id)
     assert options["offer"] == {
         "invoice": invoice.id, "amount": 400, "currency": "usd",
         "until": offer_of(giving, invoice)["until"],
@@ -168,9 +168,9 @@ def test_a_process_that_dies_while_giving_gives_once(
         token = page_of(mail).removeprefix("/r/")
         if death is Crash:
             with pytest.raises(Crash):
-                giving.engine.take_offer(token)
+                giving.engine.customers.take_offer(token)
         else:
-            assert giving.engine.take_offer(token)
+            assert giving.engine.customers.take_offer(token)
         assert offer_of(giving, invoice)["detail"] == "taking"
     giving.works()
     assert len(notes(giving, invoice)) == 1

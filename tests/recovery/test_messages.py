@@ -278,7 +278,7 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             before, paused = len(office.mails), step == "pause"
         elif step == "unsubscribe" and office.mails:
             link = str(office.mails[-1]["List-Unsubscribe"]).strip("<>")
-            engine.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
+            engine.customers.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
             silent = True
         elif step == "crash":
             real = engine._messenger

@@ -25,7 +25,7 @@ def test_the_customers_checkout_gets_an_order_and_strangers_a_problem(
     assert len(kinds) == len(set(kinds))
     assert web.get("/api/customers/cus_nobody/payment-options").status_code == 404
     with pytest.raises(NotFound, match="cus_nobody"):
-        engine_shop.engine.payment_options("cus_nobody")
+        engine_shop.engine.customers.payment_options("cus_nobody")
 
 
 def test_a_debit_is_offered_first_where_debits_go_through_and_cards_do_not() -> None:

@@ -145,7 +145,7 @@ class _Api:
 
     async def payment_options(self, request: Request, _caller: Caller) -> Any:
         return await run_in_threadpool(
-            self._engine.payment_options, request.path_params["customer"]
+            self._engine.customers.payment_options, request.path_params["customer"]
         )
 
     async def suppress(self, request: Request, _caller: Caller) -> Any:

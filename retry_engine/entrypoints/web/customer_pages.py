@@ -51,7 +51,7 @@ def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
         token = request.path_params["token"]
 
         def page() -> str | None:
-            return engine.recovery_page(token, note_visit=note_visit, alert=alert)
+            return engine.customers.recovery_page(token, note_visit=note_visit, alert=alert)
 
         return await _shown(engine, page, headers)
 
@@ -72,20 +72,20 @@ def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
 
     async def offer(request: Request) -> Response:
         token = request.path_params["token"]
-        return await done(request, lambda: engine.take_offer(token), refused="offer_gone")
+        return await done(request, lambda: engine.customers.take_offer(token), refused="offer_gone")
 
     async def change(request: Request) -> Response:
         token, kind = request.path_params["token"], request.path_params["kind"]
         day = await _field(request, "day")
         return await done(
             request,
-            lambda: engine.change_subscription(token, kind, day=day),
+            lambda: engine.customers.change_subscription(token, kind, day=day),
             refused="change_gone",
         )
 
     async def portal(request: Request) -> Response:
         try:
-            url = await run_in_threadpool(engine.portal, request.path_params["token"])
+            url = await run_in_threadpool(engine.customers.portal, request.path_params["token"])
         except RetryEngineError:
             return await show(request, note_visit=False, alert="later")
         return _led_to(url)
@@ -103,11 +103,12 @@ def _card_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
 
     async def card(request: Request) -> Response:
         token, added = request.path_params["token"], "added" in request.query_params
-        return await _shown(engine, lambda: engine.card_page(token, added=added), headers)
+        return await _shown(engine, lambda: engine.customers.card_page(token, added=added), headers)
 
     async def portal(request: Request) -> Response:
         try:
-            url = await run_in_threadpool(engine.card_portal, request.path_params["token"])
+            token = request.path_params["token"]
+            url = await run_in_threadpool(engine.customers.card_portal, token)
         except RetryEngineError:
             return await _later(engine, headers)
         return _led_to(url)
@@ -122,10 +123,10 @@ def _unsubscribe(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
     async def unsubscribe(request: Request) -> Response:
         done = request.method == "POST"
         token = request.path_params["token"]
-        language = await run_in_threadpool(engine.unsubscribe, token, write=done)
+        language = await run_in_threadpool(engine.customers.unsubscribe, token, write=done)
         if language is None:
             return _no_link_of_ours()
-        page = await run_in_threadpool(engine.unsubscribe_page, language, done=done)
+        page = await run_in_threadpool(engine.customers.unsubscribe_page, language, done=done)
         return Response(page, media_type=_HTML, headers=_HEADERS)
 
     return unsubscribe
@@ -163,7 +164,7 @@ async def _shown(
 
 
 async def _later(engine: Engine, headers: dict[str, str]) -> Response:
-    page = await run_in_threadpool(engine.recovery_later_page)
+    page = await run_in_threadpool(engine.customers.later_page)
     return Response(page, 503, media_type=_HTML, headers=headers)
 
 
