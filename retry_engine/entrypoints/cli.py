@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from retry_engine.domain.errors import BadRequest, RetryEngineError, SettingsError
+from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, SettingsError
 
 if TYPE_CHECKING:  # each command imports what it needs: `--help` must not wait for a database
     from retry_engine.settings import Settings
@@ -440,6 +440,8 @@ def train_model(
         if plot is not None:
             engine.learning.write_plot(card["version"], plot)
     _show(card, as_json, lambda c: _rendering().show_card(c))
+    if card.get("not_promoted"):
+        raise Refused(card["not_promoted"])
 
 
 @model.command("list")

@@ -1,5 +1,6 @@
 """The model card: what a model was made from, and how far it can be trusted."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,3 +157,19 @@ def top_features(model: LearntModel, rows: Rows, most: int = 12) -> list[Documen
 
 def _text(seconds: float) -> str:
     return datetime.fromtimestamp(float(seconds), UTC).isoformat()
+
+
+def below_the_prior(card: Mapping[str, Any]) -> str | None:
+    """Why a model had better not decide by itself; None where its backtest does not speak against.
+
+    The backtest leans to the learnt policy: whole intervals below the prior are a clear word.
+    """
+    backtest = card.get("backtest") or {}
+    found = (backtest.get("differences") or {}).get("learnt - prior")
+    if not found or found["high"] >= 0:
+        return None
+    return (
+        f"{card['version']} is stored and not promoted: its backtest has it below the prior, "
+        f"{found['net_per_case']:+} minor units a case ({found['low']:+} to {found['high']:+}); "
+        "`retry-engine model promote` lets it decide all the same"
+    )

@@ -72,7 +72,8 @@ class Desk:
     def train(self, *, seed: int, promote: bool, say: training.Say) -> Document:
         """Fit a model on the whole log and store it with its card.
 
-        Raises `CannotLearn` with the reason where the data carry none.
+        With `promote` it decides from now on, unless its own backtest has it below the prior:
+        `not_promoted` of the card says so then. Raises `CannotLearn` where the data carry none.
         """
         log = self.whole_log()
         trained = training.train(log, seed=seed, say=say)
@@ -88,9 +89,11 @@ class Desk:
                 plot=plot.calibration(document),
                 reference=drift.reference(trained, log),
             )
-        if promote:
+        worse = card.below_the_prior(document) if promote else None
+        if promote and worse is None:
             self.promote(trained.model.version)
-        return document | {"promoted": promote}
+        more = {"promoted": promote and worse is None}
+        return document | more | ({"not_promoted": worse} if worse else {})
 
     def list_models(self) -> list[Document]:
         """Stored models, newest first."""
