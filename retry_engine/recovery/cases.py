@@ -16,9 +16,8 @@ from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
-# A living case is read again this often, in case an event was lost; Stripe redelivers for 3 days.
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
-
+# A living case is read again this often, in case an event was lost; Stripe redelivers for 3 days.
 SAFETY_INTERVAL = timedelta(days=3)
 
 

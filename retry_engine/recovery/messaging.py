@@ -248,9 +248,8 @@ class Messenger:
         policy = self.planner.policy_of(case.policy_version)
         if not discount or self.public_url is None or policy.messages.way_back != "page":
             return None
-        terms = self.planner.policy_of(case.policy_version).offers
         return offering.make(
-            moment, case, discount=discount, decision_id=action.decision_id, terms=terms
+            moment, case, discount=discount, decision_id=action.decision_id, terms=policy.offers
         )
 
     def _ask(self, moment: Moment, case: Case, action: Action, question: NeedsAPerson) -> None:

@@ -118,8 +118,7 @@ class Giver:
         if offer.state == OfferState.TAKING:
             with suppress(StripeUnavailable):
                 self._apply(connection, case, offer)
-            with connection.begin():
-                offer = _present(connection, case_id)
+            offer = _fresh(connection, case_id)
         if offer.state == OfferState.REFUSED:
             raise Refused("the offer cannot be applied to this invoice")
         return offer

@@ -157,17 +157,17 @@ def in_month(connection: Connection, currency: str, month: datetime) -> int:
 
 def change_of_case(connection: Connection, case_id: str, kind: Change) -> StoredChange | None:
     """The case's change of that kind."""
-    query = select(*_CHANGE_COLUMNS).where(changes.c.case_id == case_id, changes.c.kind == kind)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    return StoredChange(**{**row, "state": OfferState(row["state"]), "kind": Change(row["kind"])})
+    found = changes_of_case(connection, case_id)
+    return next((change for change in found if change.kind == kind), None)
 
 
 def changes_of_case(connection: Connection, case_id: str) -> list[StoredChange]:
     """All that the customer changed about the case."""
-    found = (change_of_case(connection, case_id, kind) for kind in Change)
-    return [change for change in found if change is not None]
+    query = select(*_CHANGE_COLUMNS).where(changes.c.case_id == case_id).order_by(changes.c.id)
+    return [
+        StoredChange(**{**row, "state": OfferState(row["state"]), "kind": Change(row["kind"])})
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def settle_change(

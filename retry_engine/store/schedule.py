@@ -96,7 +96,7 @@ _RECLAIM = text(
       where id in (select id from actions where state = 'claimed' and claimed_until < :now
                    order by claimed_until limit :limit for update skip locked)
       returning id
-    """  # constants only
+    """
 )
 
 _COUNTS = text(
