@@ -22,7 +22,7 @@ from retry_engine.mind.hazard import LearntModel, Link
 from retry_engine.mind.offers import Effects
 from retry_engine.mind.rhythm import CYCLES, Rhythms
 
-_FORMAT = 3
+_FORMAT = 4
 _MADE_WITH = ("scikit-learn", "scikit-survival")
 
 
@@ -38,13 +38,15 @@ def write(model: LearntModel) -> bytes:
         "version": model.version,
         "rate": ensemble.rate,
         "members": [len(member) for member in ensemble.members],
-        "depths": [int(t["max_depth"]) for t in trees],
+        "tree_depths": [int(t["max_depth"]) for t in trees],
         "sizes": [len(t["nodes"]) for t in trees],
         "link": [model.link.intercept, model.link.slope, model.link.prior_slope],
         "rates": {key: list(value) for key, value in model.rates.counts.items()},
         "cycles": list(CYCLES),
         "mixes": {key: list(value) for key, value in model.rhythms.mixes.items()},
-        "cells": list(model.rhythms.cells),
+        "depths": model.rhythms.depths.tolist(),
+        "chances": model.rhythms.chances.tolist(),
+        "odds": model.rhythms.odds.tolist(),
         "support": {key: list(value) for key, value in model.support.items()},
         "offsets": dict(model.offsets),
         "support_weight": model.support_weight,
@@ -99,7 +101,10 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
     trees = iter(
         tree_from({"nodes": n, "values": v, "max_depth": d}, features=count)
         for n, v, d in zip(
-            np.split(nodes, ends[:-1]), np.split(values, ends[:-1]), about["depths"], strict=True
+            np.split(nodes, ends[:-1]),
+            np.split(values, ends[:-1]),
+            about["tree_depths"],
+            strict=True,
         )
     )
     members = tuple(tuple(next(trees) for _ in range(size)) for size in about["members"])
@@ -110,7 +115,7 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         rates=Rates({k: (v[0], v[1], v[2]) for k, v in about["rates"].items()}),
         rhythms=Rhythms(
             {key: np.array(value, dtype=np.float64) for key, value in about["mixes"].items()},
-            np.array(about["cells"], dtype=np.float64),
+            *(np.array(about[name], dtype=np.float64) for name in ("depths", "chances", "odds")),
         ),
         support=about["support"],
         offsets={key: float(value) for key, value in about["offsets"].items()},

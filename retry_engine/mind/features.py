@@ -19,7 +19,7 @@ from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.payment_methods import PaymentMethod
-from retry_engine.mind import paydays
+from retry_engine.mind import paydays, rhythm
 from retry_engine.mind.prior import PriorModel
 from retry_engine.mind.rhythm import Evidence, Rhythms, days_since_payday, evidence
 
@@ -137,9 +137,14 @@ class Scene:
         )
 
     @cached_property
+    def money(self) -> Floats:
+        """Belief in each pay cycle and how long money lasts, (cycles, depths)."""
+        return self.rhythms.belief(self.evidence)
+
+    @cached_property
     def belief(self) -> Floats:
         """Belief in each pay cycle, (cycles,)."""
-        return self.rhythms.belief(self.evidence)
+        return np.asarray(self.money.sum(axis=1))
 
     @cached_property
     def waited(self) -> Floats:
@@ -331,7 +336,23 @@ _PAY = "pay cycles of the country and the customer's own record"
 @_feature(_PAY, "whether money has come since the decline", _from_log_hazard)
 def _funds_hazard(scene: Scene) -> Value:
     """Log hazard of finding money, over all pay cycles by the belief in them."""
-    return log_hazard(scene.rhythms.chance(scene.since_payday, scene.waited) @ scene.belief)
+    last = scene.last_here
+    kind = rhythm.kind_of(last.decline_code) if last else None
+    return log_hazard(
+        scene.rhythms.chance(
+            scene.money,
+            rhythm.FRESH if kind is None else kind,
+            scene.since_payday,
+            scene.waited,
+        )
+    )
+
+
+@_feature(_PAY, "how long this customer's money lasts")
+def _purse_depth(scene: Scene) -> Value:
+    """Belief that money lasts weeks, less the belief that it is gone within days."""
+    depths = scene.money.sum(axis=0)
+    return float(depths[-1] - depths[0])
 
 
 @_feature(_PAY, "payday since the decline", _as_percent)
