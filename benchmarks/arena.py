@@ -31,6 +31,7 @@ class Case:
 
     row: Row
     ends_at: datetime
+    ends_by: str = "exhausted"
     changes: list[tuple[datetime, Row]] = field(default_factory=list)
     tries: list[datetime] = field(default_factory=list)
 
@@ -60,7 +61,7 @@ def play(
     cases: Iterable[Case], charge: Charge, policy: Decider, log: list[Row] | None = None
 ) -> Result:
     """Each case to its end under the policy; rounds of one decision for all that are open."""
-    live = [Case(_copy(c.row), c.ends_at, list(c.changes)) for c in cases]
+    live = [Case(_copy(c.row), c.ends_at, c.ends_by, list(c.changes)) for c in cases]
     count, net, won, tries, breaches = len(live), 0.0, 0, 0, 0
     promised, came = [], []
     for _ in range(60):
@@ -109,7 +110,7 @@ def clairvoyant(cases: Iterable[Case], charge: Charge) -> float:
     """Net of one charge each at the first 3-hourly moment and method that works."""
     net = 0.0
     for given in cases:
-        case = Case(_copy(given.row), given.ends_at, list(given.changes))
+        case = Case(_copy(given.row), given.ends_at, given.ends_by, list(given.changes))
         at = case.row["opened_at"] + timedelta(hours=24)
         while at < min(case.ends_at, case.row["deadline_at"]):
             while case.changes and case.changes[0][0] <= at:
@@ -130,7 +131,7 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
     rng = Random(seed)
     log: list[Row] = []
     for given in cases:
-        case = Case(_copy(given.row), given.ends_at, list(given.changes))
+        case = Case(_copy(given.row), given.ends_at, given.ends_by, list(given.changes))
         log.append(_as_log(case, case.row["attempts"][0]))
         style = rng.choice(("fixed", "spread", "random", "random"))
         days = {
@@ -141,7 +142,7 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
         for number, day in enumerate(days):
             at = case.row["opened_at"] + timedelta(days=day, minutes=rng.randint(0, 600))
             if at >= case.ends_at:
-                break
+                continue
             while case.changes and case.changes[0][0] <= at:
                 log.append(_changed(case))
             case.row["now"] = at
@@ -154,8 +155,16 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
             case.row["attempts"].append(row)
             log.append(_as_log(case, row))
             if row["outcome"] == "succeeded":
+                log.append(_closed(case, at, "recovered"))
                 break
+        else:
+            log.append(_closed(case, case.ends_at, case.ends_by))
     return log
+
+
+def _closed(case: Case, at: datetime, reason: str) -> Row:
+    base = {k: case.row[k] for k in ("invoice_id", "customer_id")}
+    return base | {"kind": "closed", "at": at, "close_reason": reason}
 
 
 def _copy(row: Row) -> Row:
@@ -196,6 +205,9 @@ def _as_log(case: Case, row: Row) -> Row:
 
 # -- the sandbox's population
 
+# What people do that ends a case, and what the log says of it.
+_ENDS = {"cancels": "churned", "pays_on_page": "recovered", "disputes": "voided"}
+
 
 def sandbox(seed: int, count: int, start: datetime) -> tuple[list[Case], Charge]:
     """The sandbox's people, one failed renewal each."""
@@ -222,8 +234,8 @@ def sandbox(seed: int, count: int, start: datetime) -> tuple[list[Case], Charge]
         ]
         case = Case(row, failed + HORIZON)
         for act in world.own_acts(person.key, failed_at=failed, horizon_end=failed + HORIZON):
-            if act.kind in ("cancels", "pays_on_page", "disputes"):
-                case.ends_at = min(case.ends_at, act.at)
+            if act.kind in _ENDS and act.at < case.ends_at:
+                case.ends_at, case.ends_by = act.at, _ENDS[act.kind]
             elif act.instrument is not None:
                 instruments[act.instrument.key] = act.instrument
                 case.changes.append((act.at, as_method(act.instrument, default=True)))
@@ -433,7 +445,8 @@ class Households:
             as_method(self.cards[c], default=n == 0) for n, c in enumerate(person["cards"])
         ]
         rng = Random(invoice)
-        case = Case(row, min(at + HORIZON, at + timedelta(days=rng.expovariate(1 / 200))))
+        leaves = timedelta(days=rng.expovariate(1 / 200))
+        case = Case(row, at + min(HORIZON, leaves), "churned" if leaves < HORIZON else "exhausted")
         old = self.cards[person["cards"][0]]
         expired = (at.year, at.month) > (old.exp_year, old.exp_month)
         if (expired or old.key in self.dead) and rng.random() < 0.4:

@@ -13,7 +13,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from arena import Answer, Case, Charge, Plastic, Row, as_attempt, as_method, case_row
+from arena import HORIZON, Answer, Case, Charge, Plastic, Row, as_attempt, as_method, case_row
 
 _DAY = timedelta(days=1)
 _PLACES = {
@@ -175,7 +175,7 @@ class Strangers:
         ]
         luck = Random(invoice)
         leaves = timedelta(days=luck.expovariate(1 / person["leaves"]))
-        case = Case(row, min(at + timedelta(days=30), at + leaves))
+        case = Case(row, at + min(HORIZON, leaves), "churned" if leaves < HORIZON else "exhausted")
         old = self.cards[person["cards"][0]]
         if (at.year, at.month) > (old.exp_year, old.exp_month) and luck.random() < 0.5:
             self._replace(case, old, at + timedelta(days=luck.uniform(0.5, 15)))

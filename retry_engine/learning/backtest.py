@@ -7,10 +7,10 @@ fitted on earlier cases, so the two share no data, and a policy cannot profit fr
 mistakes (the winner's curse).
 
 A played case has one path: after each charge with chance `q` the part `1 - q` of it goes on, with a
-decline like one that the log shows after the last one. So values are sums, not draws. What the
-policy file says of customers who leave (`churn_per_day`) discounts all policies alike. Where the
-log has the propensity of its first retry, that retry corrects the estimate (doubly robust in the
-first step; within one slot of three hours, weights up to twenty).
+decline like one that the log shows after the last one. So values are sums, not draws. That
+customers leave, as often as in the whole log, discounts all policies alike. Where the log has the
+propensity of its first retry, that retry corrects the estimate (doubly robust in the first step;
+within one slot of three hours, weights up to twenty).
 """
 
 import hashlib
@@ -34,6 +34,7 @@ from retry_engine.learning.openings import Opening, openings
 from retry_engine.learning.training import Rows
 from retry_engine.mind import fixed, planner
 from retry_engine.mind.hazard import LearntModel
+from retry_engine.mind.leaving import Leaving
 from retry_engine.mind.prior import PriorModel, SuccessModel
 
 Floats = npt.NDArray[np.float64]
@@ -118,7 +119,7 @@ def run(
     folds = dict(zip(later.ids, fold.tolist(), strict=True))
     cases = openings(log, chosen, horizon=horizon)
     declines = _Declines.of(log[log["at"] >= since], seed)
-    world = _World(folds, answers, declines, policy)
+    world = _World(folds, answers, declines, policy, rows.leaving)
     deciders: dict[str, Decider] = {
         "learnt": _planned(policy, model),
         "prior": _planned(policy, PriorModel()),
@@ -195,6 +196,7 @@ class _World:
     answers: Sequence[LearntModel]
     declines: "_Declines"
     policy: Policy
+    leaving: Leaving
 
 
 def _play(cases: Sequence[Opening], decide: Decider, world: _World) -> list[_Life]:
@@ -241,8 +243,8 @@ def _ask(charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]
 
 def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
     view, (at, method_id), policy = life.view, charge, world.policy
-    days = (at - view.opened_at) / timedelta(days=1)
-    there = life.left * float(np.exp(-policy.value.churn_per_day * days))
+    ages = np.array([0.0, (at - view.opened_at) / timedelta(days=1)])
+    there = life.left * float(world.leaving.staying(ages, policy.value.churn_per_day)[1])
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
     life.net += there * (chance * worth - policy.value.attempt_cost)
     life.recovered += there * chance

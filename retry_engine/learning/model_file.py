@@ -19,6 +19,7 @@ from retry_engine.learning.trees import Ensemble, tree_from
 from retry_engine.mind import features
 from retry_engine.mind.features import Rates
 from retry_engine.mind.hazard import LearntModel, Link
+from retry_engine.mind.leaving import Leaving
 from retry_engine.mind.offers import Effects
 from retry_engine.mind.rhythm import CYCLES, Rhythms
 
@@ -52,6 +53,7 @@ def write(model: LearntModel) -> bytes:
         "support_weight": model.support_weight,
         "damping": model.damping,
         "offers": asdict(model.offer_effects),
+        "leaving": asdict(model.leaving),
     }
     out = io.BytesIO()
     np.savez_compressed(
@@ -122,6 +124,7 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         support_weight=float(about["support_weight"]),
         damping=float(about["damping"]),
         offer_effects=_effects(about["offers"]),
+        leaving=Leaving(*(tuple(map(float, about["leaving"][k])) for k in ("left", "days"))),
     )
 
 

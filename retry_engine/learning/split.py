@@ -45,7 +45,10 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
     before = log[log["at"] < moment].reset_index(drop=True)
     for retry in lives.walk(before, record, rates=rates, wanted=kept.__contains__):
         training.count_retry(support, retry)
-    earlier = replace(of_rows(rows, inside), support=dict(support), rates=rates, record=record)
+    earlier = replace(
+        of_rows(rows, inside), support=dict(support), rates=rates, record=record,
+        leaving=training.leaving_of(before),
+    )  # fmt: skip
     cases = len(np.unique(rows.case[inside]))
     return Split(moment, training.fit(earlier, seed=seed), cases)
 

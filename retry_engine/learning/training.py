@@ -17,10 +17,11 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 
 from retry_engine.domain.errors import CannotLearn
-from retry_engine.learning import lives, trees, uplift
-from retry_engine.mind import features, rhythm
+from retry_engine.learning import lives, metrics, trees, uplift
+from retry_engine.mind import features, leaving, rhythm
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
+from retry_engine.mind.leaving import UNKNOWN, Leaving
 from retry_engine.mind.rhythm import Rhythms
 
 Floats = npt.NDArray[np.float64]
@@ -52,6 +53,7 @@ class Rows:
     ids: tuple[str, ...]
     opened: Floats
     offered: tuple[uplift.Unit, ...] = ()
+    leaving: Leaving = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,18 @@ def rows_of(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
         np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
+        leaving_of(log),
     )  # fmt: skip
+
+
+def leaving_of(log: pd.DataFrame) -> Leaving:
+    """How quickly the log's customers left; nothing where it names none who did."""
+    ended = metrics.ends(log)
+    days = ended["days"].to_numpy(dtype=np.float64)
+    left = (ended["cause"] == "churned").to_numpy() & (days <= metrics.HORIZON)
+    if not left.any():
+        return UNKNOWN
+    return leaving.counted(np.minimum(days, metrics.HORIZON), left)
 
 
 def _drawn(case_id: str, seed: int) -> float:
@@ -176,6 +189,7 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
         support_weight=weight,
         offsets=offsets,
         offer_effects=uplift.learn(rows.offered),
+        leaving=rows.leaving,
     )
     chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
     return Trained(model, rows, chance)

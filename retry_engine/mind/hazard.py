@@ -23,6 +23,7 @@ from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import features, offers
 from retry_engine.mind.features import Rates, Scene
+from retry_engine.mind.leaving import UNKNOWN, Leaving
 from retry_engine.mind.offers import Effects
 from retry_engine.mind.prior import Charge, PriorModel
 from retry_engine.mind.rhythm import Rhythms
@@ -75,6 +76,7 @@ class LearntModel:
     offsets: Mapping[str, float] = field(default_factory=dict)
     damping: float = 0.98
     offer_effects: Effects = offers.PRIOR
+    leaving: Leaving = UNKNOWN
 
     def scene(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Scene:
         """What the features are computed from."""

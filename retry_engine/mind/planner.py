@@ -35,6 +35,9 @@ Bools = npt.NDArray[np.bool_]
 _SLOT = 3 * 3600.0
 _DAY = 86_400.0
 _STEPS = 8
+# Share a day by which later charges count for less, beside customers who leave: the further away,
+# the less is known, a curve's peaks are promised too high, and a failure tells something at once.
+_IMPATIENCE = 0.012
 
 # Whoever says these wants no more charges; a person decides what becomes of the customer.
 _REVIEW_ACTIONS = frozenset({"none_review"})
@@ -202,7 +205,9 @@ def _best_retry(
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
     cost = policy.value.attempt_cost + policy.value.attempt_shadow_price_share * view.amount
     left = min(_STEPS, policy.limits.max_attempts - len(view.attempts))
-    alive = np.exp(-policy.value.churn_per_day * (slots - slots[0]) / _DAY)
+    ages = (slots - view.opened_at.timestamp()) / _DAY
+    alive = model.leaving.staying(ages, policy.value.churn_per_day)
+    alive *= np.exp(-_IMPATIENCE * (ages - ages[0]))
     permitted = np.stack([o.permitted for o in options])
     chances = np.where(permitted, np.stack([o.chance for o in options]), 0.0)
     limits = policy.limits

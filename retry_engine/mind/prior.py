@@ -30,6 +30,7 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import offers, paydays
+from retry_engine.mind.leaving import UNKNOWN, Leaving
 from retry_engine.mind.offers import Effects
 
 Floats = npt.NDArray[np.float64]
@@ -75,6 +76,10 @@ class SuccessModel(Protocol):
     def offer_effects(self) -> Effects:
         """What discounts do, as far as this model knows."""
 
+    @property
+    def leaving(self) -> Leaving:
+        """How quickly customers leave, as far as this model knows."""
+
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
     ) -> list[Floats]:
@@ -92,6 +97,7 @@ class PriorModel:
     version: str = "prior-1"
     damping: float = 0.78
     offer_effects: Effects = offers.PRIOR
+    leaving: Leaving = UNKNOWN
 
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]

@@ -133,7 +133,7 @@ def test_the_card_is_the_same_by_seed(document: card.Document, found: backtest.B
 
 
 def test_a_log_too_short_for_a_split_says_what_was_not_measured(log: pd.DataFrame) -> None:
-    few = log.head(460)
+    few = log.head(560)
     document = card.of_training(training.train(few, seed=0), few, policy=Policy(), seed=0)
     assert "backtest" not in document
     assert "backtest" in document["not_measured"][0]

@@ -8,7 +8,8 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import brier_score
 from sksurv.preprocessing import OneHotEncoder
 
-from retry_engine.learning import metrics
+from retry_engine.learning import metrics, training
+from retry_engine.mind.leaving import UNKNOWN
 
 
 def _veterans() -> tuple[pd.DataFrame, np.ndarray]:
@@ -109,6 +110,26 @@ def test_ends_tell_recoveries_from_churn_and_from_cases_that_are_open_still() ->
     }  # fmt: skip
     assert ended["days"].to_dict() == {"paid": 4, "own": 3, "gone": 5, "void": 1, "open": 38}
     assert ended.index[ended["by_retry"]].tolist() == ["paid"]
+
+
+def test_days_until_a_case_is_paid_count_against_customers_who_leave() -> None:
+    log = _log(
+        ("paid", 0, "failed", "stripe"), ("paid", 4, "succeeded", "engine"),
+        ("gone", 1, "failed", "stripe"), ("gone", 6, "closed", "churned"),
+        ("open", 2, "failed", "stripe"), ("open", 60, "failed", "stripe"),
+    )  # fmt: skip
+    learnt = training.leaving_of(log)
+    # a day in the first bin each; "gone" in the third; nothing is followed after a month
+    assert learnt.left == (0, 0, 1, 0, 0)
+    assert learnt.days == (3, 6, 1 + 2 + 4, 7, 16)
+
+
+def test_a_log_that_names_nobody_who_left_tells_nothing_of_leaving() -> None:
+    log = _log(
+        ("paid", 0, "failed", "stripe"), ("paid", 4, "succeeded", "engine"),
+        ("void", 1, "failed", "stripe"), ("void", 2, "closed", "voided"),
+    )  # fmt: skip
+    assert training.leaving_of(log) == UNKNOWN
 
 
 def test_competing_ends_share_the_cases_among_them() -> None:

@@ -3,13 +3,17 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from diary import OPENED, Diary, at, card, words
 
 from retry_engine.domain import network_rules
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.decisions import Decision, DecisionKind
-from retry_engine.domain.policy import Limits, Methods, Review, Value
+from retry_engine.domain.policy import Limits, Methods, Policy, Review, Value
+from retry_engine.mind import planner
+from retry_engine.mind.leaving import counted
+from retry_engine.mind.prior import PriorModel
 
 
 def moment_of(decision: Decision) -> datetime:
@@ -22,6 +26,17 @@ def test_an_empty_account_is_tried_again_once_wages_have_come_in() -> None:
     decision = Diary().declined("insufficient_funds").decides()
     assert at("2026-03-13T00:00") <= moment_of(decision) <= at("2026-04-03T00:00")
     assert "payday" in words(decision)
+
+
+def test_where_customers_soon_leave_an_empty_account_is_tried_sooner() -> None:
+    view = Diary().declined("insufficient_funds").view()
+    soon = counted(np.full(1000, 2.0), np.full(1000, True))
+    stay = counted(np.full(1000, 30.0), np.full(1000, False))
+    hasty, patient = (
+        moment_of(planner.decide(view, policy=Policy(), model=PriorModel(leaving=leaving)))
+        for leaving in (soon, stay)
+    )
+    assert hasty < patient
 
 
 def test_a_technical_error_is_tried_again_as_soon_as_the_gap_allows() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import StripeUnavailable
 from retry_engine.mind import offers, prior
+from retry_engine.mind.leaving import UNKNOWN, Leaving
 from retry_engine.recovery.messaging import Letter
 from retry_engine.store import history
 
@@ -309,6 +310,7 @@ class Told:
     version: str = "learnt-7"
     damping: float = 0.9
     offer_effects: Any = offers.PRIOR
+    leaving: Leaving = UNKNOWN
     asked: list[tuple[CaseView, Any, Any]] = field(default_factory=list)
 
     def success_probabilities(self, asked: Sequence[Any]) -> list[Any]:
