@@ -145,6 +145,8 @@ def show_card(card: Document) -> None:
     console.print(about)
     if card.get("ends_in_30_days"):
         console.print(Text(_ends(card["ends_in_30_days"])))
+    if card.get("leaving"):
+        console.print(Text(_leaving(card["leaving"])))
     _show_judged(console, card, "Calibration")
     if card.get("later"):
         _show_judged(console, card["later"], "Calibration on later cases")
@@ -166,6 +168,12 @@ def _ends(ends: Document) -> str:
         f"of {ends['cases']} cases after {ends['days']} days: recovered {ends['recovered']:.1%}, "
         f"churned {ends['churned']:.1%}, otherwise ended {ends['other']:.1%} (competing risks)"
     )
+
+
+def _leaving(found: Sequence[Document]) -> str:
+    shares = ", ".join(f"{row['share_a_day']:.1%} from day {row['from_day']}" for row in found)
+    left, days = (sum(row[name] for row in found) for name in ("left", "open_days"))
+    return f"customers leave, share a day: {shares} ({left} left in {days} open days)"
 
 
 def _show_judged(console: Console, part: Document, title: str) -> None:

@@ -14,6 +14,7 @@ from retry_engine.learning import backtest, lives, metrics, split
 from retry_engine.learning.training import Rows, Say, Trained
 from retry_engine.mind import features
 from retry_engine.mind.hazard import LearntModel
+from retry_engine.mind.leaving import AGES, Leaving
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
@@ -45,6 +46,7 @@ def of_training(
             trained.chance, rows.won, rows.at, _ids(rows), ended
         ),
         "ends_in_30_days": metrics.cumulative_incidence(ended),
+        "leaving": _leaving(rows.leaving, policy.value.churn_per_day),
         **_afterwards(log, rows, ended, policy=policy, seed=seed, say=say),
         "top_features": top_features(trained.model, rows),
     }
@@ -134,6 +136,21 @@ def _data(rows: Rows) -> Document:
         "cases": len(rows.ids),
         "share_succeeded": round(float(rows.won.mean()), 4),
     }
+
+
+def _leaving(learnt: Leaving, expected: float) -> list[Document]:
+    """Share of customers a day that leave, from each age of a case on; the log's own counts."""
+    return [
+        {
+            "from_day": int(age),
+            "share_a_day": round(float(share), 4),
+            "left": int(left),
+            "open_days": round(days),
+        }
+        for age, share, left, days in zip(
+            AGES, learnt.hazards(expected), learnt.left, learnt.days, strict=True
+        )
+    ]
 
 
 def _ids(rows: Rows) -> npt.NDArray[Any]:

@@ -124,6 +124,7 @@ def test_the_card_is_whole_and_each_part_says_what_it_was_computed_on(
         assert 0 < part["integrated_brier"]["value"] < part["integrated_brier"]["reference"]
     assert {f["feature"] for f in document["top_features"]} <= {f.name for f in features.features()}
     assert all("judged_on" in document[name] for name in ("later", "backtest"))
+    assert 0 < sum(row["left"] for row in document["leaving"]) < document["cases"]
     assert "judged_on" in document
 
 
