@@ -61,7 +61,7 @@ def play(
     cases: Iterable[Case], charge: Charge, policy: Decider, log: list[Row] | None = None
 ) -> Result:
     """Each case to its end under the policy; rounds of one decision for all that are open."""
-    live = [Case(_copy(c.row), c.ends_at, c.ends_by, list(c.changes)) for c in cases]
+    live = [_anew(case) for case in cases]
     count, net, won, tries, breaches = len(live), 0.0, 0, 0, 0
     promised, came = [], []
     for _ in range(60):
@@ -110,7 +110,7 @@ def clairvoyant(cases: Iterable[Case], charge: Charge) -> float:
     """Net of one charge each at the first 3-hourly moment and method that works."""
     net = 0.0
     for given in cases:
-        case = Case(_copy(given.row), given.ends_at, given.ends_by, list(given.changes))
+        case = _anew(given)
         at = case.row["opened_at"] + timedelta(hours=24)
         while at < min(case.ends_at, case.row["deadline_at"]):
             while case.changes and case.changes[0][0] <= at:
@@ -131,7 +131,7 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
     rng = Random(seed)
     log: list[Row] = []
     for given in cases:
-        case = Case(_copy(given.row), given.ends_at, given.ends_by, list(given.changes))
+        case = _anew(given)
         log.append(_as_log(case, case.row["attempts"][0]))
         style = rng.choice(("fixed", "spread", "random", "random"))
         days = {
@@ -165,6 +165,11 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
 def _closed(case: Case, at: datetime, reason: str) -> Row:
     base = {k: case.row[k] for k in ("invoice_id", "customer_id")}
     return base | {"kind": "closed", "at": at, "close_reason": reason}
+
+
+def _anew(case: Case) -> Case:
+    """The case as it was when it opened, to be played once more."""
+    return Case(_copy(case.row), case.ends_at, case.ends_by, list(case.changes))
 
 
 def _copy(row: Row) -> Row:

@@ -52,8 +52,8 @@ _FIRST_DEPTHS = np.array([0.3, 0.4, 0.3])
 # What the decline before the charge was; `fresh`: the method was not declined in the case.
 EMPTY, OPAQUE, FRESH = 0, 1, 2
 _KINDS = 3
-# What came of it.
-_PAID, _WAS_EMPTY, _WAS_OPAQUE = 0, 1, 2
+# What came of it: money, or else a decline of one of these kinds.
+_PAID, _WAS_EMPTY = 0, 1 + EMPTY
 _OUTCOMES = 3
 _OPAQUE_CATEGORIES = frozenset({"issuer_risk", "unknown"})
 
@@ -131,7 +131,7 @@ def _told(attempt: Attempt) -> int | None:
     if attempt.outcome is Outcome.SUCCEEDED:
         return _PAID
     kind = kind_of(attempt.decline_code) if attempt.outcome is Outcome.FAILED else None
-    return None if kind is None else kind + 1
+    return None if kind is None else 1 + kind
 
 
 def _first_chances() -> Floats:
