@@ -73,6 +73,11 @@ class _Option:
     def permitted(self) -> Bools:
         return self.leave.permitted
 
+    def since(self, slot: int) -> "_Option":
+        """The same without the slots before that one."""
+        leave = replace(self.leave, permitted=self.permitted[slot:])
+        return _Option(leave, self.chance[slot:])
+
 
 def decide(
     view: CaseView, *, policy: Policy, model: SuccessModel | None = None, explain: bool = True
@@ -94,10 +99,13 @@ def decide_many(
     """The next step of each case, with one question to the model for all of them."""
     model = model or PriorModel()
     early = [_without_model(view, model.version) for view in views]
-    slots = [_slots(view) for view in views]
+    since = [_asked_since(view, policy) for view in views]
+    slots = [_slots(view, since=then) for view, then in zip(views, since, strict=True)]
     leaves = [
-        [] if settled else [_leave(view, method, times, policy) for method in view.payment_methods]
-        for view, times, settled in zip(views, slots, early, strict=True)
+        []
+        if settled
+        else [_leave(replace(view, now=then), m, times, policy) for m in view.payment_methods]
+        for view, then, times, settled in zip(views, since, slots, early, strict=True)
     ]
     # of a method that may not be charged at all, one moment is enough for the record
     asked = [
@@ -142,8 +150,10 @@ def _decide(
     *,
     explain: bool,
 ) -> Decision:
-    if not any(option.permitted.any() for option in options):
-        return _nothing_permitted(view, options, slots, policy, model.version)
+    ahead = int(np.searchsorted(slots, view.now.timestamp()))
+    if not any(option.permitted[ahead:].any() for option in options):
+        coming = [option.since(ahead) for option in options]
+        return _nothing_permitted(view, coming, slots[ahead:], policy, model.version)
     return _best_retry(view, options, slots, policy, model, explain=explain)
 
 
@@ -176,10 +186,28 @@ def curves(
 # -- the dynamic program
 
 
-def _slots(view: CaseView) -> Floats:
-    """From now to the deadline, 3 hours apart, as UTC epoch seconds."""
-    start, end = view.now.timestamp(), view.deadline_at.timestamp()
-    return np.arange(start, end, _SLOT, dtype=np.float64)
+def _slots(view: CaseView, *, since: datetime | None = None) -> Floats:
+    """From then (None: now) to the deadline, 3 hours apart, as UTC epoch seconds.
+
+    The slot that is running begins now.
+    """
+    start, now = (since or view.now).timestamp(), view.now.timestamp()
+    slots = np.arange(start, view.deadline_at.timestamp(), _SLOT, dtype=np.float64)
+    if slots.size:
+        slots[min(int((now - start) // _SLOT), slots.size - 1)] = now
+    return slots
+
+
+def _asked_since(view: CaseView, policy: Policy) -> datetime:
+    """Since when the question has been what it is: the last attempt, where choices are drawn.
+
+    A draw among all moments since then comes out alike however often it is asked for (after a
+    message, say), so that the chance it had is its propensity. Drawn anew among what is left, a
+    late moment would be chosen more often than its propensity says.
+    """
+    if policy.value.explore <= 0:
+        return view.now
+    return min(max((a.at for a in view.attempts), default=view.opened_at), view.now)
 
 
 def _leave(view: CaseView, method: PaymentMethod, slots: Floats, policy: Policy) -> _Leave:
@@ -222,6 +250,9 @@ def _best_retry(
         values = alive * (chance * worth - cost) + (1.0 - chance) * later
         values[~permitted] = -np.inf
         later = _value_after(values, gap, pause)
+    ahead = int(np.searchsorted(slots, view.now.timestamp()))
+    all_values, values = values, values[:, ahead:] / alive[ahead]  # as things are worth now
+    slots, options = slots[ahead:], [option.since(ahead) for option in options]
     best = np.unravel_index(int(np.argmax(values)), values.shape)
     if values[best] <= 0:
         reason = "no further attempt is worth what it costs"
@@ -229,7 +260,7 @@ def _best_retry(
         return _without_retry(DecisionKind.STOP, reason, candidates, model.version)
     choice = _Choice(int(best[0]), int(best[1]), 1.0)
     if policy.value.explore > 0:
-        choice = _explored(view, values, choice, policy)
+        choice = _explored(view, all_values, ahead, choice, policy)
     return _as_decision(view, options, slots, values, choice, policy, model, explain=explain)
 
 
@@ -263,25 +294,47 @@ class _Choice:
     drawn: bool = False
 
 
-def _explored(view: CaseView, values: Floats, best: _Choice, policy: Policy) -> _Choice:
+def _explored(view: CaseView, values: Floats, ahead: int, best: _Choice, policy: Policy) -> _Choice:
     """With a chance of `explore` a draw among all permitted moments, likelier the more they are
-    worth; its propensity is a density an hour. The case and its attempts are the dice."""
-    digest = hashlib.blake2b(
-        f"explore:{view.case_id}:{len(view.attempts)}".encode(), digest_size=16
-    ).digest()
-    first, second = (int.from_bytes(part, "big") / 2.0**64 for part in (digest[:8], digest[8:]))
+    worth; its propensity is a density an hour. The case, its attempts and the method are the dice.
+
+    `values` are of all moments since the last attempt; those from `ahead` on are still to come.
+    The draw is a race: each moment has a number of its own, and the largest sum of that and its log
+    odds wins. So a moment that is past, or a method that is gone, changes nothing among the others.
+    """
     scale = policy.value.explore_scale * view.amount
     odds = np.exp((values - values.max()) / scale)
     odds /= odds.sum()
+    numbers = np.stack([_numbers(view, m.id, odds.shape[1]) for m in view.payment_methods])
+    with np.errstate(divide="ignore"):
+        race = np.log(odds) + numbers
+    first = int(np.argmax(race.max(axis=0)))
+    odds, race = odds[:, ahead:], race[:, ahead:]
+    if first < ahead:  # its moment passed without it: a draw among the rest
+        odds = odds / odds.sum()
     chosen = best
-    if first < policy.value.explore:
-        index = int(np.searchsorted(np.cumsum(odds.ravel()), second * (1.0 - 1e-12)))
-        method, slot = np.unravel_index(index, odds.shape)
+    if _number(view, "whether") < policy.value.explore:
+        method, slot = np.unravel_index(int(np.argmax(race)), race.shape)
         chosen = _Choice(int(method), int(slot), 1.0, drawn=True)
     mass = policy.value.explore * float(odds[chosen.method, chosen.slot])
     if (chosen.method, chosen.slot) == (best.method, best.slot):
         mass += 1.0 - policy.value.explore
     return replace(chosen, propensity=mass / (_SLOT / 3600.0))
+
+
+def _number(view: CaseView, what: str) -> float:
+    """Evenly spread over cases, in [0, 1), and always the same for the same question."""
+    return _die(view, what) / 2.0**64
+
+
+def _numbers(view: CaseView, method_id: str, count: int) -> Floats:
+    """One number a slot for that method, after Gumbel's law; more slots change none of them."""
+    return np.random.Generator(np.random.PCG64(_die(view, method_id))).gumbel(size=count)
+
+
+def _die(view: CaseView, what: str) -> int:
+    text = f"explore:{view.case_id}:{len(view.attempts)}:{what}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def _moment(
@@ -319,8 +372,10 @@ def _as_decision(  # noqa: PLR0917 - what a decision is made of
     explain: bool,
 ) -> Decision:
     option = options[choice.method]
-    # a propensity an hour holds for the whole slot
-    minutes = 180 if policy.value.explore > 0 else 60 if choice.slot else 1
+    minutes = 60 if choice.slot else 1
+    if policy.value.explore > 0:  # a propensity an hour holds for what is left of the slot
+        after = slots[choice.slot + 1] if choice.slot + 1 < slots.size else slots[-1] + _SLOT
+        minutes = max(int(after - slots[choice.slot]) // 60, 1)
     at = _moment(view, option, slots, choice.slot, minutes=minutes)
     chance = float(option.chance[choice.slot])
     other = _alternative(values, choice)

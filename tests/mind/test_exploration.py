@@ -42,7 +42,7 @@ def test_a_propensity_is_how_often_that_hour_and_method_are_chosen() -> None:
     hits: dict[tuple[str | None, int], list[float]] = {}
     for decision in decisions:
         assert decision.retry_at is not None
-        slot = int((decision.retry_at - OPENED - timedelta(hours=1)) / timedelta(hours=3))
+        slot = int((decision.retry_at - OPENED) / timedelta(hours=3))
         hits.setdefault((decision.payment_method_id, slot), []).append(decision.propensity)
     for propensities in hits.values():
         assert np.ptp(propensities) < 1e-9  # the same choice, the same propensity
@@ -66,3 +66,41 @@ def test_what_is_drawn_keeps_the_rules_and_is_drawn_again_alike() -> None:
         assert network_rules.check(view, method, at=decision.retry_at, policy=policy) is None
         later = replace(view, now=view.now)
         assert planner.decide(later, policy=policy) == decision
+
+
+def test_asked_again_before_its_moment_the_same_is_drawn_with_the_same_propensity() -> None:
+    """After a message, say: else late moments would come up more often than their propensity."""
+    policy = _explores(0.6, 5.0)
+    for number in range(60):
+        case = _TWO.but(case_id=f"rc_{number}")
+        first = planner.decide(case.view(hours=1), policy=policy)
+        assert first.retry_at is not None
+        for hours in (4.0, 30.0, 200.0):
+            if OPENED + timedelta(hours=hours + 3) < first.retry_at:
+                again = planner.decide(case.view(hours=hours), policy=policy)
+                if again.reasons[0].text.startswith("drawn at random"):
+                    assert again.retry_at == first.retry_at
+                    assert again.payment_method_id == first.payment_method_id
+                    assert again.propensity == pytest.approx(first.propensity, rel=0.02)
+
+
+def test_weighed_by_their_propensities_what_is_carried_out_covers_every_hour_once() -> None:
+    """Whatever was asked again in between: the sum of 1 / propensity of a span is its length."""
+    policy = _explores(1.0, 50.0)  # all but evenly drawn
+    one = Diary().declined("do_not_honor")
+    asked_again, count = 96, 1500
+    hours, weights = [], []
+    for number in range(count):
+        case = one.but(case_id=f"rc_{number}")
+        decision = planner.decide(case.view(hours=0.1), policy=policy, explain=False)
+        assert decision.retry_at is not None
+        if decision.retry_at > OPENED + timedelta(hours=asked_again):
+            decision = planner.decide(case.view(hours=asked_again), policy=policy, explain=False)
+            assert decision.retry_at is not None
+        hours.append((decision.retry_at - OPENED) / timedelta(hours=1))
+        weights.append(1.0 / decision.propensity / count)
+    for low, high in ((96, 144), (144, 240), (240, 480), (480, 714)):
+        inside = (np.array(hours) >= low) & (np.array(hours) < high)
+        # four standard deviations of so many draws
+        spread = 4 / np.sqrt(inside.sum())
+        assert float(np.array(weights)[inside].sum()) == pytest.approx(high - low, rel=spread)
