@@ -127,6 +127,8 @@ attempts = Table(
     Column("sequence", Integer),  # of the case's own intents; part of the idempotency key
     _time("at", nullable=False),
     _time("sent_at"),  # real time of the first send; the key's lifetime counts from here
+    _time("last_sent_at"),  # real time of the newest request; null: none was begun
+    _time("sending_until"),  # by the database's clock: until then it may be on its way
     _time("resolved_at"),
     Column("source", Text, nullable=False),
     Column("outcome", Text, nullable=False),
@@ -283,6 +285,8 @@ reviews = Table(
     Column("id", Text, primary_key=True),
     _case(),
     Column("reason", Text, nullable=False),
+    # each {"text", "about"}: what a verdict clears is what is named here
+    Column("reasons", JSONB, nullable=False, server_default=text("'[]'")),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     _time("opened_at", nullable=False),
@@ -294,6 +298,22 @@ reviews = Table(
     Column("verdict_reason", Text),
     Index("reviews_one_open", "case_id", unique=True, postgresql_where=text("state = 'open'")),
     Index("reviews_listing", "state", "opened_at", "id"),
+)
+
+# What people did to the engine itself; acts on a case are its `overrides`.
+acts = Table(
+    "acts",
+    metadata,
+    _key(),
+    _time("at", nullable=False),
+    _time("recorded_at", nullable=False, now=True),
+    Column("by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", JSONB, nullable=False),
+    Column("after", JSONB, nullable=False),
+    Index("acts_subject", "subject", "id"),
 )
 
 risk_flags = Table(
