@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
@@ -136,6 +137,7 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
     known = record.before(
         str(row["customer_id"]), iter([m.card_fingerprint for m in methods]), now, invoice
     )
+    known = _with_others(known, [lives.attempt_of(a) for a in _dicts(row, "other_attempts")])
     return CaseView(
         case_id=str(row["case_id"]),
         invoice_id=invoice,
@@ -161,6 +163,17 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
         ),
         last_offer_at=record.last_offer(str(row["customer_id"]), now, invoice),
     )
+
+
+def _with_others(known: Sequence[Attempt], others: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The log's attempts and those made since, each once."""
+    there = {_event(a) for a in known}
+    new = (a for a in others if _event(a) not in there)
+    return tuple(sorted((*known, *new), key=lambda a: a.at))
+
+
+def _event(attempt: Attempt) -> tuple[Any, ...]:
+    return attempt.at, attempt.invoice_id, attempt.payment_method_id, attempt.outcome
 
 
 @dataclass(frozen=True, slots=True)

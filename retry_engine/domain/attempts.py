@@ -28,6 +28,8 @@ class Outcome(StrEnum):
 class Attempt:
     """One attempt on one payment method, at a time of its case's clock (UTC).
 
+    `card_fingerprint` and `card_exp` (year, month) are the card's as it was then.
+
     Codes are Stripe's (`decline_code`, `advice_code`) and the network's own, which mean different
     things per `card_brand`. `outcome_type` and `outcome_reason` are those of `charge.outcome`;
     `issuer_declined`, `blocked` (Stripe did not send it) and so on.
@@ -44,6 +46,7 @@ class Attempt:
     card_brand: str | None = None
     card_country: str | None = None
     card_fingerprint: str | None = None
+    card_exp: tuple[int, int] | None = None
     decline_code: str | None = None
     advice_code: str | None = None
     network_advice_code: str | None = None

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from retry_engine.domain import codes
 from retry_engine.domain.attempts import Attempt, Source
+from retry_engine.domain.codes import Category
 from retry_engine.domain.messages import Message
 from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
@@ -15,9 +17,10 @@ class CaseView:
     """Everything a decision may use, and nothing from after `now`.
 
     `amount` is what is still owed in minor units of `currency`. `attempts` are everybody's on this
-    invoice, oldest first; the first is the failure that opened the case. `card_attempts` are
-    everybody's on *other* invoices with any of `payment_methods`' cards (last 180 days), oldest
-    first. `stripe_next_attempt_at` is Stripe's own planned retry, None where Stripe plans none.
+    invoice, oldest first; the first is the failure that opened the case, and there is none where
+    nothing was saved that could be charged. `card_attempts` are everybody's on *other* invoices
+    with any of `payment_methods`' cards (last 180 days), oldest first.
+    `stripe_next_attempt_at` is Stripe's own planned retry, None where Stripe plans none.
     `messages` and `offers` are those about this invoice, oldest first; `last_offer_at` is when the
     customer was last offered something about another one.
     """
@@ -60,6 +63,21 @@ class CaseView:
                 and attempt.card_fingerprint == method.card_fingerprint
             ):
                 yield attempt
+
+    @property
+    def first_failure(self) -> Attempt | None:
+        """What opened the case; None where nothing could be charged at all."""
+        return self.attempts[0] if self.attempts else None
+
+    @property
+    def last_code(self) -> str | None:
+        """Why the newest attempt was declined; None too where there was none."""
+        return self.attempts[-1].decline_code if self.attempts else None
+
+    @property
+    def last_category(self) -> Category:
+        """Where the cause lies; unknown where nothing was tried."""
+        return codes.lookup(self.last_code).category if self.attempts else Category.UNKNOWN
 
     @property
     def engine_attempts(self) -> int:

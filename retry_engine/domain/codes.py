@@ -1,43 +1,186 @@
-"""What a decline code means: the table `decline_codes.csv`, and what to make of an unknown one.
+"""What a decline says: the tables `decline_codes.csv` and `network_codes.csv`, parsed into types.
 
-The waits in the table are priors, published by nobody; only Mastercard's advice codes carry
-official waits, and those stand in `network_rules`.
+Each row says what its answer is final *for*, what lifts it, and after how many days it no longer
+counts against other invoices. A word that is no member of its vocabulary fails when the table is
+read. Only Mastercard's advice codes carry waits; nobody publishes any for decline codes.
 """
 
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
 
+class Category(StrEnum):
+    """Where the cause of a decline lies."""
+
+    AUTHENTICATION = "authentication"
+    CARD_DATA = "card_data"
+    CONFIGURATION = "configuration"
+    FRAUD = "fraud"
+    HARD_CARD = "hard_card"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    ISSUER_RISK = "issuer_risk"
+    ISSUER_TRANSIENT = "issuer_transient"
+    LIMITS = "limits"
+    TEST_MODE = "test_mode"
+    UNKNOWN = "unknown"
+
+
+class Retryable(StrEnum):
+    """Whether the same method may be charged again unattended."""
+
+    YES = "yes"
+    AFTER_CHANGE = "after_change"
+    NO = "no"
+
+
+class FinalFor(StrEnum):
+    """How far a decline reaches.
+
+    `NUMBER`: the card or account number, whatever its expiry, and for good. `CREDENTIAL`: number
+    and expiry together. `INVOICE`: this invoice on this credential, and no other.
+    """
+
+    NOTHING = "nothing"
+    INVOICE = "invoice"
+    CREDENTIAL = "credential"
+    NUMBER = "number"
+
+
+class LiftedBy(StrEnum):
+    """Which later answer of the same credential takes it back.
+
+    `ANSWER`: a payment, or a decline that presupposes a living card with the right data.
+    """
+
+    NOTHING = "nothing"
+    NEVER = "never"
+    PAYMENT = "payment"
+    ANSWER = "answer"
+
+
+class CustomerAction(StrEnum):
+    """What helps, and by whom."""
+
+    NONE = "none"
+    RECONCILE_FIRST = "none_reconcile_first"
+    MERCHANT_FIX = "none_merchant_fix"
+    REVIEW = "none_review"
+    UPDATER_THEN_NEW_METHOD = "none_updater_then_new_method"
+    WAIT_OR_NEW_METHOD = "wait_or_new_method"
+    NEW_METHOD = "new_method"
+    UPDATE_DATA = "update_card_data"
+    UPDATE_OR_NEW_METHOD = "update_card_or_new_method"
+    AUTHENTICATE = "authenticate"
+    CONTACT_ISSUER = "contact_issuer"
+    CONTACT_ISSUER_IF_REPEATED = "contact_issuer_if_repeated"
+    CONTACT_ISSUER_OR_NEW_METHOD = "contact_issuer_or_new_method"
+    CONTACT_PROVIDER_OR_NEW_METHOD = "contact_provider_or_new_method"
+    NEW_MANDATE = "new_mandate"
+    NEW_MANDATE_AND_METHOD = "new_mandate_and_new_method"
+    CARD_PRESENT_ONLY = "card_present_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finality:
+    """What an answer is final for.
+
+    `ages_days`: on other invoices than its own it counts so long; None: it does not age.
+    """
+
+    reach: FinalFor = FinalFor.NOTHING
+    lifted_by: LiftedBy = LiftedBy.NOTHING
+    ages_days: int | None = None
+
+    def __post_init__(self) -> None:
+        """A row that contradicts itself is refused when its table is read."""
+        nothing = self.reach is FinalFor.NOTHING
+        if nothing != (self.lifted_by is LiftedBy.NOTHING):
+            raise ValueError("what is final for nothing is lifted by nothing, and nothing else is")
+        if self.reach is FinalFor.NUMBER and self.lifted_by is not LiftedBy.NEVER:
+            raise ValueError("what is final for a number is never lifted")
+        if self.ages_days is not None and self.reach is not FinalFor.CREDENTIAL:
+            raise ValueError("only what is final for a credential ages")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclineCode:
-    """`retryable`: may the same method be charged again unattended: `yes`, `after_change`, `no`.
+    """One of Stripe's codes.
 
-    `wait_hours`: (low, high) prior for the next try, None where there is nothing to wait for.
-    `discloses_reason`: False where the customer is to be told no more than "declined".
+    `shows_life`: only a living card with the right data is declined so. `discloses_reason`: False
+    where the customer is to be told no more than "declined".
     """
 
     code: str
-    category: str
-    retryable: str
-    wait_hours: tuple[float, float] | None
-    customer_action: str
+    category: Category
+    retryable: Retryable
+    finality: Finality
+    customer_action: CustomerAction
     discloses_reason: bool
+    shows_life: bool = False
     is_known: bool = True
 
     @property
     def is_technical(self) -> bool:
         """An error on the way or at the issuer, not about the card or its owner."""
-        return self.category == "issuer_transient"
+        return self.category is Category.ISSUER_TRANSIENT
+
+
+class Network(StrEnum):
+    """Whose code it is: the same characters mean different things at another's."""
+
+    VISA = "visa"
+    MASTERCARD = "mastercard"
+    STRIPE = "stripe"
+
+
+class Field(StrEnum):
+    """Where the code stands: `network_decline_code`, or the advice beside it."""
+
+    DECLINE = "decline"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkCode:
+    """A code of a network, or an advice of Stripe's. `wait_hours`: not to be tried before."""
+
+    network: Network
+    field: Field
+    code: str
+    says: str
+    finality: Finality
+    wait_hours: float | None
+    shows_life: bool
 
 
 @cache
 def table() -> Mapping[str, DeclineCode]:
-    """All known codes."""
-    text = (files("retry_engine.domain") / "decline_codes.csv").read_text(encoding="utf-8")
-    return {row["code"]: _parse(row) for row in csv.DictReader(text.splitlines())}
+    """All known decline codes."""
+    return {row["code"]: decline_code(row) for row in _rows("decline_codes.csv")}
+
+
+@cache
+def network_table() -> Mapping[tuple[Network, Field, str], NetworkCode]:
+    """All codes of the networks, and Stripe's advice, that say anything for a retry."""
+    found = (network_code(row) for row in _rows("network_codes.csv"))
+    return {(code.network, code.field, code.code): code for code in found}
+
+
+def of_network(
+    network: Network, field: Field, *, reach: FinalFor | None = None
+) -> Mapping[str, NetworkCode]:
+    """One network's codes, of one reach where that is asked for."""
+    return {
+        code.code: code
+        for code in network_table().values()
+        if code.network is network
+        and code.field is field
+        and (reach is None or code.finality.reach is reach)
+    }
 
 
 @cache
@@ -52,22 +195,65 @@ def lookup(code: str | None) -> DeclineCode:
     found = known.get(code) or known.get(code.removeprefix("partner_"))
     return found or DeclineCode(
         code=code,
-        category="unknown",
-        retryable="yes",
-        wait_hours=(48.0, 72.0),
-        customer_action="wait_or_new_method",
+        category=Category.UNKNOWN,
+        retryable=Retryable.YES,
+        finality=Finality(),
+        customer_action=CustomerAction.WAIT_OR_NEW_METHOD,
         discloses_reason=False,
         is_known=False,
     )
 
 
-def _parse(row: Mapping[str, str]) -> DeclineCode:
-    low, high = row["typical_wait_hours_low"], row["typical_wait_hours_high"]
+def as_told(code: str | None) -> DeclineCode:
+    """What a customer may be told of a decline: its own code's, or no more than "declined"."""
+    found = lookup(code)
+    return found if found.discloses_reason else lookup(None)
+
+
+def decline_code(row: Mapping[str, str]) -> DeclineCode:
+    """A row of the table of decline codes, or `ValueError`."""
     return DeclineCode(
         code=row["code"],
-        category=row["category"],
-        retryable=row["retryable_same_method"],
-        wait_hours=(float(low), float(high)) if low and high else None,
-        customer_action=row["customer_action"],
-        discloses_reason=row["disclose_reason"] == "yes",
+        category=Category(row["category"]),
+        retryable=Retryable(row["retryable_same_method"]),
+        finality=_finality(row),
+        customer_action=CustomerAction(row["customer_action"]),
+        discloses_reason=_yes(row["disclose_reason"]),
+        shows_life=_yes(row["shows_life"]),
     )
+
+
+def network_code(row: Mapping[str, str]) -> NetworkCode:
+    """A row of the table of network codes, or `ValueError`."""
+    return NetworkCode(
+        network=Network(row["network"]),
+        field=Field(row["field"]),
+        code=row["code"],
+        says=row["says"],
+        finality=_finality(row),
+        wait_hours=float(row["wait_hours"]) if row["wait_hours"] else None,
+        shows_life=_yes(row["shows_life"]),
+    )
+
+
+def _finality(row: Mapping[str, str]) -> Finality:
+    return Finality(
+        reach=FinalFor(row["final_for"]),
+        lifted_by=LiftedBy(row["lifted_by"]),
+        ages_days=int(row["ages_days"]) if row["ages_days"] else None,
+    )
+
+
+def _yes(word: str) -> bool:
+    if word not in ("yes", "no"):
+        raise ValueError(f"expected yes or no, found {word!r}")
+    return word == "yes"
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = (files("retry_engine.domain") / name).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    keys = [tuple(row.get(k, "") for k in ("network", "field", "code")) for row in rows]
+    if len(keys) != len(set(keys)):
+        raise ValueError(f"{name}: a code stands twice")
+    return rows

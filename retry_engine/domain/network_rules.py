@@ -5,8 +5,10 @@ method must not be charged. Nobody can skip them: the planner plans around them,
 again, whoever wants the charge, in the transaction that commits its intent.
 
 Order of authority: a network's prohibition, then Stripe's `advice_code`, then a network's wait,
-then the table of decline codes. What was declined before a card's data changed says nothing about
-the card as it is now, but still counts against the limits on attempts.
+then the table of decline codes. What an answer is final for, what lifts it and how it ages stands
+in the tables of `codes`: the issuer's latest answer decides, old evidence fades, a network's own
+ban of a number stays. What was declined before a card's data changed says nothing about the card
+as it is now, but still counts against the limits on attempts.
 
 Sources: Visa Core Rules April 2026 table 7-2 and Mastercard's advice codes as quoted by acquirers;
 Nacha, SEPA and Bacs re-presentment rules; docs.stripe.com/declines. Where the networks publish
@@ -18,40 +20,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from retry_engine.domain import codes, money
-from retry_engine.domain.attempts import Attempt, Outcome, Source
+from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import (
+    Category,
+    DeclineCode,
+    Field,
+    FinalFor,
+    Finality,
+    LiftedBy,
+    Network,
+    NetworkCode,
+    Retryable,
+)
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 
 # -- the networks' tables
 
-# Visa decline category 1: the issuer will never approve. A retry is charged for.
-VISA_NEVER = frozenset("04 07 12 14 15 41 43 46 57 R0 R1 R3".split())
-# Visa decline category 3: something in the data is wrong; only after it changed.
-VISA_DATA = frozenset("54 55 82 6P N7".split())
-
-# Mastercard merchant advice codes that end it for this card, with what they say.
-MAC_NEVER: Mapping[str, str] = {
-    "03": "do not try again",
-    "21": "the cardholder stopped this payment",
-    "04": "token requirements are not met",
-    "22": "the merchant does not qualify for the product code",
-    "40": "a prepaid card that cannot be reloaded",
-    "41": "a virtual card for a single use",
-    "42": "the sanctions score is above the threshold",
-}
-# Mastercard's own waits, from the attempt that carried the code.
-MAC_WAITS: Mapping[str, timedelta] = {
-    "02": timedelta(hours=72),
-    "24": timedelta(hours=1),
-    "25": timedelta(hours=24),
-    "26": timedelta(days=2),
-    "27": timedelta(days=4),
-    "28": timedelta(days=6),
-    "29": timedelta(days=8),
-    "30": timedelta(days=10),
-}
 _MAC_OFFICIAL_WAITS = frozenset("24 25 26 27 28 29 30".split())
+# The cardholder stopped this payment, or all of them.
+_VISA_CONSENT_GONE = frozenset("R0 R1 R3".split())
+_MAC_CONSENT_GONE = "21"
 
 # Attempts a card may see in 30 days, by anybody. Visa has raised its own from 15 to 20; brands
 # that publish nothing get this engine's ceiling.
@@ -73,9 +63,10 @@ CONSENT_GONE = frozenset(
     "revocation_of_authorization revocation_of_all_authorizations stop_payment_order"
     " authorization_revoked recipient_deceased".split()
 )
-# Their cause lies in this invoice's amount or moment, not in the card.
-_ABOUT_THIS_INVOICE = frozenset(
-    "invalid_amount payment_limit_exceeded duplicate_transaction".split()
+# What declines say of a card: it stands until the card, or its answer, is another, or it has aged.
+ABOUT_THE_CARD = frozenset(
+    "hard_decline needs_change authentication_needed visa_never visa_data advice_do_not_try_again"
+    " advice_confirm_card_data mastercard_never mastercard_new_data".split()
 )
 
 _BLOCKED_ON_VELOCITY = "previously_declined_do_not_retry"
@@ -103,7 +94,8 @@ class Subject:
     """A case and a method, with the attempts sorted for the rules.
 
     `on_card`: on this card, all invoices, oldest first. `telling`: those of them that were declined
-    since the card's data last changed, and so say something of it as it is.
+    since the card's data last changed, and so say something of it as it is. `told`: what declines
+    forbid, by the rule that says so.
     """
 
     view: CaseView
@@ -111,6 +103,7 @@ class Subject:
     policy: Policy
     on_card: Sequence[Attempt]
     telling: Sequence[Attempt]
+    told: Sequence[Forbidden]
 
     @property
     def start(self) -> datetime:
@@ -128,7 +121,10 @@ Spans = Iterable[Forbidden]
 
 def forbidden(view: CaseView, method: PaymentMethod, *, policy: Policy) -> tuple[Forbidden, ...]:
     """All spans, from the case's now on, in which that method must not be charged."""
-    subject = Subject(view, method, policy, view.attempts_on(method), declines_of(view, method))
+    on_card = view.attempts_on(method)
+    subject = Subject(
+        view, method, policy, on_card, declines_of(view, method), _told(view, method, on_card)
+    )
     return tuple(
         span
         for rule in RULES
@@ -147,11 +143,23 @@ def declines_of(view: CaseView, method: PaymentMethod) -> list[Attempt]:
 
 
 def _is_about(attempt: Attempt, method: PaymentMethod) -> bool:
-    """Whether an attempt was made on the card as it is now, not on the one it replaced."""
-    known, then = method.card_fingerprint, attempt.card_fingerprint
-    if known is not None and then is not None and known != then:
+    """Whether an attempt was made on the card as it is now: the same number and expiry."""
+    now, then = method.card_exp, attempt.card_exp
+    if now is not None and then is not None and now != then:
         return False
-    return method.changed_at is None or attempt.at > method.changed_at
+    return _is_same_number(attempt, method) and not _is_older(attempt, method)
+
+
+def _is_same_number(attempt: Attempt, method: PaymentMethod) -> bool:
+    now, then = method.card_fingerprint, attempt.card_fingerprint
+    if now is not None and then is not None:
+        return now == then
+    return not _is_older(attempt, method)
+
+
+def _is_older(attempt: Attempt, method: PaymentMethod) -> bool:
+    """Whether the method's data changed since."""
+    return method.changed_at is not None and attempt.at <= method.changed_at
 
 
 def check(
@@ -231,12 +239,35 @@ def _minimum(s: Subject) -> Spans:
 
 def _consent_gone(s: Subject) -> Spans:
     for attempt in (*s.view.attempts, *s.view.card_attempts):
-        stopped = _is_mastercard(attempt) and attempt.network_advice_code == "21"
-        if attempt.decline_code in CONSENT_GONE or stopped:
-            reason = attempt.decline_code or "advice code 21"
-            detail = f"consent was withdrawn ({reason})"
-            yield Forbidden("consent_withdrawn", s.start, None, detail)
-            return
+        reason = consent_withdrawn(attempt)
+        here = attempt.invoice_id == s.view.invoice_id
+        if reason is None or (not here and _has_consented_since(s, attempt)):
+            continue
+        detail = f"consent was withdrawn ({reason})"
+        yield Forbidden("consent_withdrawn", s.start, None, detail)
+        return
+
+
+def consent_withdrawn(attempt: Attempt) -> str | None:
+    """The code by which the payer has withdrawn their consent, or is no more."""
+    if attempt.decline_code in CONSENT_GONE:
+        return attempt.decline_code
+    if attempt.outcome is Outcome.SUCCEEDED:
+        return None
+    if attempt.card_brand == "mastercard" and attempt.network_advice_code == _MAC_CONSENT_GONE:
+        return f"advice code {_MAC_CONSENT_GONE}"
+    if attempt.card_brand == "visa" and attempt.network_decline_code in _VISA_CONSENT_GONE:
+        return f"Visa {attempt.network_decline_code}"
+    return None
+
+
+def _has_consented_since(s: Subject, withdrawn: Attempt) -> bool:
+    """Whether another method than the one it was said of was saved, or has paid, since then."""
+    if withdrawn in s.on_card and _is_same_number(withdrawn, s.method):
+        return False
+    if s.method.added_at is not None and s.method.added_at > withdrawn.at:
+        return True
+    return any(a.outcome is Outcome.SUCCEEDED and a.at > withdrawn.at for a in s.on_card)
 
 
 # -- rules about the method
@@ -278,82 +309,131 @@ def _india(s: Subject) -> Spans:
 # -- rules about declines
 
 
-def _hard_decline(s: Subject) -> Spans:
-    for attempt in s.telling:
-        for code in _codes_of(attempt):
-            if code.retryable == "no":
-                detail = f"{code.code} is final for this method"
-                yield Forbidden("hard_decline", s.start, None, detail)
-                return
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One thing that one answer forbids, the rule that says so, and how far it reaches."""
+
+    rule: str
+    detail: str
+    finality: Finality
 
 
-def _needs_change(s: Subject) -> Spans:
-    for attempt in s.telling:
-        if _succeeded_later(s, attempt):
-            continue
-        for code in _codes_of(attempt):
-            if code.retryable != "after_change" or code.category == "authentication":
+def stops_of(attempt: Attempt, brand: str | None) -> Iterator[Stop]:
+    """All that an answer forbids; `brand` is the network that gave it."""
+    if attempt.outcome not in (Outcome.FAILED, Outcome.REQUIRES_ACTION):
+        return
+    asked = attempt.outcome is Outcome.REQUIRES_ACTION
+    for code in _codes_of(attempt):
+        if code.finality.reach is not FinalFor.NOTHING:
+            rule, detail = _rule_of(code)
+            asked = asked and rule != "authentication_needed"
+            yield Stop(rule, detail, code.finality)
+    if asked:
+        rule, detail = _rule_of(codes.lookup("authentication_required"))
+        yield Stop(rule, detail, codes.lookup("authentication_required").finality)
+    for said in _said_by_networks(attempt, brand):
+        if said.finality.reach is not FinalFor.NOTHING:
+            yield Stop(*_rule_of_network(said), said.finality)
+
+
+def _rule_of(code: DeclineCode) -> tuple[str, str]:
+    if code.retryable is Retryable.NO:
+        return "hard_decline", f"{code.code} is final for this method"
+    if code.category is Category.AUTHENTICATION:
+        return "authentication_needed", "the bank wants the customer to authenticate"
+    return "needs_change", f"{code.code}: only after its data has changed"
+
+
+def _rule_of_network(said: NetworkCode) -> tuple[str, str]:
+    if said.network is Network.STRIPE:
+        return f"advice_{said.code}", said.says
+    if said.network is Network.VISA:
+        if said.finality.reach is FinalFor.NUMBER:
+            detail = f"Visa category 1 ({said.code}): the issuer will never approve"
+            return "visa_never", detail
+        detail = f"Visa category 3 ({said.code}): only after the data has changed"
+        return "visa_data", detail
+    detail = f"Mastercard advice {said.code}: {said.says}"
+    lasting = said.finality.lifted_by is not LiftedBy.ANSWER
+    return "mastercard_never" if lasting else "mastercard_new_data", detail
+
+
+def _told(
+    view: CaseView, method: PaymentMethod, on_card: Sequence[Attempt]
+) -> tuple[Forbidden, ...]:
+    """What the declines of a method forbid now."""
+    found: list[Forbidden] = []
+    for attempt in on_card:
+        here = attempt.invoice_id == view.invoice_id
+        for stop in stops_of(attempt, attempt.card_brand or method.card_brand):
+            if not _reaches(stop.finality.reach, attempt, method, here=here):
                 continue
-            if code.code in _ABOUT_THIS_INVOICE and attempt.invoice_id != s.view.invoice_id:
+            if _is_lifted(stop, attempt, method, on_card):
                 continue
-            detail = f"{code.code}: only after its data has changed"
-            yield Forbidden("needs_change", s.start, None, detail)
-            return
+            days = stop.finality.ages_days
+            until = None if here or days is None else attempt.at + timedelta(days=days)
+            found.append(Forbidden(stop.rule, view.now, until, stop.detail))
+    return tuple(found)
 
 
-def _authentication(s: Subject) -> Spans:
-    for attempt in s.telling:
-        asked = attempt.outcome is Outcome.REQUIRES_ACTION or any(
-            code.category == "authentication" for code in _codes_of(attempt)
+def _reaches(reach: FinalFor, attempt: Attempt, method: PaymentMethod, *, here: bool) -> bool:
+    if reach is FinalFor.NUMBER:
+        return _is_same_number(attempt, method)
+    return _is_about(attempt, method) and (here or reach is FinalFor.CREDENTIAL)
+
+
+def _is_lifted(
+    stop: Stop, attempt: Attempt, method: PaymentMethod, on_card: Sequence[Attempt]
+) -> bool:
+    """Whether the same credential, or its owner, has answered otherwise since."""
+    lifted_by = stop.finality.lifted_by
+    if lifted_by is LiftedBy.NEVER:
+        return False
+    passed = method.authenticated_at
+    if stop.rule == "authentication_needed" and passed is not None and passed >= attempt.at:
+        return True
+    return any(
+        later.at > attempt.at
+        and _is_about(later, method)
+        and (
+            later.outcome is Outcome.SUCCEEDED
+            or (
+                lifted_by is LiftedBy.ANSWER
+                and shows_life(later, later.card_brand or method.card_brand)
+            )
         )
-        passed = s.method.authenticated_at
-        if asked and not (passed and passed >= attempt.at) and not _succeeded_later(s, attempt):
-            detail = "the bank wants the customer to authenticate"
-            yield Forbidden("authentication_needed", s.start, None, detail)
-            return
+        for later in on_card
+    )
 
 
-def _visa(s: Subject) -> Spans:
+def shows_life(attempt: Attempt, brand: str | None) -> bool:
+    """A decline that only a living card with the right data is given, by its issuer."""
+    if attempt.outcome is not Outcome.FAILED or attempt.outcome_type == "blocked":
+        return False
+    reaching = (FinalFor.CREDENTIAL, FinalFor.NUMBER)
+    if any(stop.finality.reach in reaching for stop in stops_of(attempt, brand)):
+        return False
+    said = any(said.shows_life for said in _said_by_networks(attempt, brand))
+    return said or codes.lookup(attempt.decline_code).shows_life
+
+
+def _rules_told(*names: str) -> Callable[[Subject], Spans]:
+    """The spans function of what declines say under these names."""
+
+    def spans(s: Subject) -> Spans:
+        return (span for span in s.told if span.rule in names)
+
+    return spans
+
+
+def _mastercard_wait(s: Subject) -> Spans:
     for attempt in s.telling:
-        if _brand(s, attempt) != "visa":
+        if _brand(s, attempt) != Network.MASTERCARD:
             continue
-        code = attempt.network_decline_code
-        if code in VISA_NEVER:
-            detail = f"Visa category 1 ({code}): the issuer will never approve"
-            yield Forbidden("visa_never", s.start, None, detail)
-            return
-        if code in VISA_DATA and not _succeeded_later(s, attempt):
-            detail = f"Visa category 3 ({code}): only after the data has changed"
-            yield Forbidden("visa_data", s.start, None, detail)
-            return
-
-
-def _advice(s: Subject) -> Spans:
-    for attempt in s.telling:
-        if attempt.advice_code == "do_not_try_again" and attempt.invoice_id == s.view.invoice_id:
-            detail = "Stripe advises not to try this method again"
-            yield Forbidden("advice_do_not_try_again", s.start, None, detail)
-            return
-        if attempt.advice_code == "confirm_card_data" and not _succeeded_later(s, attempt):
-            detail = "Stripe advises that the card's data be confirmed first"
-            yield Forbidden("advice_confirm_card_data", s.start, None, detail)
-            return
-
-
-def _mastercard_advice(s: Subject) -> Spans:
-    for attempt in s.telling:
-        code = attempt.network_advice_code
-        if code is None or _brand(s, attempt) != "mastercard":
-            continue
-        if code in MAC_NEVER:
-            detail = f"Mastercard advice {code}: {MAC_NEVER[code]}"
-            yield Forbidden("mastercard_never", s.start, None, detail)
-        elif code == "01" and not _succeeded_later(s, attempt):
-            detail = "Mastercard advice 01: there is newer card data"
-            yield Forbidden("mastercard_new_data", s.start, None, detail)
-        elif code in MAC_WAITS:
-            detail = f"Mastercard advice {code}: not before its wait is over"
-            yield _until("mastercard_wait", attempt, MAC_WAITS[code], detail)
+        said = _network_code(Network.MASTERCARD, Field.ADVICE, attempt.network_advice_code)
+        if said is not None and said.wait_hours is not None:
+            detail = f"Mastercard advice {said.code}: {said.says}"
+            yield _until("mastercard_wait", attempt, timedelta(hours=said.wait_hours), detail)
 
 
 def _velocity_block(s: Subject) -> Spans:
@@ -466,6 +546,22 @@ def _codes_of(attempt: Attempt) -> Iterator[codes.DeclineCode]:
             yield reason
 
 
+def _said_by_networks(attempt: Attempt, brand: str | None) -> Iterator[NetworkCode]:
+    """What the network that answered, and Stripe beside it, have said."""
+    found: list[NetworkCode | None] = [
+        _network_code(Network.STRIPE, Field.ADVICE, attempt.advice_code)
+    ]
+    if brand in (Network.VISA, Network.MASTERCARD):
+        network = Network(brand)
+        found.append(_network_code(network, Field.DECLINE, attempt.network_decline_code))
+        found.append(_network_code(network, Field.ADVICE, attempt.network_advice_code))
+    return (said for said in found if said is not None)
+
+
+def _network_code(network: Network, field: Field, code: str | None) -> NetworkCode | None:
+    return None if code is None else codes.network_table().get((network, field, code))
+
+
 def _is_plain_decline(s: Subject, attempt: Attempt) -> bool:
     """A decline that was not technical and that no network gave its own wait."""
     if attempt.outcome not in (Outcome.FAILED, Outcome.REQUIRES_ACTION):
@@ -479,17 +575,6 @@ def _is_plain_decline(s: Subject, attempt: Attempt) -> bool:
 def _brand(s: Subject, attempt: Attempt) -> str | None:
     """The network that answered: its codes mean nothing at another."""
     return attempt.card_brand or s.method.card_brand
-
-
-def _is_mastercard(attempt: Attempt) -> bool:
-    return attempt.card_brand == "mastercard"
-
-
-def _succeeded_later(s: Subject, attempt: Attempt) -> bool:
-    return any(
-        a.outcome is Outcome.SUCCEEDED and a.at > attempt.at and a.source is not Source.ENGINE
-        for a in s.on_card
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,12 +603,43 @@ RULES: tuple[Rule, ...] = (
     Rule("mandate_inactive", "no debit without a mandate", "SEPA, Nacha, Bacs", _mandate),
     Rule("account_blocked", "not what Stripe blocks", "Stripe", _blocked_account),
     Rule("india_mandate", "no unannounced Indian debits", "RBI e-mandates 2026", _india),
-    Rule("hard_decline", "never after a hard decline", "docs.stripe.com/declines", _hard_decline),
-    Rule("needs_change", "only with new data", "docs.stripe.com/declines", _needs_change),
-    Rule("authentication_needed", "only with the customer", "SCA", _authentication),
-    Rule("visa", "category 1 never, category 3 with new data", "Visa table 7-2", _visa),
-    Rule("advice", "Stripe's advice codes", "docs.stripe.com/declines/card", _advice),
-    Rule("mastercard_advice", "merchant advice codes", "Mastercard", _mastercard_advice),
+    Rule(
+        "hard_decline",
+        "never after a hard decline, unless it has paid since",
+        "docs.stripe.com/declines",
+        _rules_told("hard_decline"),
+    ),
+    Rule(
+        "needs_change",
+        "only with new data or another answer",
+        "docs.stripe.com/declines",
+        _rules_told("needs_change"),
+    ),
+    Rule(
+        "authentication_needed",
+        "only with the customer",
+        "SCA",
+        _rules_told("authentication_needed"),
+    ),
+    Rule(
+        "visa",
+        "category 1 never, category 3 with new data",
+        "Visa table 7-2",
+        _rules_told("visa_never", "visa_data"),
+    ),
+    Rule(
+        "advice",
+        "Stripe's advice codes",
+        "docs.stripe.com/declines/card",
+        _rules_told("advice_do_not_try_again", "advice_confirm_card_data"),
+    ),
+    Rule(
+        "mastercard_advice",
+        "merchant advice codes",
+        "Mastercard",
+        _rules_told("mastercard_never", "mastercard_new_data"),
+    ),
+    Rule("mastercard_wait", "waits by advice code", "Mastercard", _mastercard_wait),
     Rule("velocity_block", "72 hours after a velocity block", "Stripe support", _velocity_block),
     Rule("gap_on_card", "24, or 48 hours apart", _OURS, _gap),
     Rule("unknown_code", "one retry on an unknown code", _OURS, _unknown_code),

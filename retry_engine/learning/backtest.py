@@ -259,7 +259,8 @@ def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
         at=at, source=Source.ENGINE, outcome=failed.outcome, amount=view.amount,
         currency=view.currency, invoice_id=view.invoice_id, payment_method_id=method_id,
         method_type=method.type, card_brand=method.card_brand, card_country=method.card_country,
-        card_fingerprint=method.card_fingerprint, decline_code=failed.decline_code,
+        card_fingerprint=method.card_fingerprint, card_exp=method.card_exp,
+        decline_code=failed.decline_code,
         advice_code=failed.advice_code, network_advice_code=failed.network_advice_code,
         network_decline_code=failed.network_decline_code, risk_level=failed.risk_level,
     )  # fmt: skip

@@ -178,7 +178,7 @@ def attempt_of(row: Mapping[str, Any]) -> Attempt:
         value = row.get(name)
         return value if isinstance(value, str) and value else None
 
-    amount = row.get("amount")
+    amount, expiry = row.get("amount"), text("card_exp")
     return Attempt(
         at=_moment(row["at"]),
         source=Source(text("source") or "stripe"),
@@ -191,6 +191,7 @@ def attempt_of(row: Mapping[str, Any]) -> Attempt:
         card_brand=text("card_brand"),
         card_country=text("card_country"),
         card_fingerprint=text("card_fingerprint"),
+        card_exp=_expiry(expiry),
         decline_code=text("decline_code"),
         advice_code=text("advice_code"),
         network_advice_code=text("network_advice_code"),
@@ -212,19 +213,22 @@ def method_of(
         value = row.get(name)
         return value if isinstance(value, str) and value else None
 
-    expiry = text("card_exp")
     return PaymentMethod(
         id=text("payment_method_id") or "",
         type=text("method_type") or "card",
         card_brand=text("card_brand"),
         card_funding=text("card_funding"),
         card_country=text("card_country"),
-        card_exp=(int(expiry[:4]), int(expiry[5:7])) if expiry else None,
+        card_exp=_expiry(text("card_exp")),
         card_fingerprint=text("card_fingerprint"),
         is_default=is_default,
         added_at=added,
         changed_at=changed,
     )
+
+
+def _expiry(text: str | None) -> tuple[int, int] | None:
+    return (int(text[:4]), int(text[5:7])) if text else None
 
 
 def time_of(value: Any) -> datetime | None:

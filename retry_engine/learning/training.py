@@ -134,8 +134,7 @@ def count_retry(support: dict[str, list[float]], retry: lives.Retry) -> None:
 
 def _count_support(counts: list[float], scene: Scene) -> None:
     """A retry counts for the two gaps that it lies between."""
-    last = scene.last_here or scene.view.attempts[0]
-    hours = np.log1p(max(scene.slots[0] - last.at.timestamp(), 0.0) / 3600.0)
+    hours = np.log1p(max(scene.slots[0] - scene.since.timestamp(), 0.0) / 3600.0)
     places = np.interp(hours, np.log1p(GAPS), np.arange(len(GAPS)))
     low = int(places)
     counts[low] += 1.0 - (places - low)

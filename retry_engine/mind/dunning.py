@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from retry_engine.domain import codes
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import Category
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
@@ -54,7 +55,7 @@ def kind_of(view: CaseView, decision: Decision) -> MessageKind:
     """What the customer is asked for."""
     if decision.kind is DecisionKind.RETRY:
         return MessageKind.PAYMENT_FAILED
-    if codes.lookup(view.attempts[-1].decline_code).category == "authentication":
+    if codes.as_told(view.last_code).category is Category.AUTHENTICATION:
         return MessageKind.AUTHENTICATE
     return MessageKind.UPDATE_METHOD
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import Category
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import paydays, rhythm
 from retry_engine.mind.prior import PriorModel
@@ -149,8 +150,13 @@ class Scene:
     @cached_property
     def waited(self) -> Floats:
         """Days since the last decline of this method, or else since the case opened."""
-        last = self.last_here or self.view.attempts[0]
-        return np.maximum(self.slots - last.at.timestamp(), 0.0) / _DAY
+        return np.maximum(self.slots - self.since.timestamp(), 0.0) / _DAY
+
+    @cached_property
+    def since(self) -> datetime:
+        """When this method was last declined in the case, or else when its payment failed."""
+        last = self.last_here or self.view.first_failure
+        return last.at if last else self.view.opened_at
 
     @cached_property
     def since_payday(self) -> Floats:
@@ -479,11 +485,11 @@ def _category_flag(name: str, words: str) -> None:
 
 for _name, _words in (
     ("none", "not declined in this case"),
-    ("insufficient_funds", "the account was empty"),
-    ("issuer_risk", "the bank gave no reason"),
-    ("issuer_transient", "a technical error"),
-    ("limits", "a limit was reached"),
-    ("fraud", "suspected fraud"),
+    (Category.INSUFFICIENT_FUNDS, "the account was empty"),
+    (Category.ISSUER_RISK, "the bank gave no reason"),
+    (Category.ISSUER_TRANSIENT, "a technical error"),
+    (Category.LIMITS, "a limit was reached"),
+    (Category.FRAUD, "suspected fraud"),
 ):
     _category_flag(_name, _words)
 
@@ -504,7 +510,8 @@ def _issuer_rate(scene: Scene) -> Value:
 @_feature("decline codes", "first failure of the case")
 def _opening_code_rate(scene: Scene) -> Value:
     """Recent success of retries after the code that opened the case."""
-    return scene.rates.of(f"code:{scene.view.attempts[0].decline_code}")
+    first = scene.view.first_failure
+    return scene.rates.of(f"code:{first.decline_code if first else None}")
 
 
 @_feature("decline codes", "the account was empty before")
@@ -596,7 +603,8 @@ def _within(scene: Scene, hours: float) -> Value:
 @_feature("payment method", "the method that failed first", _as_yes)
 def _is_opening_method(scene: Scene) -> Value:
     """1 for the method whose failure opened the case."""
-    return float(scene.view.attempts[0].payment_method_id == scene.method.id)
+    first = scene.view.first_failure
+    return float(first is not None and first.payment_method_id == scene.method.id)
 
 
 @_feature("payment method", "the card was replaced or is new", _as_yes)

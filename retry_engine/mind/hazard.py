@@ -117,8 +117,7 @@ class LearntModel:
         seen = self.support.get(segment(scene))
         if seen is None:
             return np.zeros(scene.slots.shape)
-        last = scene.last_here or scene.view.attempts[0]
-        hours = np.maximum(scene.slots - last.at.timestamp(), 0.0) / 3600.0
+        hours = np.maximum(scene.slots - scene.since.timestamp(), 0.0) / 3600.0
         rows = np.interp(np.log1p(hours), np.log1p(GAPS), np.asarray(seen, dtype=np.float64))
         trust: Floats = rows / (rows + self.support_weight)
         return trust
@@ -175,13 +174,11 @@ def _compared(feature: features.Feature, ours: float, theirs: float) -> str:
 def segment(scene: Scene) -> str:
     """What a charge has in common with those that the log holds."""
     tried = "tried" if scene.here else "fresh"
-    first = scene.view.attempts[0]
-    category = scene.category if scene.here else _opening_category(first.decline_code)
+    first = scene.view.first_failure
+    category = scene.category
+    if not scene.here:
+        category = codes.lookup(first.decline_code if first else None).category
     return f"{tried}:{category}"
-
-
-def _opening_category(code: str | None) -> str:
-    return codes.lookup(code).category
 
 
 def as_chance(log_hazard: Floats) -> Floats:

@@ -15,16 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from retry_engine.domain import codes, money
+from retry_engine.domain import money
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import Category
 from retry_engine.domain.decisions import Decision, DecisionKind, Reason
 from retry_engine.domain.offers import discount_of
 from retry_engine.domain.policy import Policy
 
 # Half of what 8 % does more or less: the next percent does less than the last.
 _SATURATES = 0.12
-# A declined card does not become chargeable by a discount, nor does an outage end.
-_NOT_THEIR_DOING = frozenset({"issuer_transient", "technical", "merchant_setup"})
+# An outage does not end by a discount, nor is one owed for the merchant's own misconfiguration.
+_NOT_THEIR_DOING = frozenset(
+    {Category.ISSUER_TRANSIENT, Category.CONFIGURATION, Category.TEST_MODE}
+)
 _AMOUNTS = ((10, "below 10"), (30, "10 to 30"), (100, "30 to 100"))
 # So many retries have failed before a planned one is called one more of many.
 _SEVERAL = 2
@@ -88,7 +91,7 @@ def situation_of(
         "customer_for": "unknown"
         if age is None
         else next((name for most, name in _AGES if age < most), "a year or more"),
-        "decline_category": codes.lookup(view.attempts[-1].decline_code).category,
+        "decline_category": view.last_category,
         "messages_before": str(min(len(view.messages), 3)),
         "retry_planned": _planned(view, retry_planned),
     }
@@ -155,7 +158,7 @@ def refusal_of(view: CaseView, policy: Policy) -> str | None:
     cool_down = timedelta(days=terms.cool_down_days)
     if view.last_offer_at is not None and view.now - view.last_offer_at < cool_down:
         return "there was an offer about another invoice lately"
-    if codes.lookup(view.attempts[-1].decline_code).category in _NOT_THEIR_DOING:
+    if view.last_category in _NOT_THEIR_DOING:
         return "the failure is not the customer's"
     return None
 

@@ -18,6 +18,8 @@ from retry_engine.domain.policy import Policy
 from retry_engine.mind import planner
 from retry_engine.mind.prior import PriorModel, SuccessModel
 
+# No invoice has that id, also none of which we do not know the id.
+_COMING = "coming"
 # About the amount, which is not the card's doing.
 _NOT_THE_CARDS = "below_minimum"
 
@@ -55,13 +57,14 @@ def _forbidden_for_good(
 ) -> str | None:
     coming = replace(
         view,
-        invoice_id="",
+        invoice_id=_COMING,
         attempts=(),
         card_attempts=tuple(sorted((*view.card_attempts, *view.attempts), key=lambda a: a.at)),
     )
     # Stripe itself announces a renewal's debit to an Indian issuer, as nobody does for a retry
     policy = replace(policy, methods=replace(policy.methods, retry_indian_cards=True))
     for span in network_rules.forbidden(coming, method, policy=policy):
-        if span.until is None and span.holds_at(at) and span.rule != _NOT_THE_CARDS:
+        lasts = span.until is None or span.rule in network_rules.ABOUT_THE_CARD
+        if lasts and span.holds_at(at) and span.rule != _NOT_THE_CARDS:
             return span.detail
     return None

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from retry_engine.domain import codes, money, network_rules
 from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import Category, CustomerAction
 from retry_engine.domain.decisions import Candidate, Decision, DecisionKind, Reason
 from retry_engine.domain.network_rules import Forbidden
 from retry_engine.domain.payment_methods import PaymentMethod
@@ -40,9 +41,9 @@ _STEPS = 8
 _IMPATIENCE = 0.012
 
 # Whoever says these wants no more charges; a person decides what becomes of the customer.
-_REVIEW_ACTIONS = frozenset({"none_review"})
+_REVIEW_ACTIONS = frozenset({CustomerAction.REVIEW})
 # Whoever may not owe this is not charged on another of their cards without a person's look.
-_REVIEW_CATEGORIES = frozenset({"fraud"})
+_REVIEW_CATEGORIES = frozenset({Category.FRAUD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,12 +509,11 @@ def _told_to_stop(attempt: Attempt) -> str | None:
         if name is None:
             continue
         code = codes.lookup(name)
-        if (
-            code.customer_action in _REVIEW_ACTIONS
-            or code.category in _REVIEW_CATEGORIES
-            or code.code in network_rules.CONSENT_GONE
-        ):
+        if code.customer_action in _REVIEW_ACTIONS or code.category in _REVIEW_CATEGORIES:
             return f"declined with {name}: a person decides"
-    if attempt.card_brand == "mastercard" and attempt.network_advice_code in ("21", "42"):
+    withdrawn = network_rules.consent_withdrawn(attempt)
+    if withdrawn is not None:
+        return f"consent was withdrawn ({withdrawn}): a person decides"
+    if attempt.card_brand == "mastercard" and attempt.network_advice_code == "42":
         return f"Mastercard advice {attempt.network_advice_code}: a person decides"
     return None

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
+from retry_engine.domain.codes import Category
 from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import offers, paydays
@@ -39,18 +40,18 @@ _HOUR, _DAY = 3600.0, 86_400.0
 
 # category -> (chance once it has mended, days in which it mends to 63 %, chance at once)
 _MENDING = {
-    "issuer_transient": (0.82, 0.35, 0.10),
-    "issuer_risk": (0.34, 3.0, 0.05),
-    "limits": (0.55, 1.5, 0.05),
-    "unknown": (0.30, 3.0, 0.05),
-    "configuration": (0.05, 5.0, 0.02),
-    "fraud": (0.02, 5.0, 0.01),
+    Category.ISSUER_TRANSIENT: (0.82, 0.35, 0.10),
+    Category.ISSUER_RISK: (0.34, 3.0, 0.05),
+    Category.LIMITS: (0.55, 1.5, 0.05),
+    Category.UNKNOWN: (0.30, 3.0, 0.05),
+    Category.CONFIGURATION: (0.05, 5.0, 0.02),
+    Category.FRAUD: (0.02, 5.0, 0.01),
 }
 _HOPELESS = (0.04, 5.0, 0.02)
 
 _FRESH_CARD, _FRESH_DEBIT, _UPDATED = 0.62, 0.75, 0.70
 # What a healthy method shares with one that was declined: the same purse, the same bank's mood.
-_SHARED = {"insufficient_funds": 0.82, "issuer_risk": 0.9, "fraud": 0.6}
+_SHARED = {Category.INSUFFICIENT_FUNDS: 0.82, Category.ISSUER_RISK: 0.9, Category.FRAUD: 0.6}
 _AFTER_EACH_FAILURE = 0.66
 _AFTER_EXPIRY = 0.2
 
@@ -130,11 +131,10 @@ def failures_on(view: CaseView, method: PaymentMethod) -> list[Attempt]:
     return [a for a in network_rules.declines_of(view, method) if a.at >= recently]
 
 
-def _category(attempt: Attempt) -> str:
-    code = codes.lookup(attempt.decline_code)
-    if attempt.advice_code == "try_again_later" and code.category == "issuer_risk":
-        return "issuer_transient" if attempt.outcome_type == "invalid" else "issuer_risk"
-    return code.category
+def _category(attempt: Attempt) -> Category:
+    category = codes.lookup(attempt.decline_code).category
+    soon = attempt.advice_code == "try_again_later" and attempt.outcome_type == "invalid"
+    return Category.ISSUER_TRANSIENT if soon and category is Category.ISSUER_RISK else category
 
 
 def _is_news(view: CaseView, method: PaymentMethod) -> bool:
@@ -162,11 +162,11 @@ def _after_failures(
     in_a_row = len([a for a in failures if a.invoice_id == view.invoice_id]) or 1
     damped: float = _AFTER_EACH_FAILURE ** (in_a_row - 1)
     category = _category(last)
-    if category == "insufficient_funds":
+    if category is Category.INSUFFICIENT_FUNDS:
         # the belief about the pay cycle has learnt from the failures already
         return _funds(view, method, failures, slots) * float(damped**0.5)
     mended, pace, at_once = _MENDING.get(category, _HOPELESS)
-    if category == "issuer_transient":
+    if category is Category.ISSUER_TRANSIENT:
         damped = 0.85 ** (in_a_row - 1)
     return (at_once + (mended - at_once) * (1.0 - np.exp(-days / pace))) * damped
 
@@ -260,7 +260,7 @@ def _explain(view: CaseView, method: PaymentMethod, at: datetime) -> list[Reason
         return [Reason(text=f"the {name} has not been declined in this case")]
     last = failures[-1]
     reasons = [_cause(last, name, _same_in_a_row(failures))]
-    if _category(last) == "insufficient_funds":
+    if _category(last) is Category.INSUFFICIENT_FUNDS:
         reasons.append(_payday_reason(view, method, at))
     if method.card_exp is not None and (at.year, at.month) > method.card_exp:
         reasons.append(Reason(text="the card has expired by then"))
@@ -276,10 +276,10 @@ def _cause(last: Attempt, name: str, times: int) -> Reason:
     code = last.decline_code or "a decline without a reason"
     often = "" if times == 1 else f", {times} times in a row"
     what = {
-        "issuer_transient": "a technical error that mends itself within hours",
-        "insufficient_funds": "the account was empty",
-        "issuer_risk": "the bank gave no reason; such declines ease over days",
-        "limits": "a limit was reached that resets within days",
+        Category.ISSUER_TRANSIENT: "a technical error that mends itself within hours",
+        Category.INSUFFICIENT_FUNDS: "the account was empty",
+        Category.ISSUER_RISK: "the bank gave no reason; such declines ease over days",
+        Category.LIMITS: "a limit was reached that resets within days",
     }.get(_category(last), "a cause that seldom goes away by itself")
     return Reason(text=f"the {name} was declined with {code}{often}: {what}")
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from retry_engine.domain import codes
 from retry_engine.domain.attempts import Attempt, Outcome, Source
+from retry_engine.domain.codes import Category
 from retry_engine.mind import paydays
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +56,7 @@ _KINDS = 3
 # What came of it: money, or else a decline of one of these kinds.
 _PAID, _WAS_EMPTY = 0, 1 + EMPTY
 _OUTCOMES = 3
-_OPAQUE_CATEGORIES = frozenset({"issuer_risk", "unknown"})
+_OPAQUE_CATEGORIES = frozenset({Category.ISSUER_RISK, Category.UNKNOWN})
 
 # Days, for the chances' bins: each from its edge to the next.
 _EDGES = np.array([0.5, 1, 2, 3, 5, 7, 10, 14, 20])

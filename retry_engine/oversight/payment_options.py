@@ -45,7 +45,9 @@ _BY_COUNTRY: Mapping[str, tuple[str, ...]] = {
 _FIRST, _STEP = 0.60, 0.04  # the default order as chances: .60, .56, …
 _WEIGHT = 30.0  # as many payments as the default order is worth
 _RECENT = 2000  # payments looked at
-_WALLETS_HELP = frozenset({"authentication", "card_data", "hard_card"})
+_WALLETS_HELP = frozenset(
+    {codes.Category.AUTHENTICATION, codes.Category.CARD_DATA, codes.Category.HARD_CARD}
+)
 _WALLETS_AHEAD = 1.0
 
 

@@ -268,7 +268,8 @@ class Executor:
             return "the payment method is gone"
         if method.customer_id != case.customer_id:
             return "the payment method was detached"
-        if known.method_known and known.card_fingerprint != method.card_fingerprint:
+        data = ("card_fingerprint", "card_exp_year", "card_exp_month")
+        if known.method_known and any(getattr(known, n) != getattr(method, n) for n in data):
             return "the card was replaced"
         return None
 
@@ -559,6 +560,8 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
         card_brand=method.card_brand,
         card_country=method.card_country,
         card_fingerprint=method.card_fingerprint,
+        card_exp_year=method.card_exp[0] if method.card_exp else None,
+        card_exp_month=method.card_exp[1] if method.card_exp else None,
         payment_intent_id=case.payment_intent_id,
         idempotency_key=key,
         action_id=action.id,

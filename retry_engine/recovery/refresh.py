@@ -257,11 +257,15 @@ def _changed_at(moment: Moment, case: Case, facts: MethodFacts, trail: PaymentTr
         for c in trail.charges
         if c.payment_method_id == facts.id
         and facts.card_fingerprint is not None
-        and c.card_fingerprint == facts.card_fingerprint
+        and _card(c) == _card(facts)
     ]
     if on_new:
         return min(on_new) - timedelta(seconds=1)
     return moment_of_change(moment.connection, case.account, facts.id, moment.now)
+
+
+def _card(of: ChargeFacts | MethodFacts) -> tuple[str | None, int | None, int | None]:
+    return of.card_fingerprint, of.card_exp_year, of.card_exp_month
 
 
 def moment_of_change(
@@ -385,6 +389,8 @@ def _charge_values(charge: ChargeFacts) -> dict[str, Any]:
         "card_brand": charge.card_brand,
         "card_country": charge.card_country,
         "card_fingerprint": charge.card_fingerprint,
+        "card_exp_year": charge.card_exp_year,
+        "card_exp_month": charge.card_exp_month,
         "decline_code": charge.decline_code,
         "advice_code": charge.advice_code,
         "network_advice_code": charge.network_advice_code,
@@ -428,6 +434,8 @@ def _record_silent_authentication(moment: Moment, case: Case, trail: PaymentTrai
         card_brand=method.card_brand if method else None,
         card_country=method.card_country if method else None,
         card_fingerprint=method.card_fingerprint if method else None,
+        card_exp_year=method.card_exp_year if method else None,
+        card_exp_month=method.card_exp_month if method else None,
     )
 
 

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.domain import codes, money
+from retry_engine.domain.codes import Category
 from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailable
 from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Offers
@@ -33,7 +34,6 @@ from retry_engine.store.schedule import Action
 log = structlog.get_logger()
 
 _MONTH = timedelta(days=30)
-_SHORT_OF_MONEY = "insufficient_funds"
 _CAN_BE_CHANGED = ("active", "past_due", "trialing")
 
 
@@ -219,7 +219,7 @@ class SelfService:
     @staticmethod
     def _is_short(connection: Connection, case: Case) -> bool:
         code = history.last_decline_code(connection, case.id)
-        return code is not None and codes.lookup(code).category == _SHORT_OF_MONEY
+        return code is not None and codes.as_told(code).category is Category.INSUFFICIENT_FUNDS
 
     def _subscription(self, case: Case) -> SubscriptionFacts | None:
         if case.subscription_id is None:

@@ -54,6 +54,7 @@ class Case:
     enriched: bool
     pause_cause: str | None
     attempt_sequence: int
+    charges_read_at: datetime | None
 
     @property
     def is_living(self) -> bool:

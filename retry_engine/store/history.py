@@ -136,10 +136,10 @@ _BEFORE_CHARGING = Prepared(
               and source = 'engine' and outcome = 'unknown') as unknown,
       exists (select from attempts where case_id = %(case_id)s and not abandoned
               and outcome = 'processing') as processing,
-      (select card_fingerprint from payment_methods
-        where account = %(account)s and id = %(method_id)s) as card_fingerprint,
-      exists (select from payment_methods
-              where account = %(account)s and id = %(method_id)s) as method_known
+      method.card_fingerprint, method.card_exp_year, method.card_exp_month,
+      method.id is not null as method_known
+    from (select) as one left join payment_methods as method
+      on method.account = %(account)s and method.id = %(method_id)s
     """
 )
 
@@ -149,7 +149,8 @@ def before_charging(
 ) -> Row[Any]:
     """`unknown`: an intent of the engine is open; `processing`: an attempt of anybody's is.
 
-    And of the method: `method_known`, and its `card_fingerprint` as last read.
+    And of the method: `method_known`, and its `card_fingerprint`, `card_exp_year` and
+    `card_exp_month` as last read.
     """
     values = {"case_id": case_id, "account": account, "method_id": method_id}
     return _BEFORE_CHARGING.run(connection, **values).one()
@@ -242,6 +243,7 @@ def card_attempts(
 
 def imported_attempt(row: Mapping[str, Any]) -> Attempt:
     """An attempt of an imported log."""
+    expiry = row.get("card_exp")
     return Attempt(
         at=datetime.fromisoformat(row["at"]),
         source=Source(row.get("source", "stripe")),
@@ -251,6 +253,7 @@ def imported_attempt(row: Mapping[str, Any]) -> Attempt:
         invoice_id=row["invoice_id"],
         payment_method_id=row.get("payment_method_id"),
         method_type=row.get("method_type", "card"),
+        card_exp=(int(expiry[:4]), int(expiry[5:7])) if expiry else None,
         **{
             name: row.get(name)
             for name in (
@@ -281,6 +284,7 @@ def as_attempt(row: Row[Any], *, invoice_id: str) -> Attempt:
         card_brand=row.card_brand,
         card_country=row.card_country,
         card_fingerprint=row.card_fingerprint,
+        card_exp=_expiry(row),
         decline_code=row.decline_code,
         advice_code=row.advice_code,
         network_advice_code=row.network_advice_code,
@@ -353,19 +357,20 @@ def detach_missing(
     return int(result.rowcount)
 
 
+def _expiry(row: Row[Any]) -> tuple[int, int] | None:
+    if row.card_exp_year is None or row.card_exp_month is None:
+        return None
+    return row.card_exp_year, row.card_exp_month
+
+
 def _as_method(row: Row[Any], default_id: str | None) -> PaymentMethod:
-    expires = (
-        (row.card_exp_year, row.card_exp_month)
-        if row.card_exp_year is not None and row.card_exp_month is not None
-        else None
-    )
     return PaymentMethod(
         id=row.id,
         type=row.type,
         card_brand=row.card_brand,
         card_funding=row.card_funding,
         card_country=row.card_country,
-        card_exp=expires,
+        card_exp=_expiry(row),
         card_fingerprint=row.card_fingerprint,
         is_default=row.id == default_id,
         added_at=row.added_at,

@@ -21,9 +21,8 @@ _OWN = text(
            a.outcome, a.decline_code, a.advice_code, a.network_advice_code, a.network_decline_code,
            a.risk_level, a.payment_method_id, a.method_type, a.card_brand, m.card_funding,
            a.card_country, a.card_fingerprint,
-           case when m.card_exp_year is not null
-                then to_char(m.card_exp_year, 'FM0000') || '-' || to_char(m.card_exp_month, 'FM00')
-           end as card_exp,
+           to_char(coalesce(a.card_exp_year, m.card_exp_year), 'FM0000') || '-'
+             || to_char(coalesce(a.card_exp_month, m.card_exp_month), 'FM00') as card_exp,
            c.customer_country, c.customer_timezone, c.customer_since, c.billing_reason,
            c.billing_interval, a.source, d.propensity, null as close_reason, a.charge_id
     from attempts a

@@ -94,6 +94,7 @@ cases = Table(
     Column("enriched", Boolean, nullable=False, server_default="false"),
     Column("pause_cause", Text),
     Column("attempt_sequence", Integer, nullable=False, server_default="0"),
+    _time("charges_read_at"),  # the customer's charges up to then are recorded
     UniqueConstraint("account", "invoice_id", name="cases_invoice"),
     Index("cases_customer", "account", "customer_id"),
     Index("cases_subscription", "account", "subscription_id"),
@@ -153,6 +154,8 @@ attempts = Table(
     Column("idempotency_key", Text, unique=True),
     Column("action_id", BigInteger),
     Column("error", Text),
+    Column("card_exp_year", Integer),  # as it was then
+    Column("card_exp_month", Integer),
     UniqueConstraint("account", "charge_id", name="attempts_charge"),
     Index("attempts_case", "case_id", "at"),
     Index("attempts_customer", "account", "customer_id", "at"),
@@ -187,6 +190,7 @@ payment_methods = Table(
     Column("blocked_reason", Text),
     _time("detached_at"),
     Index("payment_methods_customer", "account", "customer_id"),
+    Index("payment_methods_card", "account", "card_fingerprint"),
 )
 
 actions = Table(

@@ -1,13 +1,14 @@
 """The table of decline codes, and what is made of codes that nobody has seen."""
 
 import csv
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retry_engine.domain import codes
+from retry_engine.domain import codes, network_rules
 
 
 def test_every_row_is_read_and_none_comes_twice() -> None:
@@ -18,17 +19,45 @@ def test_every_row_is_read_and_none_comes_twice() -> None:
 
 @pytest.mark.parametrize("code", codes.table().values(), ids=lambda c: c.code)
 def test_each_row_makes_sense_by_itself(code: codes.DeclineCode) -> None:
-    assert code.retryable in {"yes", "after_change", "no"}
-    assert code.category != "unknown"
+    assert code.category is not codes.Category.UNKNOWN
     assert code.is_known
-    assert code.customer_action
-    if code.wait_hours is not None:
-        low, high = code.wait_hours
-        assert 0 < low <= high
-    if code.retryable == "no":
-        assert code.wait_hours is None, "nothing to wait for"
-    if code.retryable == "yes":
-        assert code.wait_hours is not None
+    is_final = code.finality.reach is not codes.FinalFor.NOTHING
+    assert is_final == (code.retryable is not codes.Retryable.YES)
+    if code.shows_life:
+        assert not is_final, "a card that lives is not done with"
+    if code.retryable is codes.Retryable.NO and code.finality.reach is codes.FinalFor.CREDENTIAL:
+        assert code.finality.lifted_by is codes.LiftedBy.PAYMENT
+    if code.code in network_rules.CONSENT_GONE:
+        assert code.finality.reach is codes.FinalFor.NUMBER
+
+
+_GOOD = {
+    "code": "x", "category": "limits", "retryable_same_method": "no", "final_for": "credential",
+    "lifted_by": "payment", "ages_days": "", "shows_life": "no", "customer_action": "none",
+    "disclose_reason": "yes", "source": "", "network": "visa", "field": "decline", "says": "no",
+    "wait_hours": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [codes.decline_code, codes.network_code])
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [("category", "limit"), ("retryable_same_method", "maybe"), ("final_for", "card"),
+     ("final_for", "nothing"), ("final_for", "number"), ("lifted_by", "time"),
+     ("lifted_by", "nothing"), ("ages_days", "soon"), ("shows_life", ""),
+     ("customer_action", "pray"), ("disclose_reason", "perhaps"), ("network", "amex"),
+     ("field", "reason"), ("wait_hours", "long")],
+)  # fmt: skip
+def test_a_misspelt_or_contradictory_row_fails_when_its_table_is_read(
+    read: Callable[[Mapping[str, str]], object], column: str, word: str
+) -> None:
+    read(_GOOD)
+    others = {"network", "field", "wait_hours"}
+    theirs = {"category", "retryable_same_method", "customer_action", "disclose_reason"}
+    if column in (others if read is codes.decline_code else theirs):
+        return  # not a column of that table
+    with pytest.raises(ValueError):  # noqa: PT011 - each vocabulary says it in its own words
+        read(_GOOD | {column: word})
 
 
 @pytest.mark.parametrize("code", ["fraudulent", "lost_card", "stolen_card", "merchant_blacklist"])
@@ -63,5 +92,6 @@ def test_any_other_text_is_a_soft_unknown_code(text: str) -> None:
         assert found.is_known
         return
     assert not found.is_known
-    assert (found.code, found.retryable, found.wait_hours) == (text, "yes", (48.0, 72.0))
+    assert (found.code, found.retryable) == (text, codes.Retryable.YES)
+    assert found.finality.reach is codes.FinalFor.NOTHING
     assert not found.is_technical

@@ -19,6 +19,7 @@ POLICY = Policy()
 
 _BRANDS = ("visa", "mastercard", "amex")
 _DEBITS = tuple(sorted(network_rules.DEBIT_RULES))
+_ADVICE = sorted(codes.of_network(codes.Network.MASTERCARD, codes.Field.ADVICE))
 _SOFT = ("insufficient_funds", "do_not_honor", "processing_error", "issuer_not_available", None)
 
 
@@ -40,7 +41,7 @@ def attempts(draw: st.DrawFn, *, soft: bool = False) -> Attempt:
         card_fingerprint=f"fp_{card}",
         decline_code=draw(st.sampled_from(_SOFT) if soft else every),
         advice_code=None if soft else draw(st.sampled_from([None] * 8 + ["do_not_try_again"])),
-        network_advice_code=draw(st.sampled_from([None, None, *network_rules.MAC_WAITS])),
+        network_advice_code=draw(st.sampled_from([None, None, *_ADVICE])),
         network_decline_code=None if soft else draw(st.sampled_from([None] * 8 + ["51", "R0"])),
     )
 
@@ -135,8 +136,11 @@ def test_a_further_failure_never_allows_what_was_forbidden(
     view: CaseView, further: Attempt, at: datetime
 ) -> None:
     method = view.payment_methods[0]
-    # a backup waits for a definite answer, which a first failure is; a success ends some stops
+    # a backup waits for a definite answer, which a first failure is; a success ends some stops,
+    # and so does a failure that only a living card is answered with
     failed = replace(further, outcome=Outcome.FAILED)
+    if network_rules.shows_life(failed, method.card_brand):
+        return
     if not method.is_default and not view.attempts:
         return
     more = view_of([*view.attempts, *view.card_attempts, failed], method)
@@ -193,6 +197,8 @@ _OF_THE_CARD = {
     "advice_do_not_try_again", "advice_confirm_card_data", "mastercard_never", "mastercard_wait",
     "mastercard_new_data", "velocity_block", "gap_on_card", "unknown_code",
 }  # fmt: skip
+# A network's own ban of the number outlives a new expiry.
+_BANS = {"hard_decline", "visa_never", "mastercard_never"}
 _COUNTS = {"attempts_per_invoice", "attempts_per_card", "mastercard_declines_a_day"}
 
 
@@ -204,7 +210,12 @@ def test_new_data_lift_what_was_held_against_the_card_but_no_count(view: CaseVie
     after = network_rules.forbidden(
         replace(view, payment_methods=(changed,)), changed, policy=POLICY
     )
-    assert {s.rule for s in after}.isdisjoint(_OF_THE_CARD)
+    assert {s.rule for s in after if s.rule in _OF_THE_CARD} <= _BANS
+    renumbered = replace(changed, card_fingerprint="fp_3")
+    lifted = network_rules.forbidden(
+        replace(view, payment_methods=(renumbered,)), renumbered, policy=POLICY
+    )
+    assert {s.rule for s in lifted}.isdisjoint(_OF_THE_CARD)
     assert {s for s in before if s.rule in _COUNTS} == {s for s in after if s.rule in _COUNTS}
 
 

@@ -52,8 +52,7 @@ def test_a_technical_error_is_over_by_then() -> None:
         ("stolen_card", {}),
         ("expired_card", {}),
         ("invalid_account", {}),
-        ("authentication_required", {}),
-        ("do_not_honor", {"network_decline_code": "R0"}),
+        ("do_not_honor", {"network_decline_code": "41"}),
         ("do_not_honor", {"network_decline_code": "04"}),
     ],
 )
@@ -62,6 +61,12 @@ def test_what_the_networks_forbid_for_good_has_no_chance(code: str, more: dict[s
     assert found is not None
     assert found.chance == 0.0
     assert found.model_version == "prior-1"
+
+
+def test_a_bank_that_asked_for_the_customer_a_month_ago_is_asked_again() -> None:
+    found = look(Diary().declined("authentication_required"))
+    assert found is not None
+    assert 0.0 < found.chance < 0.1
 
 
 def test_what_was_forbidden_about_the_old_invoice_alone_is_not_forbidden_now() -> None:
@@ -91,6 +96,7 @@ def test_neither_a_wait_nor_the_amount_nor_an_indian_card_makes_it_hopeless() ->
         ("merchant_blacklist", {}),
         ("revocation_of_authorization", {}),
         ("recipient_deceased", {}),
+        ("do_not_honor", {"network_decline_code": "R0"}),
         ("generic_decline", {"outcome_reason": "fraudulent"}),
     ],
 )
