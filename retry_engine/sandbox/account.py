@@ -25,6 +25,8 @@ _ALPHABET = string.ascii_letters + string.digits
 PREFIXES = {
     "customer": "cus",
     "payment_method": "pm",
+    "card": "card",
+    "token": "tok",
     "product": "prod",
     "price": "price",
     "subscription": "sub",
@@ -73,8 +75,8 @@ class Due:
 class Try:
     """One attempt to take money, for the audit. `source`: stripe, api or customer."""
 
-    invoice: str
-    customer: str
+    invoice: str | None  # None: for something else
+    customer: str | None
     payment_method: str
     fingerprint: str | None
     at: int
@@ -157,6 +159,8 @@ class Account:
         # what people set out to do over HTTP; who plays the clock lets them, one after another
         self.visits: deque[Callable[[], Awaitable[None]]] = deque()
         self.cause = Cause()
+        # the account's owner took the platform's access back
+        self.withdrawn = False
         # facts that Stripe knows and the API does not show, by object id
         self.hidden: dict[str, Obj] = {}
         self._now = now
@@ -189,20 +193,27 @@ class Account:
         rows = self.tables[table]
         return [rows[i] for i in self._index.get((table, owner), ()) if i in rows]
 
+    def disown(self, table: str, owner: str, wanted: str) -> None:
+        """The object no longer belongs to that owner."""
+        ids = self._index.get((table, owner), [])
+        ids[:] = [i for i in ids if i != wanted]
+
     def get(self, table: str, wanted: str, *, param: str = "id") -> Obj:
         """The object, or Stripe's 404."""
-        try:
-            return self.tables[table][wanted]
-        except KeyError:
+        found = self.tables[table].get(wanted)
+        if found is None or (table == "customer" and found.get("deleted")):
             status = missing(table, wanted, param=param)
             if param != "id":  # named in a parameter, not in the path
                 status.status = 400
-            raise status from None
+            raise status
+        return found
 
     def find(self, wanted: str) -> Obj | None:
         """Whatever has this id."""
         if wanted in self.tables["coupon"]:  # their ids are whatever the merchant likes
             return self.tables["coupon"][wanted]
+        if wanted.startswith("card_"):  # a legacy card is kept as a payment method
+            return self.tables["payment_method"].get(wanted)
         table = _TABLE_OF_PREFIX.get(wanted.split("_", 1)[0])
         return self.tables[table].get(wanted) if table else None
 
@@ -273,6 +284,10 @@ class Account:
         with self.caused_by(Cause()):
             due.act()
         return True
+
+    def forget_agenda(self, clock_id: str) -> None:
+        """Nothing more happens on a clock that is gone."""
+        self._agendas.pop(clock_id, None)
 
     def is_playing(self, clock_id: str) -> bool:
         """Whether the clock is on its way, be it that it pauses for somebody's visit."""

@@ -1,7 +1,8 @@
 """The sandbox's HTTP door: Stripe's `/v1`, its pages for customers, and `/_sandbox` for steering.
 
 `/v1` answers what `routes.ROUTES` lists and 404 in Stripe's error shape for all else. Any
-`sk_test_…` or `rk_test_…` key is let in, any `pk_test_…` where Stripe lets one in;
+`sk_test_…` or `rk_test_…` key is let in (Bearer or Basic), any `pk_test_…` where Stripe lets one
+in;
 `Stripe-Account` keeps connected accounts apart. `hosted` and `stripe_js` have the pages.
 Unlike Stripe, a test clock takes any number of customers.
 
@@ -12,9 +13,11 @@ Steering (JSON, no key):
 - `GET /_sandbox/ledger`: `{"data": [...]}`, every attempt to take money that was carried out.
 - `GET /_sandbox/summary`: recovered cases and money, by decline code and by attempt.
 - `GET /_sandbox/webhooks`: `{"pending"}`: deliveries not acknowledged, and clocks on their way.
-- `POST /_sandbox/act` `{"customer" or "invoice", "act", "payment_method"?, "card"?}`: what a
-  person does: `pay_on_page`, `update_card`, `add_method`, `cancel`, `dispute`,
-  `early_fraud_warning`, `card_automatically_updated`, `detach`.
+- `POST /_sandbox/act` `{"customer" or "invoice", "act", "payment_method"?, "card"?, …}`: what
+  befalls somebody; see `steering` for what each act takes: `pay_on_page`, `update_card`,
+  `add_method`, `cancel`, `dispute`, `dispute_closed`, `early_fraud_warning`, `other_charge`,
+  `card_automatically_updated`, `detach`.
+- `POST /_sandbox/withdraw` `{"account"}`: a connected account takes the platform's access back.
 - `GET /_sandbox/people?clock=`: what each person of the populations did and paid, what became of
   their subscriptions, and the sums.
 - `GET /_sandbox/mail?address=&customer=`: the mail that came, as JSON; `GET /_sandbox/mailboxes`
@@ -27,6 +30,7 @@ Steering (JSON, no key):
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +46,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from retry_engine.sandbox import clocks, hosted, pages, routes, steering, stripe_js, wire
+from retry_engine.sandbox import clocks, hosted, objects, pages, routes, steering, stripe_js, wire
 from retry_engine.sandbox.account import API_VERSION, Account, Cause, Terms
 from retry_engine.sandbox.faults import Fault, Faults
 from retry_engine.sandbox.idempotency import Answer, Keys, same_request
@@ -105,7 +109,18 @@ class Sandbox:
             self.keys[account_id] = Keys()
         return self.accounts[account_id]
 
+    def withdraw(self, account: Account) -> None:
+        """The account's owner takes the platform's access back: the last that is heard of it."""
+        if account is self.platform:
+            raise invalid("The platform's own account cannot withdraw.", param="account")
+        if not account.withdrawn:
+            application = objects.application(id="ca_sandbox", name="Sandbox")
+            account.emit("account.application.deauthorized", application)
+            account.withdrawn = True
+
     def _tell(self, account: Account, event: Obj) -> None:
+        if account.withdrawn:
+            return
         if account is not self.platform:
             event["account"] = account.id
         self.dispatcher.accept(account, event, self.platform)
@@ -237,6 +252,8 @@ async def _carry_out(
     pairs = await _pairs(request)
     public = _is_publishable(request, dict(pairs).get("key"))
     account = sandbox.account(request.headers.get("stripe-account") or PLATFORM)
+    if account.withdrawn:
+        raise _withdrawn(account)
     route, ids = routes.match(request.method, request.url.path)
     if public and not route.takes_publishable:
         raise Refused(
@@ -261,7 +278,7 @@ async def _carry_out(
             f"The provided key does not have the required permissions for this endpoint: "
             f"{route.resource}.",
         )
-    params = wire.typed(raw, route.spec)
+    params = wire.typed(raw, {**route.spec, **route.older})
     wire.refuse_too_deep(params.get("expand", ()))
     call = routes.Call(account, params, ids, request.url.path, public=public, secret=secret)
     if route.is_file:
@@ -294,7 +311,10 @@ async def _once(
         async with _lock(sandbox, call, route):
             if "latency" in striking:
                 await asyncio.sleep(striking["latency"].seconds)
-            answer = _executed(sandbox, call, route, cause)
+            if "ignored" in striking:
+                answer = _left_as_it_was(call)
+            else:
+                answer = _executed(sandbox, call, route, cause)
             if "error_after" in striking:
                 answer = Answer(500, _broke_down().body)
         if key is not None:
@@ -322,6 +342,14 @@ def _executed(sandbox: Sandbox, call: routes.Call, route: routes.Route, cause: C
     return Answer(200, body)
 
 
+def _left_as_it_was(call: routes.Call) -> Answer:
+    """The fault of a call that is answered as if all were well, and does nothing."""
+    thing = call.account.find(call.ids[0]) if call.ids else None
+    if thing is None:
+        raise invalid("Only calls on an object can be ignored.")
+    return Answer(200, wire.answer(call.account, thing, call.params.get("expand", ())))
+
+
 @contextlib.asynccontextmanager
 async def _lock(sandbox: Sandbox, call: routes.Call, route: routes.Route) -> AsyncIterator[None]:
     if not route.locks:
@@ -335,6 +363,16 @@ async def _lock(sandbox: Sandbox, call: routes.Call, route: routes.Route) -> Asy
         yield
     finally:
         sandbox.locked.discard(held)
+
+
+def _withdrawn(account: Account) -> Refused:
+    return Refused(
+        403,
+        "invalid_request_error",
+        f"The provided key 'sk_test_********' does not have access to account '{account.id}' (or "
+        "that account does not exist). Application access may have been revoked.",
+        code="account_invalid",
+    )
 
 
 def _lock_timeout() -> Refused:
@@ -369,6 +407,8 @@ def _refuse_before(striking: dict[str, Fault]) -> None:
 def _is_publishable(request: Request, given: str | None) -> bool:
     """Let the key in; whether it is one that stands in customers' pages."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        scheme, key = "Bearer", _user_of(key)
     if not key and given:
         scheme, key = "Bearer", given  # as Stripe.js sends it, in the body
     if scheme.lower() == "bearer" and key.startswith(("sk_test_", "rk_test_")):
@@ -379,6 +419,14 @@ def _is_publishable(request: Request, given: str | None) -> bool:
         raise Refused(401, "invalid_request_error", "You did not provide an API key.")
     shown = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "***"
     raise Refused(401, "invalid_request_error", f"Invalid API Key provided: {shown}")
+
+
+def _user_of(credentials: str) -> str:
+    """The key of `curl -u sk_test_…:`, where it is the user's name."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except ValueError:
+        return "***"
 
 
 async def _pairs(request: Request) -> list[tuple[str, str]]:
@@ -412,6 +460,9 @@ async def _steered(  # noqa: PLR0911  # one line a path
         if what == "mailboxes":
             sandbox.post.set_state(str(given.get("address", "")), str(given.get("state", "")))
             return JSONResponse({})
+        if what == "withdraw":
+            sandbox.withdraw(account)
+            return JSONResponse({"account": account.id, "withdrawn": account.withdrawn})
         if what == "webhooks":
             return JSONResponse({"pending": sandbox.pending})
         return JSONResponse(steering.steer(account, request.method, what, given))

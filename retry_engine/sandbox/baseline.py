@@ -62,7 +62,8 @@ def summarise(account: Account) -> Report:
     """Read the figures off the ledger: of every invoice whose first attempt failed."""
     tries: dict[str, list[Try]] = defaultdict(list)
     for entry in account.ledger:
-        tries[entry.invoice].append(entry)
+        if entry.invoice is not None:  # what was charged for something else fails nobody's renewal
+            tries[entry.invoice].append(entry)
     failed: Counter[str] = Counter()
     recovered: Counter[str] = Counter()
     money_failed: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retry_engine.sandbox import objects
+from retry_engine.sandbox import customers, objects
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.refusals import Obj, invalid
 
@@ -50,14 +50,31 @@ def advance(account: Account, clock: Obj, frozen_time: int) -> None:
         pass
 
 
+# what disappears with the customers of a clock
+_ON_IT = (
+    "subscription", "invoice", "invoiceitem", "payment_intent", "charge",
+    "setup_intent", "credit_note",
+)  # fmt: skip
+
+
 def delete(account: Account, clock: Obj) -> Obj:
-    """`DELETE`: the clock and every customer on it go."""
+    """`DELETE`: the clock goes, and with it every customer on it and all that was theirs.
+
+    The customers answer `deleted: true` from then on, their objects 404.
+    """
+    if clock["status"] == "advancing":
+        raise invalid(
+            "Test clock advancement underway - cannot delete.", status=429, code="lock_timeout"
+        )
     for customer in list(account.tables["customer"].values()):
         if customer["test_clock"] == clock["id"]:
-            del account.tables["customer"][customer["id"]]
-            for table in ("subscription", "invoice"):
-                for thing in account.of(table, customer["id"]):
+            owner = customer["id"]
+            if not customer.get("deleted"):
+                customers.bury(account, customer)
+            for table in _ON_IT:
+                for thing in account.of(table, owner):
                     del account.tables[table][thing["id"]]
     del account.tables["test_helpers.test_clock"][clock["id"]]
+    account.forget_agenda(clock["id"])
     account.emit("test_helpers.test_clock.deleted", clock)
     return {"id": clock["id"], "object": clock["object"], "deleted": True}

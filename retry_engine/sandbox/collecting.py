@@ -1,31 +1,12 @@
-"""Taking money for an invoice: the charge, what it changes, and Stripe's own retries."""
+"""Taking money for an invoice: what a charge changes for it, and Stripe's own retries."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from retry_engine.sandbox import objects, verdicts
-from retry_engine.sandbox.account import DAY, Account, Try
-from retry_engine.sandbox.methods import mandate_of
+from retry_engine.sandbox import charging, objects
+from retry_engine.sandbox.account import DAY, Account
+from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.refusals import Obj
 from retry_engine.sandbox.verdicts import HARD_CODES, Verdict
-
-_SHOWN = {
-    "expired_card": "Your card has expired.",
-    "incorrect_cvc": "Your card's security code is incorrect.",
-    "incorrect_number": "Your card number is incorrect.",
-    "insufficient_funds": "Your card has insufficient funds.",
-    "processing_error": "An error occurred while processing your card. Try again in a little bit.",
-    "authentication_required": "Your card was declined. This transaction requires authentication.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one attempt."""
-
-    verdict: Verdict
-    charge: Obj
-    intent: Obj
 
 
 def collectable(invoice: Obj) -> bool:
@@ -47,6 +28,7 @@ def default_intent(account: Account, invoice: Obj) -> Obj:
         currency=invoice["currency"],
     )
     account.put("payment_intent", intent)
+    account.hidden.setdefault(intent["id"], {})["invoice"] = invoice["id"]
     payment = objects.invoice_payment(
         id=account.new_id("invoice_payment"),
         created=now,
@@ -59,13 +41,19 @@ def default_intent(account: Account, invoice: Obj) -> Obj:
 
 
 def method_for(account: Account, invoice: Obj) -> Obj | None:
-    """The method Stripe would charge: the invoice's, the subscription's, the customer's."""
-    subscription = subscription_of(account, invoice)
+    """The method Stripe would charge: the invoice's, the subscription's, the customer's.
+
+    Each may name a payment method or, from older days, a source; the method goes first.
+    """
+    subscription = subscription_of(account, invoice) or {}
     customer = account.tables["customer"].get(invoice["customer"]) or {}
     chosen = (
         invoice["default_payment_method"]
-        or (subscription or {}).get("default_payment_method")
+        or invoice["default_source"]
+        or subscription.get("default_payment_method")
+        or subscription.get("default_source")
         or (customer.get("invoice_settings") or {}).get("default_payment_method")
+        or customer.get("default_source")
     )
     return account.tables["payment_method"].get(chosen) if chosen else None
 
@@ -80,38 +68,28 @@ def collect(
     account: Account, invoice: Obj, method: Obj, *, source: str, on_session: bool = False
 ) -> Result:
     """Charge all that remains. `source`: stripe, api or customer."""
-    now = account.now_of(invoice)
     intent = default_intent(account, invoice)
     intent["amount"] = invoice["amount_remaining"]
-    verdict = verdicts.decide(
-        account, method, amount=intent["amount"], at=now, on_session=on_session
-    )
-    charge = _charge(account, intent, method, verdict, now)
-    account.ledger.append(
-        Try(
-            invoice=invoice["id"],
-            customer=invoice["customer"],
-            payment_method=method["id"],
-            fingerprint=method[method["type"]].get("fingerprint"),
-            at=now,
-            amount=charge["amount"],
-            currency=charge["currency"],
-            outcome=verdict.outcome,
-            decline_code=_ledger_code(verdict),
-            source=source,
-            charge=charge["id"],
-            idempotency_key=account.cause.idempotency_key,
-        )
-    )
-    account.hidden.setdefault(invoice["id"], {})["last_method"] = method["id"]
+    hidden = account.hidden.setdefault(invoice["id"], {})
+    hidden["last_method"] = method["id"]
     first = _count(invoice, source)
-    if verdict.outcome == "succeeded":
-        _succeeds(account, invoice, intent, charge)
-    elif verdict.outcome == "processing":
-        _waits(account, invoice, intent, charge, verdict)
+    result = charging.attempt(
+        account,
+        intent,
+        method,
+        source=source,
+        on_session=on_session,
+        invoice=invoice["id"],
+        on_settled=lambda charge, final: _settled(account, invoice, charge, final),
+    )
+    if result.verdict.outcome == "succeeded":
+        _brings(account, invoice, intent, result.charge)
+    elif result.verdict.outcome == "processing":
+        before = account.change(invoice, next_payment_attempt=None)
+        account.emit("invoice.updated", invoice, before)
     else:
-        _fails(account, invoice, charge, method, verdict, first=first)
-    return Result(verdict, charge, intent)
+        _fails(account, invoice, method, result.verdict, first=first)
+    return result
 
 
 def _count(invoice: Obj, source: str) -> bool:
@@ -123,79 +101,7 @@ def _count(invoice: Obj, source: str) -> bool:
     return first
 
 
-def _ledger_code(verdict: Verdict) -> str | None:
-    """The finest name of a decline; Stripe's own blocks by their reason."""
-    if verdict.outcome_type == "blocked":
-        return verdict.reason
-    return verdict.decline_code
-
-
-def _charge(account: Account, intent: Obj, method: Obj, verdict: Verdict, now: int) -> Obj:
-    details = objects.method_details(method, mandate_of(account, method))
-    charge = objects.charge(
-        id=account.new_id("charge"),
-        created=now,
-        intent=intent,
-        method=method,
-        amount=intent["amount"],
-        details=details,
-    )
-    charge["outcome"] = _outcome(verdict)
-    if verdict.outcome in ("failed", "requires_action"):
-        _write_failure(charge, verdict)
-    intent["latest_charge"] = charge["id"]
-    return account.put("charge", charge)
-
-
-def _outcome(verdict: Verdict) -> Obj:
-    return {
-        "advice_code": verdict.advice_code,
-        "network_advice_code": verdict.network_advice_code,
-        "network_decline_code": verdict.network_decline_code,
-        "network_status": verdict.network_status,
-        "reason": verdict.reason,
-        "risk_level": "not_assessed" if verdict.debit else verdict.risk_level,
-        "seller_message": _seller_message(verdict),
-        "type": verdict.outcome_type,
-    }
-
-
-def _seller_message(verdict: Verdict) -> str:
-    if verdict.outcome_type == "blocked":
-        return "Stripe blocked this payment."
-    if verdict.outcome in ("failed", "requires_action"):
-        return f"The bank returned the decline code `{verdict.decline_code}`."
-    return "Payment complete."
-
-
-def _message(verdict: Verdict) -> str:
-    if verdict.debit:
-        return "The customer's bank did not honour the debit."
-    return _SHOWN.get(verdict.decline_code or "", "Your card was declined.")
-
-
-def _write_failure(charge: Obj, verdict: Verdict) -> None:
-    charge.update(status="failed", failure_code=verdict.code, failure_message=_message(verdict))
-
-
-def _succeeds(account: Account, invoice: Obj, intent: Obj, charge: Obj) -> None:
-    charge.update(
-        status="succeeded",
-        paid=True,
-        captured=True,
-        amount_captured=charge["amount"],
-        balance_transaction=account.new_id("balance_transaction"),
-    )
-    intent.update(
-        status="succeeded",
-        amount_received=charge["amount"],
-        last_payment_error=None,
-        next_action=None,
-        payment_method=charge["payment_method"],
-        processing=None,
-    )
-    account.emit("charge.succeeded", charge)
-    account.emit("payment_intent.succeeded", intent)
+def _brings(account: Account, invoice: Obj, intent: Obj, charge: Obj) -> None:
     for payment in account.of("invoice_payment", invoice["id"]):
         if payment["payment"]["payment_intent"] == intent["id"]:
             payment.update(status="paid", amount_paid=charge["amount"])
@@ -237,74 +143,29 @@ def mark_paid(account: Account, invoice: Obj, amount: int, *, out_of_band: bool 
         customer["delinquent"] = False
 
 
-def _waits(account: Account, invoice: Obj, intent: Obj, charge: Obj, verdict: Verdict) -> None:
-    """A bank debit is on its way."""
-    charge["outcome"] = {**_outcome(verdict), "type": "authorized", "reason": None}
-    kind = charge["payment_method_details"]["type"]
-    intent.update(
-        status="processing",
-        payment_method=charge["payment_method"],
-        last_payment_error=None,
-        processing={"type": kind} if kind == "card" else None,
-    )
-    before = account.change(invoice, next_payment_attempt=None)
-    account.emit("charge.pending", charge)
-    account.emit("payment_intent.processing", intent)
-    account.emit("invoice.updated", invoice, before)
-    entry = account.ledger[-1]
-    account.at(
-        account.clock_of(invoice),
-        account.now_of(invoice) + (verdict.settles_after or 0),
-        "debit settles",
-        lambda: _settle(account, invoice, charge, verdict.settles_as, entry),
-    )
-
-
-def _settle(account: Account, invoice: Obj, charge: Obj, final: Verdict | None, entry: Try) -> None:
+def _settled(account: Account, invoice: Obj, charge: Obj, final: Verdict) -> None:
     intent = account.tables["payment_intent"][charge["payment_intent"]]
-    final = final or verdicts.SUCCEEDED
-    entry.outcome, entry.decline_code = final.outcome, _ledger_code(final)
-    entry.settled_at = account.now_of(invoice)
-    charge["outcome"] = _outcome(final)
     if final.outcome == "succeeded":
-        _succeeds(account, invoice, intent, charge)
+        charging.succeeds(account, intent, charge)
+        _brings(account, invoice, intent, charge)
         return
-    _write_failure(charge, final)
     if not collectable(invoice):
         intent["status"] = "canceled"
         account.emit("charge.failed", charge)
         return
     method = account.tables["payment_method"][charge["payment_method"]]
     first = invoice["attempt_count"] == 1 and "first_failed_at" not in account.hidden[invoice["id"]]
-    _fails(account, invoice, charge, method, final, first=first)
+    charging.fails(account, intent, charge, method, final)
+    _fails(account, invoice, method, final, first=first)
 
 
-def _fails(
-    account: Account, invoice: Obj, charge: Obj, method: Obj, verdict: Verdict, *, first: bool
-) -> None:
-    intent = account.tables["payment_intent"][charge["payment_intent"]]
-    needs_customer = verdict.outcome == "requires_action"
-    error = objects.error_of(
-        verdict, message=_message(verdict), charge=charge["id"], method=account.bare(method)
-    )
-    action: Obj = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
-    intent.update(
-        status="requires_action" if needs_customer else "requires_payment_method",
-        payment_method=method["id"] if needs_customer else None,
-        last_payment_error=error,
-        next_action=action if needs_customer else None,
-        processing=None,
-    )
+def _fails(account: Account, invoice: Obj, method: Obj, verdict: Verdict, *, first: bool) -> None:
     hidden = account.hidden.setdefault(invoice["id"], {})
-    hidden["last_code"] = _ledger_code(verdict)
+    hidden["last_code"] = charging.ledger_code(verdict)
     hidden["last_country"] = method.get("card", {}).get("country")
-    account.emit("charge.failed", charge)
-    account.emit("payment_intent.payment_failed", intent)
-    if needs_customer:
-        account.emit("payment_intent.requires_action", intent)
     _after_failure(account, invoice, first=first)
     account.emit("invoice.payment_failed", invoice)
-    if needs_customer:
+    if verdict.outcome == "requires_action":
         account.emit("invoice.payment_action_required", invoice)
 
 
@@ -391,25 +252,6 @@ def _stripe_retries(account: Account, invoice: Obj) -> None:
         account.emit("invoice.updated", invoice, before)
         return
     collect(account, invoice, method, source="stripe")
-
-
-def decline_error(account: Account, result: Result) -> Obj:
-    """The fields that a 402 carries beside type, code and message."""
-    verdict = result.verdict
-    return {
-        "decline_code": verdict.decline_code,
-        "advice_code": verdict.advice_code,
-        "network_advice_code": verdict.network_advice_code,
-        "network_decline_code": verdict.network_decline_code,
-        "charge": result.charge["id"],
-        "payment_intent": account.bare(result.intent),
-        "payment_method": (result.intent["last_payment_error"] or {}).get("payment_method"),
-    }
-
-
-def message_of(result: Result) -> str:
-    """What a 402 says."""
-    return _message(result.verdict)
 
 
 def has_payment_under_way(account: Account, invoice: Obj) -> bool:

@@ -1,19 +1,18 @@
 """A customer who is there: confirming payment and setup intents, and 3D Secure challenges.
 
-What a page does through Stripe.js, and what Stripe's own pages do. Only intents of invoices are
-here. A failed challenge leaves no charge, as at Stripe: the intent asks for a method again.
+What a page does through Stripe.js, and what Stripe's own pages do. A failed challenge leaves no
+charge, as at Stripe: the intent asks for a method again.
 """
 
 from typing import Any
 
-from retry_engine.sandbox import checkout_objects, methods, verdicts
+from retry_engine.sandbox import charging, checkout_objects, methods, verdicts
 from retry_engine.sandbox.account import Account
+from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.collecting import (
     collect,
     collectable,
-    decline_error,
     has_payment_under_way,
-    message_of,
     subscription_of,
 )
 from retry_engine.sandbox.population import new_default
@@ -28,42 +27,47 @@ _NOT_AUTHENTICATED = (
 # -- payment intents
 
 
-def invoice_of(account: Account, intent: Obj) -> Obj:
-    """The invoice that an intent pays."""
-    for invoice in account.of("invoice", intent["customer"]):
-        for payment in account.of("invoice_payment", invoice["id"]):
-            if payment["payment"]["payment_intent"] == intent["id"]:
-                return invoice
-    raise invalid("The sandbox confirms intents of invoices only.")
+def invoice_of(account: Account, intent: Obj) -> Obj | None:
+    """The invoice that an intent pays, if it pays one."""
+    wanted = account.hidden.get(intent["id"], {}).get("invoice")
+    return account.tables["invoice"].get(wanted or "")
 
 
 def confirm(account: Account, intent: Obj, params: Obj, *, source: str) -> Obj:
-    """`POST /v1/payment_intents/{id}/confirm`, the customer being there.
+    """`POST /v1/payment_intents/{id}/confirm`.
 
-    `source`: see `collect`. Refuses with Stripe's 402 where the bank declines.
+    The customer is there unless `off_session` says otherwise. `source`: see `charging.attempt`.
+    Refuses with Stripe's 402 where the bank declines.
     """
     invoice = invoice_of(account, intent)
-    account.refuse_while_advancing(invoice)
+    account.refuse_while_advancing(intent)
     _refuse_what_cannot_be_confirmed(account, intent, invoice)
-    method = _given_method(account, intent["customer"], params) or _known(account, intent)
+    method = given_method(account, intent["customer"], params) or _known(account, intent)
     if method is None:
         raise invalid(
-            "You cannot confirm this PaymentIntent because it's missing a payment method.",
+            "You cannot confirm this PaymentIntent because it's missing a payment method. You can "
+            "either update the PaymentIntent with a payment method and then confirm it again, or "
+            "confirm it again directly with a payment method.",
             code="payment_intent_unexpected_state",
         )
-    if params.get("off_session") in ("true", True):
+    if "setup_future_usage" in params and invoice is None:
+        intent["setup_future_usage"] = params["setup_future_usage"] or None
+    if params.get("off_session") not in (None, "", False, "false"):
         return _take(account, intent, invoice, method, source=source, on_session=False)
-    if _is_challenged(account, invoice, method):
-        _challenge(account, intent, method, params)
-        account.emit("payment_intent.requires_action", intent)
-        return intent
-    return _take(account, intent, invoice, method, source=source, on_session=True)
+    if not _is_challenged(account, intent, method):
+        return _take(account, intent, invoice, method, source=source, on_session=True)
+    if params.get("error_on_requires_action"):
+        return _take(account, intent, invoice, method, source=source, on_session=False)
+    _challenge(account, intent, method, params)
+    account.emit("payment_intent.requires_action", intent)
+    return intent
 
 
-def _refuse_what_cannot_be_confirmed(account: Account, intent: Obj, invoice: Obj) -> None:
+def _refuse_what_cannot_be_confirmed(account: Account, intent: Obj, invoice: Obj | None) -> None:
     state = intent["status"]
     waits = state in ("requires_payment_method", "requires_confirmation", "requires_action")
-    if not waits or not collectable(invoice) or has_payment_under_way(account, invoice):
+    owed = invoice is None or (collectable(invoice) and not has_payment_under_way(account, invoice))
+    if not waits or not owed:
         raise invalid(
             "You cannot confirm this PaymentIntent because it has already "
             f"{'succeeded' if state == 'succeeded' else 'left that state'}: its status is {state}.",
@@ -71,7 +75,8 @@ def _refuse_what_cannot_be_confirmed(account: Account, intent: Obj, invoice: Obj
         )
 
 
-def _given_method(account: Account, customer: str | None, params: Obj) -> Obj | None:
+def given_method(account: Account, customer: str | None, params: Obj) -> Obj | None:
+    """The method that a request names or describes, if it does."""
     if params.get("payment_method_data"):
         return methods.create(account, params["payment_method_data"])
     wanted = params.get("payment_method")
@@ -82,7 +87,10 @@ def _given_method(account: Account, customer: str | None, params: Obj) -> Obj | 
     method = account.get("payment_method", wanted, param="payment_method")
     if method["customer"] not in (None, customer):
         raise invalid(
-            "The provided PaymentMethod was previously used with another customer.",
+            "The provided PaymentMethod cannot be used: it belongs to a Customer, who must be "
+            "given with it, or was used with another one."
+            if customer is None
+            else "The provided PaymentMethod was previously used with another customer.",
             code="payment_method_unexpected_state",
             param="payment_method",
         )
@@ -93,9 +101,9 @@ def _known(account: Account, intent: Obj) -> Obj | None:
     return account.tables["payment_method"].get(intent["payment_method"] or "")
 
 
-def _is_challenged(account: Account, invoice: Obj, method: Obj) -> bool:
+def _is_challenged(account: Account, intent: Obj, method: Obj) -> bool:
     return verdicts.wants_authentication(
-        account, method, amount=invoice["amount_remaining"], at=account.now_of(invoice)
+        account, method, amount=intent["amount"], at=account.now_of(intent)
     )
 
 
@@ -121,17 +129,43 @@ def challenge_url(account: Account, intent: Obj) -> str:
 
 
 def _take(
-    account: Account, intent: Obj, invoice: Obj, method: Obj, *, source: str, on_session: bool
-) -> Obj:
-    result = collect(account, invoice, method, source=source, on_session=on_session)
-    if result.verdict.outcome not in ("succeeded", "processing"):
-        raise Refused(
-            402, "card_error", message_of(result), code=result.verdict.code, stored=True,
-            **decline_error(account, result),
-        )  # fmt: skip
-    wanted_again = bool(account.hidden.get(intent["id"], {}).pop("save", False))
-    _keep(account, invoice, method, wanted_again=wanted_again)
+    account: Account, intent: Obj, invoice: Obj | None, method: Obj, *, source: str,
+    on_session: bool,
+) -> Obj:  # fmt: skip
+    if invoice is None:
+        result = charge_own(account, intent, method, source=source, on_session=on_session)
+    else:
+        result = collect(account, invoice, method, source=source, on_session=on_session)
+    if not result.went_through:
+        raise charging.declined(account, result)
+    if invoice is None:
+        _keep_own(account, intent, method)
+    else:
+        wanted_again = bool(account.hidden.get(intent["id"], {}).pop("save", False))
+        _keep(account, invoice, method, wanted_again=wanted_again)
     return intent
+
+
+def charge_own(
+    account: Account, intent: Obj, method: Obj, *, source: str, on_session: bool
+) -> Result:
+    """Charge an intent that is for no invoice."""
+
+    def settled(charge: Obj, final: verdicts.Verdict) -> None:
+        if final.outcome == "succeeded":
+            charging.succeeds(account, intent, charge)
+        else:
+            charging.fails(account, intent, charge, method, final)
+
+    return charging.attempt(
+        account, intent, method, source=source, on_session=on_session, on_settled=settled
+    )
+
+
+def _keep_own(account: Account, intent: Obj, method: Obj) -> None:
+    customer = account.tables["customer"].get(intent["customer"] or "")
+    if intent["setup_future_usage"] and customer is not None and method["customer"] is None:
+        methods.attach_to(account, method, customer)
 
 
 def _keep(account: Account, invoice: Obj, method: Obj, *, wanted_again: bool) -> None:
@@ -190,7 +224,7 @@ def confirm_setup(account: Account, intent: Obj, params: Obj) -> Obj:
             f"You cannot confirm this SetupIntent: its status is {intent['status']}.",
             code="setup_intent_unexpected_state",
         )
-    method = _given_method(account, intent["customer"], params) or _known(account, intent)
+    method = given_method(account, intent["customer"], params) or _known(account, intent)
     if method is None:
         raise invalid("You cannot confirm this SetupIntent: it's missing a payment method.")
     refusal = methods.refuses_attaching(account, method)
@@ -257,7 +291,7 @@ def answer_challenge(account: Account, intent: Obj, *, passes: bool) -> Obj:
     if passes:
         invoice = invoice_of(account, intent)
         intent["next_action"] = None
-        if not collectable(invoice):
+        if invoice is not None and not collectable(invoice):
             return intent
         try:
             return _take(account, intent, invoice, method, source="customer", on_session=True)

@@ -11,7 +11,8 @@
 A fault without `probability` is deterministic: it hits the next `times` (1) matching requests
 after `skip` (0) of them. `api` faults: `rate_limit` and `lock_timeout` (429), `conflict` (409),
 `error_before` and `error_after` (500; after = it was carried out), `drop_before` and
-`drop_after` (the connection breaks), `latency` (`seconds` while the object is locked).
+`drop_after` (the connection breaks), `latency` (`seconds` while the object is locked), `ignored`
+(200 with the object as it was: nothing is done, e.g. a `pay` that leaves its invoice open).
 `webhooks`: shares of deliveries that are sent twice, held back by up to 2 s so that later ones
 overtake, or refused the first time; `delay` holds all back by so many seconds.
 """
@@ -26,7 +27,7 @@ from retry_engine.sandbox.refusals import Obj, invalid
 
 KINDS = (
     "rate_limit", "lock_timeout", "conflict", "error_before", "error_after", "drop_before",
-    "drop_after", "latency",
+    "drop_after", "latency", "ignored",
 )  # fmt: skip
 
 

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-from retry_engine.sandbox import methods, objects
+from retry_engine.sandbox import charging, methods, objects, sources
 from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.collecting import (
-    Result,
     collect,
     collectable,
-    decline_error,
     default_intent,
     fails_without_method,
     has_payment_under_way,
     mark_paid,
-    message_of,
     method_for,
     plan_retry,
 )
@@ -222,7 +220,7 @@ def pay(account: Account, invoice: Obj, params: Obj) -> Obj:
         return invoice
     on_session = not params.get("off_session", True)
     result = collect(account, invoice, method, source="api", on_session=on_session)
-    if result.verdict.outcome in ("succeeded", "processing"):
+    if result.went_through:
         return invoice
     raise _declined(account, result)
 
@@ -243,6 +241,9 @@ def _refuse_what_cannot_be_paid(account: Account, invoice: Obj) -> None:
 
 
 def _method_to_pay_with(account: Account, invoice: Obj, params: Obj) -> Obj:
+    if params.get("source"):
+        customer = account.get("customer", invoice["customer"], param="customer")
+        return sources.of_customer(account, customer, params["source"], param="source")
     wanted = params.get("payment_method")
     if not wanted:
         method = method_for(account, invoice)
@@ -269,20 +270,12 @@ def _method_to_pay_with(account: Account, invoice: Obj, params: Obj) -> Obj:
 
 
 def _declined(account: Account, result: Result) -> Refused:
-    code = result.verdict.code
-    if result.verdict.outcome == "requires_action":
-        code = "invoice_payment_intent_requires_action"
-    return Refused(
-        402,
-        "card_error",
-        message_of(result),
-        code=code,
-        stored=True,
-        **decline_error(account, result),
-    )
+    needs_customer = result.verdict.outcome == "requires_action"
+    code = "invoice_payment_intent_requires_action" if needs_customer else None
+    return charging.declined(account, result, code=code)
 
 
-_FREELY = ("description", "footer", "metadata", "default_source")
+_FREELY = ("description", "footer", "metadata")
 
 
 def update(account: Account, invoice: Obj, params: Obj) -> Obj:
@@ -300,11 +293,7 @@ def update(account: Account, invoice: Obj, params: Obj) -> Obj:
             if name == "metadata":
                 value = merged(invoice["metadata"], value)
             before |= account.change(invoice, **{name: value})
-    if "default_payment_method" in params:
-        was = invoice["default_payment_method"]
-        set_default_method(account, invoice, params)
-        if was != invoice["default_payment_method"]:
-            before["default_payment_method"] = was
+    before |= set_default_method(account, invoice, params)
     if "auto_advance" in params:
         before |= _set_auto_advance(account, invoice, on=bool(params["auto_advance"]))
     if before:
@@ -341,22 +330,32 @@ def _set_auto_advance(account: Account, invoice: Obj, *, on: bool) -> Obj:
     return before
 
 
-def set_default_method(account: Account, thing: Obj, params: Obj) -> None:
-    """`default_payment_method` of an invoice or subscription: the customer's own, or none."""
-    if "default_payment_method" not in params:
-        return
-    wanted = params["default_payment_method"]
-    if not wanted:
-        thing["default_payment_method"] = None
-        return
-    method = account.get("payment_method", wanted, param="default_payment_method")
-    if method["customer"] != thing["customer"]:
-        raise invalid(
-            f"The customer does not have a payment method with the ID {wanted}.",
-            code="resource_missing",
-            param="default_payment_method",
-        )
-    thing["default_payment_method"] = wanted
+def set_default_method(account: Account, thing: Obj, params: Obj) -> Obj:
+    """`default_payment_method` and `default_source` of an invoice or subscription.
+
+    They are the customer's own, or none. Answers what was there before.
+    """
+    before: Obj = {}
+    if "default_payment_method" in params:
+        wanted = params["default_payment_method"] or None
+        if wanted and _named(account, wanted)["customer"] != thing["customer"]:
+            raise invalid(
+                f"The customer does not have a payment method with the ID {wanted}.",
+                code="resource_missing",
+                param="default_payment_method",
+            )
+        before |= account.change(thing, default_payment_method=wanted)
+    if "default_source" in params:
+        wanted = params["default_source"] or None
+        if wanted:
+            owner = account.get("customer", thing["customer"], param="customer")
+            sources.of_customer(account, owner, wanted)
+        before |= account.change(thing, default_source=wanted)
+    return before
+
+
+def _named(account: Account, wanted: str) -> Obj:
+    return account.get("payment_method", wanted, param="default_payment_method")
 
 
 def void(account: Account, invoice: Obj) -> Obj:

@@ -1,93 +1,23 @@
 """Payment methods: Stripe's test cards and accounts, attaching, detaching, updating."""
 
-from dataclasses import dataclass
 from typing import Any, cast
 
-from retry_engine.sandbox import objects
+from retry_engine.sandbox import objects, testcards
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.refusals import Obj, Refused, invalid
+from retry_engine.sandbox.testcards import TestCard
 from retry_engine.sandbox.verdicts import DEBITS, read_script
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TestCard:
-    number: str
-    script: tuple[Any, ...] = ("succeeded",)
-    challenges_setup: bool = False
-    brand: str = "visa"
-    funding: str = "credit"
-    country: str = "US"
-    refuses_attaching: str | None = None
-
-
-def _declining(number: str, code: str, **more: Any) -> _TestCard:
-    """A card that already fails when it is attached, as Stripe's decline cards do."""
-    return _TestCard(number=number, script=(code,), refuses_attaching=code, **more)
-
-
-# Stripe's test cards; the name without `pm_card_` / `tok_`.
-_TEST_CARDS = {
-    "visa": _TestCard(number="4242424242424242"),
-    "visa_debit": _TestCard(number="4000056655665556", funding="debit"),
-    "mastercard": _TestCard(number="5555555555554444", brand="mastercard"),
-    "mastercard_debit": _TestCard(number="5200828282828210", brand="mastercard", funding="debit"),
-    "mastercard_prepaid": _TestCard(
-        number="5105105105105100", brand="mastercard", funding="prepaid"
-    ),
-    "amex": _TestCard(number="378282246310005", brand="amex"),
-    "discover": _TestCard(number="6011111111111117", brand="discover"),
-    "us": _TestCard(number="4242424242424242"),
-    "gb": _TestCard(number="4000008260000000", country="GB"),
-    "de": _TestCard(number="4000002760000016", country="DE"),
-    "fr": _TestCard(number="4000002500000003", country="FR"),
-    "in": _TestCard(number="4000003560000008", country="IN"),
-    "br": _TestCard(number="4000000760000002", country="BR"),
-    "jp": _TestCard(number="4000003920000003", country="JP"),
-    "chargeCustomerFail": _TestCard(number="4000000000000341", script=("generic_decline",)),
-    "visa_chargeDeclined": _declining("4000000000000002", "generic_decline"),
-    "chargeDeclined": _declining("4000000000000002", "generic_decline"),
-    "chargeDeclinedInsufficientFunds": _declining("4000000000009995", "insufficient_funds"),
-    "chargeDeclinedLostCard": _declining("4000000000009987", "lost_card"),
-    "chargeDeclinedStolenCard": _declining("4000000000009979", "stolen_card"),
-    "chargeDeclinedExpiredCard": _declining("4000000000000069", "expired_card"),
-    "chargeDeclinedIncorrectCvc": _declining("4000000000000127", "incorrect_cvc"),
-    "chargeDeclinedProcessingError": _declining("4000000000000119", "processing_error"),
-    "chargeDeclinedFraudulent": _declining("4100000000000019", "highest_risk_level"),
-    "authenticationRequired": _TestCard(
-        number="4000002760003184", country="DE", script=("requires_action",), challenges_setup=True
-    ),
-    "threeDSecure2Required": _TestCard(
-        number="4000000000003220", country="IE", script=("requires_action",), challenges_setup=True
-    ),
-    "authenticationRequiredOnSetup": _TestCard(
-        number="4000002500003155", country="FR", challenges_setup=True
-    ),
-}
-for _name in ("InsufficientFunds", "LostCard", "StolenCard"):
-    _TEST_CARDS[f"visa_chargeDeclined{_name}"] = _TEST_CARDS[f"chargeDeclined{_name}"]
-_CARD_OF_NUMBER = {card.number: card for card in reversed(_TEST_CARDS.values())}
-
-# last four of Stripe's test accounts -> how a debit ends
-_TEST_DEBITS: dict[str, tuple[Any, ...]] = {
-    "3000": ("succeeded",),  # DE89370400440532013000
-    "3001": ({"outcome": "processing", "settles_after_hours": 0.05},),
-    "3002": ("refer_to_customer",),
-    "3003": (
-        {"outcome": "processing", "settles_after_hours": 0.05, "settles_as": "insufficient_funds"},
-    ),
-    "3004": ("debit_disputed",),
-    "3005": ("insufficient_funds",),
-    "6789": ("succeeded",),  # ACH 000123456789
-    "1116": ("insufficient_funds",),  # ACH 000111111116
-    "1113": ("account_closed",),
-    "2345": ("succeeded",),  # Bacs 00012345
-    "2229": ("insufficient_funds",),
-}
 
 
 def is_test_name(wanted: str) -> bool:
     """Whether it is one of Stripe's `pm_card_…` names."""
-    return wanted.startswith("pm_card_") and wanted[8:] in _TEST_CARDS
+    return wanted.startswith("pm_card_") and wanted[8:] in testcards.BY_NAME
+
+
+def is_token(account: Account, wanted: str) -> bool:
+    """Whether it is one of Stripe's `tok_…` names, or a token that was made here."""
+    named = wanted.startswith("tok_") and wanted[4:] in testcards.BY_NAME
+    return named or wanted in account.tables["token"]
 
 
 def create(account: Account, params: Obj) -> Obj:
@@ -105,16 +35,29 @@ def create(account: Account, params: Obj) -> Obj:
 
 
 def _create_card(account: Account, params: Obj) -> Obj:
-    given = params.get("card") or {}
+    method = card_from(account, params.get("card") or {})
+    _describe(account, method, params)
+    return method
+
+
+def card_from(account: Account, given: Obj) -> Obj:
+    """A new card payment method, from a number or a token."""
     number = str(given.get("number", "")).replace(" ", "")
     for issuer in account.issuers if number else ():
         method = issuer.method_behind(number)
         if method is not None:
             return cast("Obj", method)
+    kept = account.tables["token"].get(str(given.get("token")))
+    if kept is not None:
+        return _spend(account, kept)
     if "token" in given:
-        card = _TEST_CARDS.get(str(given["token"]).removeprefix("tok_"))
+        card = testcards.BY_NAME.get(str(given["token"]).removeprefix("tok_"))
+        if card is None:
+            raise invalid(
+                f"No such token: '{given['token']}'", code="resource_missing", param="card[token]"
+            )
     else:
-        card = _CARD_OF_NUMBER.get(number)
+        card = testcards.BY_NUMBER.get(number)
     if card is None:
         raise Refused(
             402,
@@ -125,9 +68,18 @@ def _create_card(account: Account, params: Obj) -> Obj:
             param="card",
         )
     _refuse_past_expiry(account, given)
-    method = from_test_card(account, card, exp=(given.get("exp_month"), given.get("exp_year")))
-    _describe(account, method, params)
-    return method
+    return from_test_card(account, card, exp=(given.get("exp_month"), given.get("exp_year")))
+
+
+def _spend(account: Account, token: Obj) -> Obj:
+    """A token is good for once."""
+    if token["used"]:
+        raise invalid(
+            f"You cannot use a Stripe token more than once: {token['id']}.",
+            code="token_already_used",
+        )
+    token["used"] = True
+    return account.tables["payment_method"][account.hidden[token["id"]]["method"]]
 
 
 def _refuse_past_expiry(account: Account, given: Obj) -> None:
@@ -155,12 +107,10 @@ def _invalid_expiry(what: str) -> Refused:
 
 def from_name(account: Account, name: str) -> Obj:
     """A new payment method of the kind that `pm_card_…` names."""
-    return from_test_card(account, _TEST_CARDS[name.removeprefix("pm_card_")])
+    return from_test_card(account, testcards.BY_NAME[name.removeprefix("pm_card_")])
 
 
-def from_test_card(
-    account: Account, card: _TestCard, *, exp: tuple[Any, Any] = (None, None)
-) -> Obj:
+def from_test_card(account: Account, card: TestCard, *, exp: tuple[Any, Any] = (None, None)) -> Obj:
     """A new payment method made of one of Stripe's test cards."""
     now = account.real_now()
     detail = objects.card(
@@ -172,11 +122,13 @@ def from_test_card(
         funding=card.funding,
         last4=card.number[-4:],
     )
+    detail["checks"].update(card.checks)
     method = _keep(account, "card", detail, created=now, country=None)
     account.hidden[method["id"]] = {
         "script": list(card.script),
         "refuses_attaching": card.refuses_attaching,
         "challenges_setup": card.challenges_setup,
+        "after": card.after,
     }
     return method
 
@@ -193,7 +145,7 @@ def _create_debit(account: Account, kind: str, params: Obj) -> Obj:
     else:
         detail = objects.bacs_debit(fingerprint=mark, last4=last4)
     method = _keep(account, kind, detail, created=account.real_now(), country=None)
-    account.hidden[method["id"]] = {"script": list(_TEST_DEBITS.get(last4, ("succeeded",)))}
+    account.hidden[method["id"]] = {"script": list(testcards.DEBITS.get(last4, ("succeeded",)))}
     _describe(account, method, params)
     return method
 
@@ -214,17 +166,24 @@ def _keep(account: Account, kind: str, detail: Obj, *, created: int, country: st
 
 
 def _describe(account: Account, method: Obj, params: Obj) -> None:
-    metadata = params.get("metadata") or {}
-    if "sandbox_script" in metadata:
-        read_script(metadata["sandbox_script"])
-        account.hidden[method["id"]]["refuses_attaching"] = None
-    method["metadata"] = dict(metadata)
+    if "metadata" in params:
+        set_metadata(account, method, params["metadata"])
     if params.get("allow_redisplay"):
         method["allow_redisplay"] = params["allow_redisplay"]
     for name, value in (params.get("billing_details") or {}).items():
         method["billing_details"][name] = (
             {**method["billing_details"]["address"], **value} if name == "address" else value
         )
+
+
+def set_metadata(account: Account, method: Obj, given: Any) -> None:
+    """Add to the metadata as Stripe does; a `sandbox_script` in it is read first."""
+    given = given if isinstance(given, dict) else {}
+    if given.get("sandbox_script"):
+        read_script(given["sandbox_script"])
+        account.hidden[method["id"]]["refuses_attaching"] = None
+    both = {**method["metadata"], **{k: str(v) for k, v in given.items()}}
+    method["metadata"] = {k: v for k, v in both.items() if v != ""} if given else {}
 
 
 def _fingerprint(number: str) -> str:
@@ -310,39 +269,93 @@ def _declined_on_attach(code: str) -> Refused:
 
 def detach(account: Account, method: Obj) -> Obj:
     """`POST /v1/payment_methods/{id}/detach`: gone for good from its customer."""
-    owner = method["customer"]
-    if owner is None:
+    if method["customer"] is None:
         raise invalid(
             "The payment method you provided is not attached to a customer so detachment is "
             "impossible."
         )
     account.refuse_while_advancing(method)
-    customer = account.tables["customer"][owner]
-    before = account.change(method, customer=None)
-    ids = account._index[("payment_method", owner)]
-    ids[:] = [i for i in ids if i != method["id"]]
-    settings = customer["invoice_settings"]
-    if settings["default_payment_method"] == method["id"]:
-        settings["default_payment_method"] = None
-    for table in ("subscription", "invoice"):
-        for thing in account.of(table, owner):
-            if thing["default_payment_method"] == method["id"]:
-                thing["default_payment_method"] = None
+    before = {"customer": method["customer"]}
+    untie(account, method)
     account.emit("payment_method.detached", method, before)
     return method
+
+
+def untie(account: Account, method: Obj) -> None:
+    """Take the method from its customer; nothing of theirs names it as a default any more."""
+    owner = method["customer"]
+    method["customer"] = None
+    account.disown("payment_method", owner, method["id"])
+    customer = account.tables["customer"][owner]
+    settings = customer.get("invoice_settings") or {}
+    if settings.get("default_payment_method") == method["id"]:
+        settings["default_payment_method"] = None
+    if customer.get("default_source") == method["id"]:
+        customer["default_source"] = None
+    for table in ("subscription", "invoice"):
+        for thing in account.of(table, owner):
+            for name in ("default_payment_method", "default_source"):
+                if thing[name] == method["id"]:
+                    thing[name] = None
+
+
+def rename(account: Account, method: Obj, new_id: str) -> Obj:
+    """The same thing under another id; not told, as nobody has seen it yet."""
+    drop(account, method)
+    account.hidden[new_id] = account.hidden.pop(method["id"], {})
+    method["id"] = new_id
+    return account.put("payment_method", method)
+
+
+def drop(account: Account, method: Obj) -> None:
+    """A method that came to nothing."""
+    account.tables["payment_method"].pop(method["id"], None)
 
 
 def update(account: Account, method: Obj, params: Obj) -> Obj:
     """`POST /v1/payment_methods/{id}`: a new expiry, an address, metadata."""
     kind = method["type"]
-    before = {kind: dict(method[kind])}
-    for name, value in (params.get("card") or {}).items():
-        if kind != "card" or name not in ("exp_month", "exp_year"):
+    was = account.bare(method)
+    given = params.get("card") or {}
+    for name in given:
+        if kind != "card" or name not in ("exp_month", "exp_year", "networks"):
             raise invalid(f"Received unknown parameter: card[{name}]", code="parameter_unknown")
-        method["card"][name] = int(value)
-    metadata = {**method["metadata"], **(params.get("metadata") or {})}
-    billing = {"billing_details": params.get("billing_details") or {}}
-    shown = {n: params[n] for n in ("allow_redisplay",) if n in params}
-    _describe(account, method, {"metadata": metadata, **billing, **shown})
+    if "exp_month" in given or "exp_year" in given:
+        renew(method, given.get("exp_month"), given.get("exp_year"))
+    if given.get("networks"):
+        method["card"]["networks"]["preferred"] = given["networks"].get("preferred")
+    _describe(account, method, params)
+    before = {name: value for name, value in was.items() if method[name] != value}
     account.emit("payment_method.updated", method, before)
+    return method
+
+
+def renew(method: Obj, month: Any, year: Any) -> None:
+    """Another expiry on the same card: number and fingerprint stay."""
+    if month:
+        if not str(month).isdigit() or not 1 <= int(month) <= 12:
+            raise _invalid_expiry("month")
+        method["card"]["exp_month"] = int(month)
+    if year:
+        if not str(year).isdigit():
+            raise _invalid_expiry("year")
+        method["card"]["exp_year"] = int(year) + (2000 if int(year) < 100 else 0)
+
+
+def updated_by_network(account: Account, customer: Obj, method: Obj, given: Obj) -> Obj:
+    """The card updater's news: another expiry; with `new_number` another number as well.
+
+    The card works again from then on, unless `works` says otherwise.
+    """
+    before = {"card": dict(method.get("card") or {})}
+    if method["type"] == "card":
+        month, year = given.get("exp_month"), given.get("exp_year")
+        renew(method, month, year if month or year else method["card"]["exp_year"] + 4)
+        if given.get("new_number"):
+            number = "".join(account.rng.choices("0123456789", k=16))
+            method["card"].update(fingerprint=_fingerprint(number), last4=number[-4:])
+    if given.get("works", True):
+        method["metadata"].pop("sandbox_script", None)
+        account.hidden[method["id"]] = {"script": ["succeeded"]}
+    account.emit("payment_method.automatically_updated", method, before)
     return method

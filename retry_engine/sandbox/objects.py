@@ -148,6 +148,45 @@ def card(
     }
 
 
+def legacy_card(method: Obj, *, brand: str) -> Obj:
+    """A card payment method as the sources API shows it."""
+    detail, details = method["card"], method["billing_details"]
+    address = details["address"]
+    return {
+        "id": method["id"],
+        "object": "card",
+        "address_city": address["city"],
+        "address_country": address["country"],
+        "address_line1": address["line1"],
+        "address_line1_check": detail["checks"]["address_line1_check"],
+        "address_line2": address["line2"],
+        "address_state": address["state"],
+        "address_zip": address["postal_code"],
+        "address_zip_check": detail["checks"]["address_postal_code_check"],
+        "allow_redisplay": method["allow_redisplay"],
+        "brand": brand,
+        "country": detail["country"],
+        "customer": method["customer"],
+        "cvc_check": detail["checks"]["cvc_check"],
+        "dynamic_last4": None,
+        "exp_month": detail["exp_month"],
+        "exp_year": detail["exp_year"],
+        "fingerprint": detail["fingerprint"],
+        "funding": detail["funding"],
+        "last4": detail["last4"],
+        "metadata": method["metadata"],
+        "name": details["name"],
+        "regulated_status": detail["regulated_status"],
+        "tokenization_method": None,
+        "wallet": None,
+    }
+
+
+def application(*, id: str, name: str) -> Obj:
+    """The platform's application, as a connected account knows it."""
+    return {"id": id, "object": "application", "name": name}
+
+
 def sepa_debit(*, country: str | None, fingerprint: str, last4: str) -> Obj:
     """The SEPA part of a payment method."""
     return {
@@ -512,7 +551,9 @@ def invoice_payment(*, id: str, created: int, invoice: Obj, intent: str, is_defa
     }
 
 
-def payment_intent(*, id: str, created: int, customer: str, amount: int, currency: str) -> Obj:
+def payment_intent(
+    *, id: str, created: int, customer: str | None, amount: int, currency: str
+) -> Obj:
     """An intent that waits for a payment method."""
     return {
         "id": id,

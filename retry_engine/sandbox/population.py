@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from retry_engine.sandbox import collecting, methods, objects, reversals, subscribing
 from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.identities import identity_of
 from retry_engine.sandbox.refusals import Obj, invalid
 
@@ -258,7 +259,7 @@ class Population:
         self._account.emit("payment_method.automatically_updated", method, before)
 
 
-def pay_on_page(account: Account, invoice: Obj, method: Obj) -> collecting.Result | None:
+def pay_on_page(account: Account, invoice: Obj, method: Obj) -> Result | None:
     """The customer pays on the hosted page, being there to authenticate."""
     if not collecting.collectable(invoice) or collecting.has_payment_under_way(account, invoice):
         return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retry_engine.sandbox import (
@@ -10,13 +10,16 @@ from retry_engine.sandbox import (
     collecting,
     confirming,
     crediting,
+    customers,
     discounting,
+    intents,
     invoicing,
     methods,
     objects,
     reversals,
     sessions,
     sigma,
+    sources,
     subscribing,
     wire,
 )
@@ -49,6 +52,7 @@ Operation = Callable[[Call], Obj]
 class Route:
     """`pattern` has `*` for ids. `locks`: while it runs nobody else may touch the object.
 
+    `older`: parameters of earlier API versions, which Stripe's own examples still send.
     `is_file`: the answer is not JSON but the `contents` of what it returns. `takes_publishable`:
     Stripe.js calls it from a customer's page.
     """
@@ -57,6 +61,7 @@ class Route:
     pattern: str
     run: Operation
     spec: Spec = field(default_factory=dict)
+    older: Spec = field(default_factory=dict)
     locks: bool = False
     is_file: bool = False
     takes_publishable: bool = False
@@ -140,9 +145,15 @@ def _with_price(account: Account, subscription: Obj, wanted: str) -> bool:
     return any(item["price"]["id"] == wanted for item in subscription["items"]["data"])
 
 
+# no status of Stripe's: whatever has not been canceled
+_ALIVE = "alive"
+
+
 def _with_status(account: Account, subscription: Obj, wanted: str) -> bool:
     if wanted == "all":
         return True
+    if wanted == _ALIVE:
+        return bool(subscription["status"] != "canceled")
     if wanted == "ended":
         return subscription["status"] in ("canceled", "incomplete_expired")
     return bool(subscription["status"] == wanted)
@@ -164,13 +175,10 @@ def _one_type(account: Account, event: Obj, wanted: str) -> bool:
 
 
 def _list_subscriptions(call: Call) -> Obj:
-    if "status" in call.params:
-        return _list("subscription", status=_with_status, price=_with_price)(call)
     # unless asked for, Stripe leaves out those that are canceled
-    rows = _list("subscription", price=_with_price)
-    everything = rows(Call(call.account, {**call.params, "limit": 100}, call.ids, call.path))
-    alive = [s for s in everything["data"] if s["status"] != "canceled"]
-    return wire.page(alive, {"limit": call.params.get("limit", 10)}, call.path)
+    asked = call.params if "status" in call.params else {**call.params, "status": _ALIVE}
+    run = _list("subscription", status=_with_status, price=_with_price)
+    return run(replace(call, params=asked))
 
 
 def _customers_methods(call: Call) -> Obj:
@@ -203,106 +211,19 @@ _CUSTOMER = _spec(
     name="text", email="text", phone="text", description="text", metadata="map", address="map",
     shipping="map", invoice_settings="map", payment_method="text", test_clock="text",
     preferred_locales="list", tax_exempt="text", balance="number", invoice_prefix="text",
-    next_invoice_sequence="number",
+    next_invoice_sequence="number", source="any",
 )  # fmt: skip
 
 
-_CUSTOMER_UPDATE = {n: k for n, k in _CUSTOMER.items() if n not in ("payment_method", "test_clock")}
-
-
-def _create_customer(call: Call) -> Obj:
-    account, params = call.account, call.params
-    clock = params.get("test_clock") or None
-    if clock:
-        account.get("test_helpers.test_clock", clock, param="test_clock")
-    customer = objects.customer(
-        id=account.new_id("customer"),
-        created=account.clock_now(clock),
-        clock=clock,
-        prefix="".join(account.rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=8)),
-    )
-    account.put("customer", customer)
-    if params.get("payment_method"):
-        methods.attach(account, params["payment_method"], customer["id"])
-    _fill_customer(account, customer, params)
-    account.emit("customer.created", customer)
-    return customer
-
-
-def _fill_customer(account: Account, customer: Obj, params: Obj) -> Obj:
-    before: Obj = {}
-    for name, value in params.items():
-        if name in ("expand", "payment_method", "test_clock"):
-            continue
-        if name == "invoice_settings":
-            before |= _invoice_settings(account, customer, value or {})
-            continue
-        given = invoicing.merged(customer["metadata"], value) if name == "metadata" else value
-        if name == "address" and isinstance(given, dict):
-            given = {**objects.billing_details()["address"], **given}
-        before |= account.change(customer, **{name: None if given == "" else given})
-    return before
-
-
-def _invoice_settings(account: Account, customer: Obj, given: Obj) -> Obj:
-    settings = customer["invoice_settings"]
-    before = dict(settings)
-    wanted = given.get("default_payment_method", settings["default_payment_method"]) or None
-    if wanted:
-        method = account.get("payment_method", wanted, param="invoice_settings")
-        if method["customer"] != customer["id"]:
-            raise invalid(
-                f"The customer does not have a payment method with the ID {wanted}.",
-                code="resource_missing",
-                param="invoice_settings[default_payment_method]",
-            )
-    customer["invoice_settings"] = {**settings, "default_payment_method": wanted}
-    return {"invoice_settings": before} if before != customer["invoice_settings"] else {}
-
-
-def _update_customer(call: Call) -> Obj:
-    customer = call.thing("customer")
-    call.account.refuse_while_advancing(customer)
-    before = _fill_customer(call.account, customer, call.params)
-    if before:
-        call.account.emit("customer.updated", customer, before)
-    return customer
-
-
-def _delete_customer(call: Call) -> Obj:
-    account, customer = call.account, call.thing("customer")
-    account.refuse_while_advancing(customer)
-    for subscription in account.of("subscription", customer["id"]):
-        if subscription["status"] not in ("canceled", "incomplete_expired"):
-            subscribing.end(account, subscription, reason="cancellation_requested")
-    account.emit("customer.deleted", customer)
-    for method in account.of("payment_method", customer["id"]):
-        method["customer"] = None
-    gone = {"id": customer["id"], "object": "customer", "deleted": True}
-    clock = customer["test_clock"]
-    customer.clear()
-    customer.update(gone, test_clock=clock, created=0, invoice_settings={}, delinquent=False)
-    account.hidden.setdefault(gone["id"], {})["deleted"] = True
-    return gone
-
-
-def _retrieve_customer(call: Call) -> Obj:
-    customer = call.thing("customer")
-    if customer.get("deleted"):
-        return {"id": customer["id"], "object": "customer", "deleted": True}
-    return customer
-
-
-def _list_customers(call: Call) -> Obj:
-    table = call.account.tables["customer"]
-    clock = call.params.get("test_clock")
-    rows = [
-        c for c in call.account.newest_first("customer")
-        if not c.get("deleted") and c["id"] in table and c["test_clock"] == (clock or None)
-        and ("email" not in call.params or c["email"] == call.params["email"])
-        and ("created" not in call.params or wire.within(c["created"], call.params["created"]))
-    ]  # fmt: skip
-    return wire.page(rows, call.params, call.path)
+_CUSTOMER_UPDATE = {
+    **{n: k for n, k in _CUSTOMER.items() if n not in ("payment_method", "test_clock")},
+    "default_source": "text",
+}  # fmt: skip
+_SOURCE_UPDATE = _spec(
+    name="text", exp_month="text", exp_year="text", address_city="text", address_country="text",
+    address_line1="text", address_line2="text", address_state="text", address_zip="text",
+    metadata="map",
+)  # fmt: skip
 
 
 # -- the catalogue, endpoints, clocks
@@ -384,7 +305,8 @@ _INVOICE_UPDATE = _spec(
     footer="text", metadata="map",
 )  # fmt: skip
 _SUBSCRIPTION = _spec(
-    default_payment_method="text", description="text", metadata="map", cancel_at_period_end="flag",
+    default_payment_method="text", default_source="text", description="text", metadata="map",
+    cancel_at_period_end="flag",
     collection_method="text", days_until_due="number", pause_collection="any",
     payment_settings="map", proration_behavior="text", payment_behavior="text", off_session="flag",
     trial_end="any", discounts="list", billing_cycle_anchor="text",
@@ -394,6 +316,46 @@ _SUBSCRIPTION = _spec(
 _SUBSCRIPTION_CREATE = {
     n: k for n, k in _SUBSCRIPTION.items() if n not in ("pause_collection", "cancellation_details")
 }
+# what `allowed_payment_method_types` was called
+_TYPES: Spec = {"payment_method_types": "list"}
+_INTENT_CONFIRM = _spec(
+    payment_method="text",
+    payment_method_data="map",
+    return_url="text",
+    off_session="any",
+    use_stripe_sdk="flag",
+    mandate_data="map",
+    setup_future_usage="text",
+    error_on_requires_action="flag",
+    payment_method_options="map",
+    receipt_email="text",
+    shipping="map",
+    capture_method="text",
+    allowed_payment_method_types="list",
+)
+_INTENT_UPDATE = _spec(
+    amount="number",
+    currency="text",
+    customer="text",
+    description="text",
+    metadata="map",
+    payment_method="text",
+    payment_method_data="map",
+    payment_method_options="map",
+    allowed_payment_method_types="list",
+    receipt_email="text",
+    setup_future_usage="text",
+    shipping="map",
+    statement_descriptor="text",
+    statement_descriptor_suffix="text",
+    transfer_group="text",
+    capture_method="text",
+    excluded_payment_method_types="list",
+)
+_INTENT: Spec = {
+    **_INTENT_UPDATE, **_INTENT_CONFIRM, "confirm": "flag", "confirmation_method": "text",
+    "automatic_payment_methods": "map",
+}  # fmt: skip
 _CREDIT_NOTE = _spec(
     invoice="text", amount="number", reason="text", memo="text", metadata="map", email_type="text"
 )
@@ -434,12 +396,33 @@ def _confirm_setup(call: Call) -> Obj:
 
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/account", run=_account, spec=_spec()),
-    Route(method="POST", pattern="/v1/customers", run=_create_customer, spec=_CUSTOMER),
-    Route(method="GET", pattern="/v1/customers", run=_list_customers,
+    Route(method="POST", pattern="/v1/customers",
+          run=lambda c: customers.create(c.account, c.params), spec=_CUSTOMER),
+    Route(method="GET", pattern="/v1/customers",
+          run=lambda c: customers.listed(c.account, c.params, c.path),
           spec=_page_spec(email="text", created="range", test_clock="text")),
-    Route(method="GET", pattern="/v1/customers/*", run=_retrieve_customer, spec=_spec()),
-    Route(method="POST", pattern="/v1/customers/*", run=_update_customer, spec=_CUSTOMER_UPDATE),
-    Route(method="DELETE", pattern="/v1/customers/*", run=_delete_customer),
+    Route(method="GET", pattern="/v1/customers/*",
+          run=lambda c: customers.retrieve(c.account, c.ids[0]), spec=_spec()),
+    Route(method="POST", pattern="/v1/customers/*",
+          run=lambda c: customers.update(c.account, c.thing("customer"), c.params),
+          spec=_CUSTOMER_UPDATE),
+    Route(method="DELETE", pattern="/v1/customers/*",
+          run=lambda c: customers.delete(c.account, c.thing("customer"))),
+    Route(method="POST", pattern="/v1/customers/*/sources",
+          run=lambda c: sources.create(c.account, c.thing("customer"), c.params.get("source")),
+          spec=_spec(source="any", metadata="map", validate="flag")),
+    Route(method="GET", pattern="/v1/customers/*/sources",
+          run=lambda c: customers.shown_sources(
+              c.account, c.thing("customer"), c.params, c.path),
+          spec=_page_spec(object="text")),
+    Route(method="GET", pattern="/v1/customers/*/sources/*",
+          run=lambda c: sources.card_of(
+              sources.retrieve(c.account, c.thing("customer"), c.ids[1])), spec=_spec()),
+    Route(method="POST", pattern="/v1/customers/*/sources/*",
+          run=lambda c: sources.update(c.account, c.thing("customer"), c.ids[1], c.params),
+          spec=_SOURCE_UPDATE),
+    Route(method="DELETE", pattern="/v1/customers/*/sources/*",
+          run=lambda c: sources.delete(c.account, c.thing("customer"), c.ids[1])),
     Route(method="GET", pattern="/v1/customers/*/payment_methods", run=_customers_methods,
           spec=_page_spec(type="text")),
     Route(method="GET", pattern="/v1/customers/*/payment_methods/*", run=_customers_method,
@@ -536,6 +519,17 @@ ROUTES: tuple[Route, ...] = (
           spec=_page_spec(invoice="text", payment="map", status="text", created="range")),
     Route(method="GET", pattern="/v1/invoice_payments/*", run=_retrieve("invoice_payment"),
           spec=_spec()),
+    Route(method="POST", pattern="/v1/payment_intents",
+          run=lambda c: intents.create(c.account, c.params), spec=_INTENT, older=_TYPES),
+    Route(method="POST", pattern="/v1/payment_intents/*",
+          run=lambda c: intents.update(c.account, c.thing("payment_intent"), c.params),
+          spec=_INTENT_UPDATE, older=_TYPES),
+    Route(method="POST", pattern="/v1/payment_intents/*/capture",
+          run=lambda c: intents.capture(c.account, c.thing("payment_intent"), c.params),
+          spec=_spec(amount_to_capture="number", metadata="map")),
+    Route(method="POST", pattern="/v1/payment_intents/*/cancel",
+          run=lambda c: intents.cancel(c.account, c.thing("payment_intent"), c.params),
+          spec=_spec(cancellation_reason="text")),
     Route(method="GET", pattern="/v1/payment_intents", run=_list("payment_intent"),
           spec=_page_spec(customer="text", created="range")),
     Route(method="GET", pattern="/v1/payment_intents/*", takes_publishable=True,
@@ -572,6 +566,11 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/disputes", run=_list("dispute"),
           spec=_page_spec(charge="text", payment_intent="text", created="range")),
     Route(method="GET", pattern="/v1/disputes/*", run=_retrieve("dispute"), spec=_spec()),
+    Route(method="POST", pattern="/v1/disputes/*",
+          run=lambda c: reversals.update_dispute(c.account, c.thing("dispute"), c.params),
+          spec=_spec(evidence="map", metadata="map", submit="flag")),
+    Route(method="POST", pattern="/v1/disputes/*/close",
+          run=lambda c: reversals.close_dispute(c.account, c.thing("dispute")), spec=_spec()),
     Route(method="GET", pattern="/v1/radar/early_fraud_warnings",
           run=_list("radar.early_fraud_warning"),
           spec=_page_spec(charge="text", payment_intent="text", created="range")),
@@ -631,9 +630,7 @@ ROUTES: tuple[Route, ...] = (
           spec=_spec(active="flag", metadata="map")),
     Route(method="POST", pattern="/v1/payment_intents/*/confirm", takes_publishable=True,
           run=_confirm,
-          spec=_spec(payment_method="text", payment_method_data="map", return_url="text",
-                     off_session="text", use_stripe_sdk="flag", mandate_data="map",
-                     setup_future_usage="text")),
+          spec=_INTENT_CONFIRM, older=_TYPES),
     Route(method="POST", pattern="/v1/setup_intents",
           run=lambda c: confirming.create_setup(c.account, c.params),
           spec=_spec(customer="text", usage="text", payment_method="text", confirm="flag",

@@ -1,4 +1,17 @@
-"""What can be done to an account from outside the API: see `app`."""
+"""What can be done to an account from outside the API: see `app`.
+
+`POST /_sandbox/act` names a `customer` or one of their invoices and an `act`, which may take more:
+
+- `pay_on_page`, `update_card`, `add_method`: `payment_method` or `card` (a `pm_card_…` name).
+- `detach`: `payment_method`. `cancel`: nothing.
+- `dispute`: `charge` (the newest paid one), `reason`, `inquiry`. At any time, and more than once.
+- `dispute_closed`: `dispute` (the newest open one), `status` (`won`, `lost`, `warning_closed`).
+- `early_fraud_warning`: `charge`.
+- `other_charge`: `amount`, `currency`, `payment_method` (the customer's default), `on_session`:
+  money is taken for something else; the charge, declined or not.
+- `card_automatically_updated`: `payment_method`; `exp_month`, `exp_year` (four years on), with the
+  number it had unless `new_number`; `works` (true): whether it can be charged from then on.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -6,10 +19,12 @@ from datetime import datetime
 from retry_engine.sandbox import (
     clocks,
     collecting,
+    intents,
     methods,
     population,
     reversals,
     sigma,
+    sources,
     subscribing,
 )
 from retry_engine.sandbox.account import DAY, Account
@@ -147,32 +162,67 @@ def _cancels(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -
 
 
 def _disputes(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
-    return account.bare(reversals.dispute(account, _charge(account, customer)))
+    reason = str(given.get("reason") or "subscription_canceled")
+    charge = _charge(account, customer, given)
+    inquiry = bool(given.get("inquiry"))
+    return account.bare(reversals.dispute(account, charge, reason, inquiry=inquiry))
+
+
+def _ends_dispute(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
+    if given.get("dispute"):
+        made = account.get("dispute", str(given["dispute"]), param="dispute")
+    else:
+        theirs = [
+            d for d in account.newest_first("dispute")
+            if reversals.is_open(d) and _owner_of(account, d) == customer["id"]
+        ]  # fmt: skip
+        if not theirs:
+            raise invalid("The customer has no open dispute.", param="customer")
+        made = theirs[0]
+    return account.bare(reversals.close_dispute(account, made, given.get("status")))
+
+
+def _owner_of(account: Account, made: Obj) -> str | None:
+    charge = account.tables["charge"].get(made["charge"])
+    return charge["customer"] if charge else None
 
 
 def _warns(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
-    return account.bare(reversals.warn_of_fraud(account, _charge(account, customer)))
+    return account.bare(reversals.warn_of_fraud(account, _charge(account, customer, given)))
 
 
-def _charge(account: Account, customer: Obj) -> Obj:
+def _charge(account: Account, customer: Obj, given: Obj) -> Obj:
+    if given.get("charge"):
+        return account.get("charge", str(given["charge"]), param="charge")
     charge = reversals.latest_charge(account, customer["id"])
     if charge is None:
         raise invalid("The customer has no charge that went through.", param="customer")
     return charge
 
 
+def _charged_elsewhere(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
+    wanted = (
+        given.get("payment_method")
+        or customer["invoice_settings"]["default_payment_method"]
+        or customer["default_source"]
+        or ""
+    )
+    method = account.get("payment_method", wanted, param="payment_method")
+    return intents.charge_for_something_else(account, customer, method, given)
+
+
 def _renewed(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
-    """The network hands out new card data; the card works again from now on."""
-    chosen = given.get("payment_method") or (
-        customer["invoice_settings"]["default_payment_method"] or ""
+    chosen = (
+        given.get("payment_method")
+        or customer["invoice_settings"]["default_payment_method"]
+        or customer["default_source"]
+        or ""
     )
     method = account.get("payment_method", chosen, param="payment_method")
-    before = {"card": dict(method.get("card") or {})}
-    if method["type"] == "card":
-        method["card"]["exp_year"] += 4
-    method["metadata"].pop("sandbox_script", None)
-    account.hidden[method["id"]] = {"script": ["succeeded"]}
-    account.emit("payment_method.automatically_updated", method, before)
+    before = sources.card_of(account.bare(method)) if sources.is_legacy(method) else None
+    methods.updated_by_network(account, customer, method, given)
+    if before is not None:
+        sources.tell_update(account, method, before)
     return account.bare(method)
 
 
@@ -188,6 +238,8 @@ _ACTS: dict[str, _Act] = {
     "add_method": _adds,
     "cancel": _cancels,
     "dispute": _disputes,
+    "dispute_closed": _ends_dispute,
+    "other_charge": _charged_elsewhere,
     "early_fraud_warning": _warns,
     "card_automatically_updated": _renewed,
     "detach": _detaches,

@@ -309,8 +309,8 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
         raise invalid("A canceled subscription can only update its cancellation_details.")
     _refuse_what_cannot_be_moved(account, subscription, params)
     watched = (
-        *_PLAIN, "default_payment_method", "pause_collection", "discounts", "trial_end", "status",
-        "billing_cycle_anchor", "cancel_at",
+        *_PLAIN, "default_payment_method", "default_source", "pause_collection",
+        "discounts", "trial_end", "status", "billing_cycle_anchor", "cancel_at",
     )  # fmt: skip
     was = {name: deepcopy(subscription[name]) for name in watched}
     invoicing.set_default_method(account, subscription, params)

@@ -4,8 +4,9 @@ A script is JSON in a payment method's `metadata[sandbox_script]`: one entry for
 charge, the last one repeating. An entry is `"succeeded"`, `"requires_action"`, `"processing"`, a
 decline code, or an object with `outcome` or `decline_code` and any of `advice_code`,
 `network_advice_code`, `network_decline_code`, `outcome_type`, `reason`, `network_status`,
-`risk_level`, `settles_after_hours`, `settles_as`. Bank debits always answer later: a plain entry
-says how they settle.
+`risk_level`, `settles_after_hours`, `settles_as`, `then` (what follows when a customer who is
+asked to prove themselves does), `asks_on_session` (only who is there is asked). Bank debits always
+answer later: a plain entry says how they settle.
 """
 
 import json
@@ -42,6 +43,7 @@ _BLOCKS = frozenset(
         "low_probability_of_authorization",
     }
 )
+_RISKS = {"highest_risk_level": "highest"}
 _ADVICE = {
     "lost_card": "do_not_try_again",
     "stolen_card": "do_not_try_again",
@@ -74,6 +76,8 @@ class Verdict:
     risk_level: str = "normal"
     settles_after: int | None = None  # seconds
     settles_as: "Verdict | None" = None
+    then: "Verdict | None" = None
+    asks_on_session: bool = False
     debit: bool = False
 
     @property
@@ -114,6 +118,7 @@ def declined(decline_code: str, **more: Any) -> Verdict:
         decline_code="generic_decline" if blocked else decline_code,
         advice_code=advice,
         outcome_type=kind,
+        risk_level=more.pop("risk_level", None) or _RISKS.get(decline_code, "normal"),
         reason=more.pop("reason", None) or decline_code,
         network_status=more.pop("network_status", None) or sent,
         **more,
@@ -147,7 +152,8 @@ def wants_authentication(account: Account, method: Obj, *, amount: int, at: int)
         return False
     script = _script_of(method, hidden)
     entry = script[min(hidden.get("turn", 0), len(script) - 1)]
-    return _of_entry(entry).outcome == "requires_action"
+    verdict = _of_entry(entry)
+    return verdict.outcome == "requires_action" or verdict.asks_on_session
 
 
 def _scripted(method: Obj, hidden: Obj, *, at: int, on_session: bool) -> Verdict:
@@ -159,7 +165,7 @@ def _scripted(method: Obj, hidden: Obj, *, at: int, on_session: bool) -> Verdict
     if method["type"] in DEBITS:
         return _later(verdict, method["type"])
     if verdict.outcome == "requires_action" and on_session:
-        return SUCCEEDED  # the customer is there and authenticates
+        return verdict.then or SUCCEEDED  # the customer is there and authenticates
     return verdict
 
 
@@ -197,13 +203,16 @@ def _of_entry(entry: Any) -> Verdict:
         raise TypeError("an entry needs an outcome or a decline_code")
     hours = rest.pop("settles_after_hours", None)
     settles_as = rest.pop("settles_as", None)
+    then = rest.pop("then", None)
     if word == "succeeded":
-        verdict = SUCCEEDED
+        verdict = replace(SUCCEEDED, **rest)
     elif word == "processing":
         verdict = Verdict(outcome="processing", settles_as=_of_entry(settles_as or "succeeded"))
     else:
         word = "authentication_required" if word == "requires_action" else word
         verdict = declined(word, **rest)
+    if then is not None:
+        verdict = replace(verdict, then=_of_entry(then))
     return replace(verdict, settles_after=int(hours * HOUR)) if hours is not None else verdict
 
 

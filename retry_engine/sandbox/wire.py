@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from retry_engine.sandbox import sources
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.objects import listing
 from retry_engine.sandbox.refusals import Obj, invalid
@@ -188,16 +189,20 @@ def _expand(account: Account, node: Any, steps: Sequence[str], path: str) -> Non
         raise invalid(f"This property cannot be expanded ({path}).", param="expand")
     value = node[head]
     if isinstance(value, str):
-        node[head] = _found(account, value, path)
+        node[head] = _found(account, value, path, head)
     elif isinstance(value, list):
-        node[head] = [_found(account, v, path) if isinstance(v, str) else v for v in value]
+        node[head] = [_found(account, v, path, head) if isinstance(v, str) else v for v in value]
     _expand(account, node[head], rest, path)
 
 
-def _found(account: Account, wanted: str, path: str) -> Obj:
+def _found(account: Account, wanted: str, path: str, field: str) -> Obj:
     found = account.find(wanted)
     if found is None:
         raise invalid(f"This property cannot be expanded ({path}).", param="expand")
+    if found.get("object") == "payment_method" and field in ("default_source", "source"):
+        return sources.card_of(account.bare(found))
+    if found.get("deleted"):
+        return {name: found[name] for name in ("id", "object", "deleted")}
     return account.bare(found)
 
 
@@ -215,6 +220,17 @@ def _fill(account: Account, node: Obj, name: str) -> bool:
             {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
         )
         node[name] = secret
+        return True
+    if kind == "customer" and name == "sources":
+        url = f"/v1/customers/{node['id']}/sources"
+        node[name] = listing(sources.cards(account, node), url)
+        return True
+    if kind == "customer" and name == "subscriptions":
+        living = [s for s in account.newest_first("subscription", node["id"])
+                  if s["status"] not in ("canceled", "incomplete_expired")]  # fmt: skip
+        node[name] = listing(
+            [account.bare(s) for s in living], f"/v1/customers/{node['id']}/subscriptions"
+        )
         return True
     if kind == "charge" and name == "refunds":
         rows = [r for r in account.tables["refund"].values() if r["charge"] == node["id"]]

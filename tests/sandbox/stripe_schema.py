@@ -30,6 +30,7 @@ _OF_OBJECT = {
     "invoice": "_invoice.Invoice",
     "invoice_payment": "_invoice_payment.InvoicePayment",
     "charge": "_charge.Charge",
+    "card": "_card.Card",
     "payment_intent": "_payment_intent.PaymentIntent",
     "payment_method": "_payment_method.PaymentMethod",
     "customer": "_customer.Customer",
