@@ -870,4 +870,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"

@@ -54,12 +54,14 @@ inbox = Table(
     _time("received_at", nullable=False, now=True),
     Column("state", Text, nullable=False, server_default="pending"),
     Column("tries", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),  # of the tries
     _time("next_try_at", nullable=False, now=True),
     _time("claimed_until"),
     Column("last_error", Text),
     _time("processed_at"),
-    Index("inbox_pending", "next_try_at", postgresql_where=text("state = 'pending'")),
+    Index("inbox_pending", "account", "next_try_at", postgresql_where=text("state = 'pending'")),
     Index("inbox_dead", "received_at", postgresql_where=text("state = 'dead'")),
+    Index("inbox_aside", "received_at", postgresql_where=text("state = 'aside'")),
     Index("inbox_object", "object_id"),
 )
 
@@ -204,7 +206,10 @@ actions = Table(
     Column("account", Text, nullable=False, server_default=""),
     Column("test_clock", Text),
     _time("claimed_until"),
-    Column("claims", Integer, nullable=False, server_default="0"),
+    Column("claims", Integer, nullable=False, server_default="0"),  # also in vain: nobody came
+    Column("failures", Integer, nullable=False, server_default="0"),  # somebody came, and failed
+    Column("waits", Integer, nullable=False, server_default="0"),  # the outside world was away
+    Column("held", Boolean, nullable=False, server_default="false"),  # claimed, in nobody's hands
     Column("payment_method_id", Text),
     Column("decision_id", BigInteger, ForeignKey("decisions.id")),
     Column("requested_by", Text),
@@ -213,6 +218,12 @@ actions = Table(
     Column("result", Text),
     Index(
         "actions_due_real",
+        "due_at",
+        postgresql_where=text("state = 'planned' and test_clock is null"),
+    ),
+    Index(
+        "actions_due_account",
+        "account",
         "due_at",
         postgresql_where=text("state = 'planned' and test_clock is null"),
     ),
@@ -513,6 +524,19 @@ models = Table(
     Column("plot", LargeBinary),  # the card's calibration plot, a PNG
     Column("reference", JSONB),  # what drift is measured against
     Index("models_one_active", "state", unique=True, postgresql_where=text("state = 'active'")),
+)
+
+# Accounts that do not answer: while a breaker is open they are asked once in a while only.
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("account", Text, primary_key=True, server_default=""),
+    Column("cause", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),  # without an answer in between
+    _time("since", nullable=False),
+    _time("next_probe_at"),  # null: not open
+    _time("given_up_at"),
+    Column("error", Text, nullable=False),
 )
 
 # Unlogged: a crash may empty it, and Stripe's limits are then simply counted from anew.
