@@ -120,6 +120,12 @@ class Settings(BaseModel):
     worker_concurrency: int = 4
     stripe_requests_per_second: float = 25.0
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the key moves real money; without a key nothing does."""
+        key = self.stripe_api_key
+        return key is not None and key.get_secret_value()[3:].startswith("live_")
+
 
 def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
     """Settings from the environment, over those of a `.env` file.

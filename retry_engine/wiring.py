@@ -15,11 +15,13 @@ from retry_engine.adapters.pacing import Pace
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
+    AccountWithdrew,
     BrokerUnavailable,
     InvalidInput,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
+    StripeError,
     StripeForbidden,
     StripeRejected,
     StripeUnavailable,
@@ -32,6 +34,7 @@ from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer
 from retry_engine.recovery import suppressing
+from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.foreseeing import Foresight
@@ -44,8 +47,8 @@ from retry_engine.recovery.schedule import LEASE, Dispatcher
 from retry_engine.recovery.self_service import SelfService
 from retry_engine.recovery.visiting import Reception
 from retry_engine.settings import Settings, bundled
-from retry_engine.store import cases as rows
 from retry_engine.store import (
+    breakers,
     engine_state,
     history,
     inbox,
@@ -55,6 +58,7 @@ from retry_engine.store import (
     reviews,
     schedule,
 )
+from retry_engine.store import cases as rows
 from retry_engine.store import learning as learning_rows
 from retry_engine.store.database import CaseBusy, Database, alone
 
@@ -72,7 +76,7 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
 log = structlog.get_logger()
 
-_MAX_CLAIMS = 8
+_MAX_FAILURES = 8
 
 
 def real_clock() -> datetime:
@@ -431,26 +435,50 @@ class Engine:
         """Apply stored events; what fails is put back and shows in `events dead` at last."""
         with self.database.transaction() as connection:
             events = inbox.claim(connection, ids, now=self.clock(), lease=LEASE)
-        for event in events:
+            troubled = breakers.troubled(connection, [event.account for event in events])
+        while events:
+            event = events.pop(0)
             with structlog.contextvars.bound_contextvars(event=event.event_id):
-                self._process_event(event)
+                silent = not self._process_event(event, troubled=event.account in troubled)
+            if silent:
+                troubled.add(event.account)
+                events = self._without_silent(events, event.account)
         self.dispatch()
 
-    def _process_event(self, event: inbox.StoredEvent) -> None:
+    def _without_silent(
+        self, events: list[inbox.StoredEvent], account: str
+    ) -> list[inbox.StoredEvent]:
+        """Let go of the events of an account that does not answer: they wait for their turn."""
+        with self.database.transaction() as connection:
+            if not breakers.is_closed_to_us(connection, account, now=self.clock()):
+                return events
+            inbox.release(connection, [e for e in events if e.account == account])
+        return [e for e in events if e.account != account]
+
+    def _process_event(self, event: inbox.StoredEvent, *, troubled: bool) -> bool:
+        """Apply one event; False where its account did not answer."""
+        if event.livemode is not None and event.livemode != self.settings.is_live:
+            self._put_aside(event)
+            return True
+        absent: StripeError | None = None
+        answers = self._answers()
         transient = hopeless = False
         try:
             if event.type == SIGMA_RUN:
                 self._sigma.handle(event)
             else:
                 self._intake.handle(event)
-        except (StripeUnavailable, StripeForbidden, StoreUnavailable) as error:
+        except (StripeUnavailable, StripeForbidden) as error:
+            absent, transient, text = error, True, str(error)
+        except StoreUnavailable as error:
             transient, text = True, str(error)
         except InvalidInput as error:  # a file: it says the same whenever it is read
             hopeless, text = True, str(error)
         except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
             text = f"{type(error).__name__}: {error}"
         else:
-            return
+            self._note_answer(event.account, None, answers, troubled=troubled)
+            return True
         with self.database.transaction() as connection:
             state = inbox.fail(
                 connection,
@@ -461,28 +489,74 @@ class Engine:
                 hopeless=hopeless,
             )
         log.warning("event_failed", type=event.type, error=text, tries=event.tries, state=state)
+        self._note_answer(event.account, absent, answers, troubled=troubled)
+        return absent is None
+
+    def _put_aside(self, event: inbox.StoredEvent) -> None:
+        """An event of the other mode: our key cannot read what it is about."""
+        theirs, ours = (
+            "live" if mode else "test" for mode in (event.livemode, self.settings.is_live)
+        )
+        why = f"livemode: an event of {theirs} mode, and STRIPE_API_KEY is a {ours} key"
+        with self.database.transaction() as connection:
+            inbox.put_aside(connection, event.id, why=why, now=self.clock())
+        log.warning("event_put_aside", type=event.type, account=event.account, why=why)
+
+    def _answers(self) -> int:
+        """How often Stripe has answered this process."""
+        return self.gateway.answers if "gateway" in self.__dict__ else 0
+
+    def _note_answer(
+        self, account: str, absent: StripeError | None, before: int, *, troubled: bool
+    ) -> None:
+        """Whether the account answered while something was done for it.
+
+        One thing that the key may not do is no silence: it counts where nothing was answered.
+        """
+        answered = self._answers() > before
+        if absent is not None and (isinstance(absent, AccountWithdrew) or not answered):
+            self._absent.failed(account, absent)
+        elif troubled and answered:
+            self._absent.answered(account)
+
+    @cached_property
+    def _absent(self) -> AbsentAccounts:
+        return AbsentAccounts(database=self.database, clock=self.clock)
 
     def run_action(self, action_id: int) -> None:
         """Carry out one claimed action, unless somebody else has or does."""
         with self.database.connection() as connection, alone(connection):
             action = schedule.get(connection, action_id)
-        if action is None or action.state != "claimed":
+        if action is None or action.state != "claimed" or self._waits_its_turn(action):
             return
+        answers = self._answers()
         with structlog.contextvars.bound_contextvars(case=action.case_id, action=action.id):
+            absent: StripeError | None = None
             try:
                 with self.database.case_lock(action.case_id, wait_seconds=2.0) as connection:
-                    action = self._still_claimed(connection, action_id)
-                    if action is not None:
+                    if self._still_claimed(connection, action_id):
                         self._carry_out(connection, action)
             except CaseBusy:
                 with self.database.transaction() as connection:
-                    schedule.put_back(connection, action) if action else None
+                    schedule.put_back(connection, action)
             except StoreUnavailable:
                 raise
             except (StripeUnavailable, StripeForbidden) as error:
+                absent = error
                 self._hold(action_id, str(error))
             except Exception as error:  # noqa: BLE001  # it is recorded, and a person asked at last
-                self._fail(action_id, error)
+                self._fail(action, error)
+            self._note_answer(action.account, absent, answers, troubled=action.troubled)
+
+    def _waits_its_turn(self, action: schedule.Action) -> bool:
+        """Whether its account is not to be asked now; then it is planned as before."""
+        if not action.troubled:
+            return False
+        with self.database.transaction() as connection:
+            shut = breakers.is_closed_to_us(connection, action.account, now=self.clock())
+            if shut:
+                schedule.put_back(connection, action)
+        return shut
 
     def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
         if action.kind == "message":
@@ -495,32 +569,25 @@ class Engine:
             self._executor.run(connection, action.case_id, action)
 
     @staticmethod
-    def _still_claimed(connection: Connection, action_id: int) -> schedule.Action | None:
+    def _still_claimed(connection: Connection, action_id: int) -> bool:
         with alone(connection):
             action = schedule.get(connection, action_id)
-        return action if action is not None and action.state == "claimed" else None
+        return action is not None and action.state == "claimed"
 
-    def _hold(self, action_id: int, error: str) -> None:
+    def _hold(self, action_id: int, error: str, *, ours: bool = False) -> int:
+        """Taken up again later; how often it has failed by its own fault so far."""
         log.warning("action_held", error=error)
         with self.database.transaction() as connection:
-            action = schedule.get(connection, action_id)
-            claims = action.claims if action else 1
-            wait = min(timedelta(seconds=2 ** min(claims, 9)), timedelta(minutes=5))
-            schedule.hold(connection, action_id, until=self.clock() + wait, result=error)
+            return schedule.failed(connection, action_id, now=self.clock(), result=error, ours=ours)
 
-    def _fail(self, action_id: int, error: Exception) -> None:
+    def _fail(self, action: schedule.Action, error: Exception) -> None:
         """Our own fault or Stripe's definite no: tried a few times, then shown to a person."""
         text = f"{type(error).__name__}: {error}"
         log.error("action_failed", error=text, exc_info=not isinstance(error, RetryEngineError))
-        with self.database.transaction() as connection:
-            action = schedule.get(connection, action_id)
-        if action is None:
-            return
-        if action.claims < _MAX_CLAIMS:
-            self._hold(action_id, text)
+        if self._hold(action.id, text, ours=True) < _MAX_FAILURES:
             return
         with self.database.transaction() as connection:
-            schedule.finish(connection, action_id, result=text, state="cancelled")
+            schedule.finish(connection, action.id, result=text, state="cancelled")
         with suppress(RetryEngineError):
             self.override(
                 action.case_id, action="hold", reason=f"the engine failed: {text}", by="engine"
@@ -551,12 +618,8 @@ class Engine:
             clocks = rows.watched_clocks(connection, read_before=real_now - timedelta(minutes=1))
             inbox.forget(connection, before=real_now - timedelta(days=90))
         for account, clock_id in clocks:
-            with suppress(StripeRejected, StripeUnavailable):
-                at, status = self.gateway.clock(account, clock_id)
-                with self.database.transaction() as connection:
-                    rows.set_clock(
-                        connection, account, clock_id, at=at, status=status, now=real_now
-                    )
+            with suppress(StripeRejected, StripeUnavailable, StripeForbidden):
+                self._intake.read_clock(account, clock_id)
         self.dispatch()
 
     # -- people's side
@@ -581,6 +644,7 @@ class Engine:
             "mode": self.settings.mode,
             "model": model or PRIOR_VERSION,
             "events_dead": events["dead"],
+            "events_aside": events["aside"],
             "next_due_at": documents.text(counted.next_due_at),
         }
 
@@ -752,6 +816,7 @@ class Engine:
             heard=EVENT_TYPES,
             now=self.clock(),
         )
+        checks += [self._check_events(), self._check_accounts()]
         mend = "train anew: `retry-engine model train`; until then the prior decides"
         checks.append(check_part("model", self._describe_model, mend=mend))
         return checks
@@ -831,6 +896,42 @@ class Engine:
             name="webhook secret",
             status="ok",
             detail=f"{count} configured, mode {self.settings.mode}",
+        )
+
+    def _check_events(self) -> Check:
+        with self.database.transaction() as connection:
+            found = inbox.counts(connection)
+        if found["aside"]:
+            mode = "live" if self.settings.is_live else "test"
+            return Check(
+                name="events",
+                status="warn",
+                detail=f"{found['aside']} of the other mode put aside; the key is a {mode} key",
+                mend=f"let the endpoint send events of {mode} mode only",
+            )
+        if found["dead"]:
+            return Check(
+                name="events",
+                status="warn",
+                detail=f"{found['dead']} could not be handled",
+                mend="`retry-engine events dead` says why, `events replay` tries again",
+            )
+        return Check(name="events", status="ok", detail=f"{found['pending']} waiting")
+
+    def _check_accounts(self) -> Check:
+        with self.database.transaction() as connection:
+            shut = breakers.open_ones(connection)
+        if not shut:
+            return Check(name="accounts", status="ok", detail="all answer")
+        first = shut[0]
+        who = first["account"] or "our own account"
+        return Check(
+            name="accounts",
+            status="warn",
+            detail=f"{len(shut)} do not answer; {who} since {first['since']:%Y-%m-%d %H:%M} UTC: "
+            f"{first['error']}",
+            mend="mend the key's permissions; where an account withdrew for good, nothing: its "
+            "cases have ended, and `events replay acct_…` brings its events back",
         )
 
     def _nudge(self) -> None:

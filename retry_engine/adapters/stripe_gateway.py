@@ -21,7 +21,12 @@ from tenacity import (
 )
 
 from retry_engine.domain.attempts import Outcome
-from retry_engine.domain.errors import StripeForbidden, StripeRejected, StripeUnavailable
+from retry_engine.domain.errors import (
+    AccountWithdrew,
+    StripeForbidden,
+    StripeRejected,
+    StripeUnavailable,
+)
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
     ChargeFacts,
@@ -76,6 +81,7 @@ class StripeGateway:
         stripe.enable_telemetry = False
         self._pace = pace
         self._sleep = sleep
+        self.answers = 0  # how often Stripe has answered: a no counts, a closed door does not
         self._key = key
         self._files = (base or stripe.DEFAULT_UPLOAD_API_BASE).rstrip("/")
         self._file_wire = _Wire(self._files)
@@ -646,7 +652,13 @@ class StripeGateway:
             with attempt:
                 self._pace(endpoint)
                 with _errors_of_ours(endpoint):
-                    return send()
+                    try:
+                        answer = send()
+                    except (stripe.InvalidRequestError, stripe.CardError):
+                        self.answers += 1  # a no is an answer too
+                        raise
+                    self.answers += 1
+                    return answer
         raise AssertionError("tenacity either returns or raises")
 
 
@@ -785,6 +797,10 @@ def _errors_of_ours(endpoint: str) -> Iterator[None]:
     except stripe.AuthenticationError as error:
         raise StripeForbidden(f"Stripe {endpoint}: 401, the API key is not accepted") from error
     except stripe.PermissionError as error:
+        if getattr(error.error, "code", None) == "account_invalid":
+            raise AccountWithdrew(
+                f"Stripe {endpoint}: 403 account_invalid, the account gives our key no access"
+            ) from error
         raise StripeForbidden(
             f"Stripe {endpoint}: 403, the API key lacks the permission for it"
         ) from error

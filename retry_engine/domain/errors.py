@@ -19,6 +19,7 @@ RetryEngineError
     ├── StripeUnavailable    no or no usable answer: the outcome is unknown
     ├── StripeRejected       a definite no (400, 404): nothing was done
     └── StripeForbidden      key or permission (401, 403): nothing was done
+        └── AccountWithdrew  the account gives our key no access at all
 """
 
 from datetime import datetime
@@ -112,3 +113,7 @@ class StripeRejected(StripeError):
 
 class StripeForbidden(StripeError):
     """The API key is wrong or lacks a permission: nothing happened."""
+
+
+class AccountWithdrew(StripeForbidden):
+    """The connected account is gone, or has taken our access to it away: nothing happened."""

@@ -29,7 +29,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.policy import Policy
-from retry_engine.recovery import cases, outcomes, refresh
+from retry_engine.recovery import absences, cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -87,11 +87,30 @@ class Executor:
         if not case.is_living:
             self._finish(connection, action, "the case is closed")
             return
-        picture = refresh.read(self.gateway, case, now=self._now(connection, case))
+        try:
+            picture = refresh.read(self.gateway, case, now=self._now(connection, case))
+        except StripeRejected as error:
+            if error.status != 404 or not self._ended_as_gone(connection, case, action):
+                raise
+            return
         with connection.begin():
             moment = self._moment(connection, case)
             refresh.apply(moment, rows.get(connection, case_id), picture, planner=self.planner)
             schedule.finish(connection, action.id, result="looked")
+
+    def _ended_as_gone(self, connection: Connection, case: Case, action: Action) -> bool:
+        """End the case where what it is about was deleted; False where it was not."""
+        gone = absences.why_gone(self.gateway, case)
+        if gone is None:
+            return False
+        reason, cause = gone
+        log.info("case_has_nothing_left", because=cause)
+        with connection.begin():
+            schedule.finish(connection, action.id, result=cause)
+            absences.end_unreachable(
+                connection, case.id, reason, cause=cause, real_now=self.clock()
+            )
+        return True
 
     def _hand_back(self, connection: Connection, case_id: str, action: Action) -> None:
         case = self._case(connection, case_id)

@@ -63,6 +63,7 @@ EVENT_TYPES: tuple[str, ...] = (
     "test_helpers.test_clock.ready",
     "test_helpers.test_clock.advancing",
     "test_helpers.test_clock.deleted",
+    "account.application.deauthorized",
 )
 
 # For learning, not for a case: only who schedules Sigma queries needs to send it.
@@ -168,19 +169,25 @@ class Intake:
 
     def _clock_moved(self, event: StoredEvent, body: Mapping[str, Any]) -> None:
         clock_id = _id(body.get("id"))
-        read: tuple[datetime, str] | None = None
-        if clock_id is not None and event.type == "test_helpers.test_clock.ready":
-            try:
-                read = self.gateway.clock(event.account, clock_id)
-            except StripeRejected:
-                read = None
-        real_now = self.clock()
+        if clock_id is not None and not event.type.endswith(".advancing"):
+            self.read_clock(event.account, clock_id)
+        self._done(event)
+
+    def read_clock(self, account: str, clock_id: str) -> None:
+        """What a clock says now; the cases of one that was deleted are looked at."""
+        try:
+            read = self.gateway.clock(account, clock_id)
+        except StripeRejected as error:
+            if error.status == 404:
+                with self.database.transaction() as connection:
+                    # each looks for itself, and ends when it finds nothing
+                    ids = rows.living_ids(connection, account, test_clock=clock_id)
+                    self._plan_looks(connection, ids)
+            return
         with self.database.transaction() as connection:
-            if read is not None and clock_id is not None:
-                rows.set_clock(
-                    connection, event.account, clock_id, at=read[0], status=read[1], now=real_now
-                )
-            inbox.finish(connection, event.id, now=real_now)
+            rows.set_clock(
+                connection, account, clock_id, at=read[0], status=read[1], now=self.clock()
+            )
 
     # -- disputes
 
@@ -273,6 +280,9 @@ class Intake:
 def _cases_of(connection: Connection, event: StoredEvent, body: Mapping[str, Any]) -> list[str]:
     """The living cases that an event may concern, by whatever ids its body carries."""
     kind, object_id = event.type, _id(body.get("id"))
+    if kind == "account.application.deauthorized" and event.account:
+        # one look finds out whether it is so: access may have been given more than once
+        return rows.living_ids(connection, event.account)[:1]
     if object_id is None:
         return []
     if kind.startswith("customer.subscription."):

@@ -150,8 +150,9 @@ def living_ids(
     customer_id: str | None = None,
     subscription_id: str | None = None,
     payment_intent_id: str | None = None,
+    test_clock: str | None = None,
 ) -> list[str]:
-    """Ids of the living cases of exactly one of the three."""
+    """Ids of the living cases of that one; without any, all of the account."""
     statement = select(cases.c.id).where(cases.c.account == account, cases.c.state != "closed")
     if customer_id is not None:
         statement = statement.where(cases.c.customer_id == customer_id)
@@ -159,6 +160,8 @@ def living_ids(
         statement = statement.where(cases.c.subscription_id == subscription_id)
     if payment_intent_id is not None:
         statement = statement.where(cases.c.payment_intent_id == payment_intent_id)
+    if test_clock is not None:
+        statement = statement.where(cases.c.test_clock == test_clock)
     return list(connection.execute(statement.order_by(cases.c.id)).scalars())
 
 

@@ -1,5 +1,6 @@
 """The schedule of record: what is to be done with a case, and when by its own clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from retry_engine.store.cases import Case
 from retry_engine.store.prepared import Prepared
-from retry_engine.store.tables import actions
+from retry_engine.store.tables import actions, breakers, cases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,17 @@ class Action:
     kind: str
     state: str
     due_at: datetime
-    claims: int
+    account: str
+    failures: int
+    waits: int
     payment_method_id: str | None
     decision_id: int | None
     requested_by: str | None
+    troubled: bool = False  # whether anything is noted of its account's silence
 
+
+# What fails is taken up again after this long at the latest.
+LONGEST_WAIT = timedelta(minutes=5)
 
 _COLUMNS = [
     actions.c.id,
@@ -34,17 +41,27 @@ _COLUMNS = [
     actions.c.kind,
     actions.c.state,
     actions.c.due_at,
-    actions.c.claims,
+    actions.c.account,
+    actions.c.failures,
+    actions.c.waits,
     actions.c.payment_method_id,
     actions.c.decision_id,
     actions.c.requested_by,
 ]
 
-_GET = Prepared(select(*_COLUMNS).where(actions.c.id == bindparam("action_id")))
+_GET = Prepared(
+    select(
+        *_COLUMNS,
+        select(breakers.c.account)
+        .where(breakers.c.account == actions.c.account)
+        .exists()
+        .label("troubled"),
+    ).where(actions.c.id == bindparam("action_id"))
+)
 
 _FINISH = Prepared(
     """
-    update actions set state = %(state)s, finished_at = now(), claimed_until = null,
+    update actions set state = %(state)s, finished_at = now(), claimed_until = null, held = false,
                        result = %(result)s
       where id = %(action_id)s and state = 'claimed'
     """
@@ -57,32 +74,64 @@ _CANCEL = Prepared(
     """
 )
 
+# What is held lies with nobody: a worker has no less room for it.
 _IN_FLIGHT = Prepared(
-    "select paused, (select count(*) from actions where state = 'claimed') as claimed"
+    "select paused, (select count(*) from actions where state = 'claimed' and not held) as claimed"
     " from engine_state"
 )
 
 # What charges, gives or says something.
 _WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'change', 'new_default')"
 
+# Accounts whose breaker is open, and whether it is time to ask them once more.
+_CLOSED_ACCOUNTS = """
+    shut as (
+      select account, bool_or(next_probe_at > :now) or exists (
+          select from actions a where a.state = 'claimed' and not a.held
+            and a.claimed_until > :now and a.account = breakers.account) as blocked
+        from breakers where next_probe_at is not null group by account
+    )
+"""
+
+# Each account with something due gets the same share of what is taken: one with a quarter of a
+# million due cases does not keep another's ten waiting.
 _CLAIM = text(
     f"""
-    with real_due as (
-      select id from actions
-        where state = 'planned' and test_clock is null and due_at <= :now
-          and (kind not in {_WAIT_WHILE_PAUSED} or not :paused)
-          and not exists (select from actions b
-                          where b.case_id = actions.case_id and b.state = 'claimed')
-        order by due_at limit :limit for update skip locked
+    with recursive {_CLOSED_ACCOUNTS}, heads as (
+      (select account, due_at from actions
+         where state = 'planned' and test_clock is null order by account, due_at limit 1)
+      union all
+      select next.account, next.due_at from heads cross join lateral (
+        select a.account, a.due_at from actions a
+          where a.state = 'planned' and a.test_clock is null and a.account > heads.account
+          order by a.account, a.due_at limit 1) next
+    ), turns as (
+      select heads.account, case when shut.account is null
+          then ceil(cast(:limit as numeric) / count(*) over ()) else 1 end as share
+        from heads left join shut on shut.account = heads.account
+        where heads.due_at <= :now and shut.blocked is not true
+    ), real_due as (
+      select found.id from turns cross join lateral (
+        select a.id, a.due_at from actions a
+          where a.state = 'planned' and a.test_clock is null
+            and a.account = turns.account and a.due_at <= :now
+            and (a.kind not in {_WAIT_WHILE_PAUSED} or not :paused)
+            and not exists (select from actions b
+                            where b.case_id = a.case_id and b.state = 'claimed')
+          order by a.due_at limit turns.share for update skip locked) found
+        order by found.due_at limit :limit
     ), clock_due as (
-      select found.id from clocks c cross join lateral (
+      select found.id from clocks c left join shut on shut.account = c.account
+        cross join lateral (
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
             and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
             and (a.kind not in {_WAIT_WHILE_PAUSED} or not :paused)
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
-          order by a.due_at limit :limit for update skip locked) found
+          order by a.due_at limit case when shut.account is null then :limit else 1 end
+          for update skip locked) found
+        where shut.blocked is not true
         limit :limit
     ), due as (select id from real_due union all select id from clock_due limit :limit)
     update actions set state = 'claimed', claimed_until = :until, claims = claims + 1
@@ -91,12 +140,14 @@ _CLAIM = text(
 )
 
 _RECLAIM = text(
-    """
-    update actions set claimed_until = :until, claims = claims + 1
-      where id in (select id from actions where state = 'claimed' and claimed_until < :now
-                   order by claimed_until limit :limit for update skip locked)
+    f"""
+    with {_CLOSED_ACCOUNTS}
+    update actions set claimed_until = :until, claims = claims + 1, held = false
+      where id in (select id from actions left join shut on shut.account = actions.account
+                   where state = 'claimed' and claimed_until < :now and shut.blocked is not true
+                   order by claimed_until limit :limit for update of actions skip locked)
       returning id
-    """
+    """  # noqa: S608  # constants only
 )
 
 _COUNTS = text(
@@ -208,11 +259,51 @@ def finish(connection: Connection, action_id: int, *, result: str, state: str = 
 
 
 def hold(connection: Connection, action_id: int, *, until: datetime, result: str) -> None:
-    """Keep it claimed and taken up again at `until` (real time): the outside world was away."""
+    """Keep it claimed and taken up again at `until` (real time)."""
     connection.execute(
         update(actions)
         .where(actions.c.id == action_id, actions.c.state == "claimed")
-        .values(claimed_until=until, result=result[:500])
+        .values(claimed_until=until, result=result[:500], held=True)
+    )
+
+
+def failed(
+    connection: Connection, action_id: int, *, now: datetime, result: str, ours: bool
+) -> int:
+    """Hold it, longer each time; how often it has failed by its own fault (`ours`) so far.
+
+    That the outside world was away counts apart, and that nobody took a claim up counts nowhere.
+    """
+    tries = actions.c.failures + actions.c.waits + 1
+    wait = func.least(timedelta(seconds=1) * func.power(2, func.least(tries, 9)), LONGEST_WAIT)
+    count = {"failures": actions.c.failures + 1} if ours else {"waits": actions.c.waits + 1}
+    statement = (
+        update(actions)
+        .where(actions.c.id == action_id, actions.c.state == "claimed")
+        .values(claimed_until=now + wait, result=result[:500], held=True, **count)
+        .returning(actions.c.failures)
+    )
+    return int(connection.execute(statement).scalar() or 0)
+
+
+def withdraw(connection: Connection, case_ids: Sequence[str], *, result: str) -> None:
+    """Take back all that is planned or held of these cases: nobody is there to do it to."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.case_id.in_(case_ids))
+        .where((actions.c.state == "planned") | ((actions.c.state == "claimed") & actions.c.held))
+        .values(state="cancelled", finished_at=func.now(), result=result[:500], held=False)
+    )
+
+
+def withdraw_of_closed(connection: Connection, account: str, *, result: str) -> None:
+    """Take back what was still to be done after the end of an account's cases."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.account == account, actions.c.case_id == cases.c.id)
+        .where(cases.c.state == "closed")
+        .where((actions.c.state == "planned") | ((actions.c.state == "claimed") & actions.c.held))
+        .values(state="cancelled", finished_at=func.now(), result=result[:500], held=False)
     )
 
 
@@ -221,7 +312,7 @@ def put_back(connection: Connection, action: Action) -> None:
     mine = update(actions).where(actions.c.id == action.id, actions.c.state == "claimed")
     try:
         with connection.begin_nested():
-            connection.execute(mine.values(state="planned", claimed_until=None))
+            connection.execute(mine.values(state="planned", claimed_until=None, held=False))
     except IntegrityError:
         connection.execute(mine.values(state="cancelled", result="planned anew meanwhile"))
 
