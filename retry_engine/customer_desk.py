@@ -13,6 +13,7 @@ from retry_engine.domain.offers import Change
 from retry_engine.domain.policy import Policy
 from retry_engine.oversight import payment_options
 from retry_engine.recovery import messaging
+from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.renewals import Lookout
 from retry_engine.recovery.visiting import Reception
 from retry_engine.settings import Settings
@@ -28,6 +29,7 @@ class CustomerDesk:
     lookout: Lookout
     settings: Settings
     policy: Policy
+    keys: LinkKeys
     clock: Callable[[], datetime]
     nudge: Callable[[], None]
 
@@ -42,7 +44,9 @@ class CustomerDesk:
         With `write`, its address is not written to again.
         """
         with self.database.transaction() as connection:
-            return messaging.unsubscribe(connection, token, now=self.clock(), write=write)
+            return messaging.unsubscribe(
+                connection, token, keys=self.keys, now=self.clock(), write=write
+            )
 
     def preview_message(self, file: Path, *, kind: str, language: str, discount: int) -> None:
         """Write a message with made-up facts, `discount` percent off: HTML, plain text beside it.

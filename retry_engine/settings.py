@@ -111,6 +111,7 @@ class Settings(BaseModel):
     messages_url: str | None = None
     messages_secret: SecretStr | None = None
     public_url: str | None = None
+    link_secrets: tuple[SecretStr, ...] = ()
     stripe_publishable_key: str | None = None
     stripe_js: str = _STRIPE_JS
     home: Path
@@ -148,6 +149,7 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         messages_url=_http_url("RETRY_ENGINE_MESSAGES_URL", env.get("RETRY_ENGINE_MESSAGES_URL")),
         messages_secret=_messages_secret(env),
         public_url=_http_url("RETRY_ENGINE_PUBLIC_URL", env.get("RETRY_ENGINE_PUBLIC_URL")),
+        link_secrets=_link_secrets(env.get("RETRY_ENGINE_LINK_SECRET", "")),
         stripe_publishable_key=_publishable_key(env.get("STRIPE_PUBLISHABLE_KEY")),
         stripe_js=_http_url("RETRY_ENGINE_STRIPE_JS", env.get("RETRY_ENGINE_STRIPE_JS"))
         or _STRIPE_JS,
@@ -374,6 +376,18 @@ def _messages_secret(env: Mapping[str, str]) -> SecretStr | None:
             "to sign the calls of RETRY_ENGINE_MESSAGES_URL with"
         )
     return SecretStr(value)
+
+
+def _link_secrets(value: str) -> tuple[SecretStr, ...]:
+    """What links are signed with: the first, all are good."""
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    for part in found:
+        if len(part) < 32:
+            raise SettingsError(
+                f"RETRY_ENGINE_LINK_SECRET holds {_masked(part)}; expected 32 characters or more, "
+                "such as `openssl rand -hex 32` prints, several separated by commas"
+            )
+    return tuple(SecretStr(part) for part in found)
 
 
 def _mail_from(value: str | None, smtp_url: str | None) -> str:

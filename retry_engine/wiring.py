@@ -39,6 +39,7 @@ from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.foreseeing import Foresight
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
+from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.messaging import Messenger, Post
 from retry_engine.recovery.offering import Giver
 from retry_engine.recovery.planning import Planner, view_of
@@ -293,8 +294,14 @@ class Engine:
             planner=self.planner,
             is_quiet=dunning.is_quiet,
             public_url=self.settings.public_url,
+            keys=self._link_keys,
             clock=self.clock,
         )
+
+    @cached_property
+    def _link_keys(self) -> LinkKeys:
+        secrets = self.settings.link_secrets
+        return LinkKeys(tuple(secret.get_secret_value().encode() for secret in secrets))
 
     def _post(self) -> Post:
         settings = self.settings
@@ -340,6 +347,7 @@ class Engine:
             engine_mode=self.settings.mode,
             is_quiet=_is_quiet_there,
             public_url=self.settings.public_url,
+            keys=self._link_keys,
             clock=self.clock,
         )
 
@@ -373,6 +381,7 @@ class Engine:
             gateway=self.gateway,
             giver=self._giver,
             self_service=self._self_service,
+            keys=self._link_keys,
             clock=self.clock,
         )
 
@@ -387,6 +396,7 @@ class Engine:
             lookout=self._lookout,
             settings=self.settings,
             policy=self.policy,
+            keys=self._link_keys,
             clock=self.clock,
             nudge=self._nudge,
         )
@@ -737,7 +747,9 @@ class Engine:
         self._nudge()
         return document
 
-    def suppress(self, address: str, *, reason: str, account: str = "") -> dict[str, Any]:
+    def suppress(
+        self, address: str, *, reason: str, by: str, account: str = "", note: str | None = None
+    ) -> dict[str, Any]:
         """Never write to that address again; saying it twice changes nothing.
 
         Raises:
@@ -745,18 +757,60 @@ class Engine:
         """
         with self.database.transaction() as connection:
             suppressing.suppress(
-                connection, address, reason=reason, account=account, now=self.clock()
+                connection,
+                address,
+                reason=reason,
+                account=account,
+                by=by,
+                note=note,
+                now=self.clock(),
             )
         return {"suppressed": True}
 
-    def heed_report(self, report: suppressing.Report, *, account: str | None) -> dict[str, Any]:
-        """Never write again to whom a bounce or a complaint is about.
+    def unsuppress(
+        self,
+        address: str,
+        *,
+        reason: str,
+        by: str,
+        account: str = "",
+        against_their_wish: bool = False,
+    ) -> dict[str, Any]:
+        """That address may be written to again.
 
         Raises:
-            InvalidInput: it names neither an address nor a letter of ours.
+            BadRequest: that is no address or no account.
+            NotFound: it may be already.
+            Refused: the customer asked for it, and `against_their_wish` was not said.
         """
         with self.database.transaction() as connection:
-            return suppressing.heed(connection, report, account=account, now=self.clock())
+            suppressing.lift(
+                connection,
+                address,
+                account=account,
+                by=by,
+                note=reason,
+                against_their_wish=against_their_wish,
+                now=self.clock(),
+            )
+        return {"suppressed": False}
+
+    def suppression_history(self, address: str, *, account: str = "") -> list[dict[str, Any]]:
+        """All that was said about writing to that address, oldest first."""
+        with self.database.transaction() as connection:
+            found = suppressing.acts_of(connection, address, account=account)
+        return [{**act, "at": documents.text(act["at"])} for act in found]
+
+    def heed_report(self, report: suppressing.Report, *, account: str | None) -> dict[str, Any]:
+        """Never write again to whom the letter went to that a bounce or a complaint is about.
+
+        Raises:
+            InvalidInput: it names no letter that this engine has signed.
+        """
+        with self.database.transaction() as connection:
+            return suppressing.heed(
+                connection, report, keys=self._link_keys, account=account, now=self.clock()
+            )
 
     def suppressed(self) -> dict[str, int]:
         """How many addresses are not written to, by reason."""
@@ -971,4 +1025,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0012"

@@ -5,7 +5,9 @@
     Retry-Engine-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
 
 The body is JSON: the facts of the message and its words, ready in the customer's language. What
-answers must take one id once: a call whose answer was lost is made again.
+answers must take one id once: a call whose answer was lost is made again. Who sends it on as an
+e-mail puts `mail_name` before the @ of its Message-ID: `messages bounce` believes reports about
+such letters only.
 """
 
 import hashlib
@@ -110,6 +112,7 @@ def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
     written = letters.write(letter, manners=manners)
     return {
         "id": letter.message_id,
+        "mail_name": letter.mail_name,
         "kind": letter.kind,
         "account": letter.account or None,
         "customer": letter.customer_id,

@@ -117,7 +117,7 @@ def as_mail(letter: Letter, *, sender: str, manners: Messages, now: datetime) ->
     if manners.reply_to:
         mail["Reply-To"] = manners.reply_to
     mail["Date"] = format_datetime(now)
-    mail["Message-ID"] = f"<{letter.message_id}@{domain or 'localhost'}>"
+    mail["Message-ID"] = f"<{letter.mail_name}@{domain or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if letter.unsubscribe_url:

@@ -3,21 +3,28 @@
 A bounce is a multipart/report with a message/delivery-status (RFC 3464): per-message fields, then
 a block of fields a recipient. A complaint is one with a message/feedback-report (RFC 5965). Both
 bring the letter along, or its headers. Whatever else comes to the same mailbox is refused.
+
+Anybody can send one, so it is read in one pass over its lines and no deeper than its own parts.
 """
 
+import base64
+import binascii
+import quopri
 import re
-from collections.abc import Iterator
-from email import message_from_bytes, policy
-from email.errors import MessageError
-from email.message import Message
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
 
 from retry_engine.domain.errors import InvalidInput
 from retry_engine.recovery.suppressing import Report
 
 LARGEST = 1024 * 1024
 _MOST_PARTS = 50
+# Each letter has one recipient; where that is a list of somebody's, a report may name a few.
+_MOST_RECIPIENTS = 20
 _LONGEST = 2000
+_MOST_FIELD_LINES = 500
 # Feedback-Type -> what it means for writing again; other types are not about being written to.
 _COMPLAINTS = {
     "abuse": "complained",
@@ -27,74 +34,110 @@ _COMPLAINTS = {
     "opt-out-list": "unsubscribed",
 }
 _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d)")
+_BOUNDARY = re.compile(r'boundary\s?=\s?(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 
-# The lenient parser: headers stay text, as servers write them, and none of them fails to be read.
-_Mail: TypeAlias = "Message[Any, Any]"
+# Names in lower case; of a field that comes twice the first.
+_Fields: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    fields: _Fields
+    body: Sequence[bytes]  # its lines
+
+    @property
+    def kind(self) -> str:
+        named = self.fields.get("content-type", "").partition(";")[0].strip().lower()
+        return named or "text/plain"
+
+    @property
+    def content(self) -> Sequence[bytes]:
+        """Its lines, decoded."""
+        how = self.fields.get("content-transfer-encoding", "").lower()
+        if how == "base64":
+            try:
+                return base64.b64decode(b"".join(self.body)).splitlines()
+            except (binascii.Error, ValueError):
+                return ()
+        if how == "quoted-printable":
+            return quopri.decodestring(b"\n".join(self.body)).splitlines()
+        return self.body
 
 
 def read(raw: bytes) -> Report:
-    """Whom a bounce or a complaint is about.
+    """What a bounce or a complaint says, and about which letter.
 
     Raises:
         InvalidInput: the mail is too large, or no report.
     """
     if len(raw) > LARGEST:
         raise InvalidInput(f"the mail is over {LARGEST // 1024} KiB, which no report is")
-    try:
-        mail: _Mail = message_from_bytes(raw, policy=policy.compat32)
-        parts = list(_parts(mail))
-    except (MessageError, RecursionError, LookupError, ValueError):
-        raise InvalidInput("the mail cannot be read") from None
-    if mail.get_content_type() != "multipart/report":
+    lines = [line.removesuffix(b"\r") for line in raw.split(b"\n")]
+    if lines[0].startswith(b"From "):  # as a mailbox file marks where a mail begins
+        del lines[0]
+    mail = _part(lines)
+    if mail.kind != "multipart/report":
         raise InvalidInput(
-            f"the mail is no report but {mail.get_content_type()}; expected multipart/report "
+            f"the mail is no report but {_shown(mail.kind)}; expected multipart/report "
             "(RFC 3464 or RFC 5965)"
         )
+    parts = list(_parts(mail))
     for part in parts:
-        if part.get_content_type() == "message/delivery-status":
+        if part.kind == "message/delivery-status":
             return _bounce(part, _message_id(parts))
-        if part.get_content_type() == "message/feedback-report":
+        if part.kind == "message/feedback-report":
             return _complaint(part, _message_id(parts))
     raise InvalidInput(
         "the report has neither a message/delivery-status nor a message/feedback-report in it"
     )
 
 
-def _parts(mail: _Mail) -> Iterator[_Mail]:
+def _part(lines: Sequence[bytes]) -> _Part:
+    """Its fields, and behind the first empty line its body."""
+    end = next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
+    return _Part(_fields(lines[:end]), lines[end + 1 :])
+
+
+def _parts(mail: _Part) -> Iterator[_Part]:
     """The report's own parts, not those of what it brings along."""
-    payload = mail.get_payload()
-    if isinstance(payload, list):
-        yield from (part for part in payload[:_MOST_PARTS] if isinstance(part, Message))
+    found = _BOUNDARY.search(mail.fields["content-type"])
+    if found is None:
+        return
+    begins = b"--" + (found.group(1) or found.group(2)).encode("utf-8", "replace")
+    marks = [n for n, line in enumerate(mail.body) if line.rstrip() in (begins, begins + b"--")]
+    if len(marks) > _MOST_PARTS:
+        raise InvalidInput(f"the report has over {_MOST_PARTS} parts, which no report has")
+    for mark, after in zip(marks, [*marks[1:], len(mail.body)], strict=True):
+        if mail.body[mark].rstrip() != begins:
+            return
+        yield _part(mail.body[mark + 1 : after])
 
 
-def _bounce(part: _Mail, message_id: str | None) -> Report:
-    blocks = [block for block in _blocks(part) if block.get("Final-Recipient") is not None]
+def _bounce(part: _Part, message_id: str | None) -> Report:
+    named = (fields for fields in _blocks(part.content) if "final-recipient" in fields)
+    blocks = list(islice(named, _MOST_RECIPIENTS + 1))
     if not blocks:
         raise InvalidInput("the report names no final recipient")
-    addresses: list[str] = []
-    spared: list[str] = []
-    for block in blocks:
-        why = _why_spared(block)
-        # forwarders report where it went; where we wrote to is the original recipient
-        found = [_address(block.get(name)) for name in ("Final-Recipient", "Original-Recipient")]
-        if why is not None:
-            spared.append(why)
-        elif not any(found):
-            spared.append("a recipient that is no e-mail address")
-        else:
-            addresses += [address for address in found if address]
+    if len(blocks) > _MOST_RECIPIENTS:
+        raise InvalidInput(
+            f"the report names over {_MOST_RECIPIENTS} recipients; a letter of this engine has one"
+        )
+    spared = [why for fields in blocks if (why := _why_spared(fields)) is not None]
     return Report(
         reason="bounced",
-        addresses=tuple(dict.fromkeys(addresses)),
+        is_final=len(spared) < len(blocks),
         spared=tuple(spared),
         message_id=message_id,
     )
 
 
-def _why_spared(block: _Mail) -> str | None:
+def _why_spared(fields: _Fields) -> str | None:
     """Why a recipient may be written to again; None: it failed for good."""
-    action = _text(block.get("Action")).lower()
-    status = _STATUS.match(_text(block.get("Status")))
+    action = fields.get("action", "").lower()
+    status = _STATUS.match(fields.get("status", ""))
+    kind, separator, _ = fields["final-recipient"].partition(";")
+    if separator and kind.strip().lower() not in ("rfc822", "utf-8"):
+        return "a recipient that is no e-mail address"
     if status is None:
         return "a recipient without a status"
     code = status.group()
@@ -102,57 +145,65 @@ def _why_spared(block: _Mail) -> str | None:
         return f"a recipient with {code}: not for good"
     if action not in ("failed", ""):
         # by its words it was not given up: the status is that of one of several tries
-        return f"a recipient with {code} that is {action[:20]}, not failed"
+        return f"a recipient with {code} that is {_shown(action)}, not failed"
     return None
 
 
-def _complaint(part: _Mail, message_id: str | None) -> Report:
-    fields = next(_blocks(part), None)
-    kind = _text(fields.get("Feedback-Type")).lower() if fields is not None else ""
-    if fields is None or not kind:
+def _complaint(part: _Part, message_id: str | None) -> Report:
+    kind = _fields(part.content).get("feedback-type", "").lower()
+    if not kind:
         raise InvalidInput("the feedback report names no Feedback-Type")
     reason = _COMPLAINTS.get(kind)
-    if reason is None:
-        shown = re.sub(r"[^\w-]", "", kind)[:20]
-        spared = (f"a report of the type {shown}: no complaint",)
-        return Report(reason="complained", addresses=(), spared=spared, message_id=None)
-    found = (_address(value) for value in fields.get_all("Original-Rcpt-To", []))
-    addresses = tuple(dict.fromkeys(address for address in found if address))
-    return Report(reason=reason, addresses=addresses, spared=(), message_id=message_id)
+    spared = () if reason else (f"a report of the type {_shown(kind)}: no complaint",)
+    return Report(
+        reason=reason or "complained",
+        is_final=reason is not None,
+        spared=spared,
+        message_id=message_id,
+    )
 
 
-def _blocks(part: _Mail) -> Iterator[_Mail]:
-    """The blocks of fields in a part, which the parser has read as headers."""
-    payload = part.get_payload()
-    if isinstance(payload, list):
-        yield from (block for block in payload if isinstance(block, Message))
-
-
-def _message_id(parts: list[_Mail]) -> str | None:
+def _message_id(parts: Sequence[_Part]) -> str | None:
     """The Message-ID of the letter that is brought along, whole or as its headers."""
     for part in parts:
-        letter: _Mail | None = None
-        if part.get_content_type() == "message/rfc822":
-            letter = next(_blocks(part), None)
-        elif part.get_content_type() == "text/rfc822-headers":
-            content = part.get_payload(decode=True)
-            if isinstance(content, bytes):
-                letter = message_from_bytes(content, policy=policy.compat32)
-        if letter is not None and _text(letter.get("Message-ID")):
-            return _text(letter.get("Message-ID"))
+        if part.kind in ("message/rfc822", "text/rfc822-headers", "message/global"):
+            found = _part(part.content).fields.get("message-id")
+            if found:
+                return found
     return None
 
 
-def _address(value: Any) -> str | None:
-    """Of `rfc822; name@example.com`, `<name@example.com>` and the like the address."""
-    kind, separator, rest = _text(value).partition(";")
-    address = rest if separator else kind
-    if separator and kind.strip().lower() not in ("rfc822", "utf-8"):
-        return None
-    address = re.sub(r"\([^)]*\)", "", address).strip().strip("<>").strip()
-    return address if re.fullmatch(r"[^@\s]+@[^@\s]+", address) else None
+def _blocks(lines: Sequence[bytes]) -> Iterator[_Fields]:
+    """The blocks of fields in a part, with empty lines between them."""
+    block: list[bytes] = []
+    for line in (*lines, b""):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield _fields(block)
+            block = []
 
 
-def _text(value: Any) -> str:
-    """A field on one line; what is longer than any field of use is cut."""
-    return " ".join(str(value)[:_LONGEST].split()) if value is not None else ""
+def _fields(lines: Sequence[bytes]) -> _Fields:
+    """Name and value of each field, on one line; what is longer than any of use is cut."""
+    found: dict[str, str] = {}
+    name, so_far = "", b""
+    for line in (*lines[:_MOST_FIELD_LINES], b"end:"):
+        if line[:1] in (b" ", b"\t"):
+            if len(so_far) < _LONGEST:
+                so_far += line
+            continue
+        if name:
+            found.setdefault(name, _text(so_far))
+        head, separator, so_far = line.partition(b":")
+        name = head.strip().decode("utf-8", "replace").lower() if separator else ""
+    return found
+
+
+def _text(value: bytes) -> str:
+    return " ".join(value[:_LONGEST].decode("utf-8", "replace").split())
+
+
+def _shown(word: str) -> str:
+    """Of what somebody else has written only what a word may hold."""
+    return re.sub(r"[^\w/-]", "", word)[:40]

@@ -11,6 +11,7 @@ RetryEngineError
 ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
 ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
 ├── BrokerUnavailable        the Celery broker cannot be reached
+├── CannotBeWrittenTo        an address that is not one mailbox
 ├── MailError
 │   ├── MailNotSent          nothing has left; it may be tried again
 │   ├── MailRefused          the address or the message is refused for good
@@ -72,6 +73,10 @@ class StoreUnavailable(RetryEngineError):
 
 class BrokerUnavailable(RetryEngineError):
     """The Celery broker cannot be reached."""
+
+
+class CannotBeWrittenTo(RetryEngineError):
+    """This is not the address of one mailbox. The text says why, and never holds the address."""
 
 
 class MailError(RetryEngineError):

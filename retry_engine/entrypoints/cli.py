@@ -388,6 +388,8 @@ def preview_messages(
 def suppress_address(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="name@example.com")],
     reason: Annotated[str, typer.Option(help="bounced, complained or unsubscribed.")],
+    note: Annotated[str | None, typer.Option(help="How that is known; kept with it.")] = None,
+    by: By = None,
     account: Account = "",
     as_json: Json = False,
 ) -> None:
@@ -396,19 +398,47 @@ def suppress_address(
 
     suppressing.checked(address, reason, account)  # before anything is started for it
     with _engine() as engine:
-        found = engine.suppress(address, reason=reason, account=account)
+        found = engine.suppress(address, reason=reason, by=_who(by), account=account, note=note)
     _show(found, as_json, lambda _: print("This address is not written to again."))
+
+
+@messages.command("unsuppress")
+def unsuppress_address(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="name@example.com; cus_… where there is none.")
+    ],
+    reason: Reason,
+    by: By = None,
+    account: Account = "",
+    against_their_wish: Annotated[
+        bool, typer.Option("--against-their-wish", help="Also where the customer unsubscribed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let an address be written to again; that it was is kept."""
+    from retry_engine.recovery import suppressing
+
+    suppressing.checked_address(address, account)
+    with _engine() as engine:
+        found = engine.unsuppress(
+            address,
+            reason=reason,
+            by=_who(by),
+            account=account,
+            against_their_wish=against_their_wish,
+        )
+    _show(found, as_json, lambda _: print("This address may be written to again."))
 
 
 @messages.command("bounce")
 def heed_bounce(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A mail; - for standard input.")],
     account: Annotated[
-        str | None, typer.Option(help="A connected account (acct_…); else the letter's own.")
+        str | None, typer.Option(help="Only where the letter is of that account (acct_…).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take a bounce (RFC 3464) or complaint (RFC 5965): its addresses are not written to again."""
+    """Take a bounce (RFC 3464) or complaint (RFC 5965) about a letter of this engine's."""
     from retry_engine.adapters import reports
     from retry_engine.recovery import suppressing
 
@@ -420,11 +450,21 @@ def heed_bounce(
 
 
 @messages.command("suppressed")
-def count_suppressed(as_json: Json = False) -> None:
-    """How many addresses are not written to, by reason."""
+def show_suppressed(
+    address: Annotated[
+        str | None, typer.Argument(metavar="[ADDRESS]", help="What was said about that one.")
+    ] = None,
+    account: Account = "",
+    as_json: Json = False,
+) -> None:
+    """How many addresses are not written to, by reason; or what was said about one."""
     with _engine() as engine:
-        found = engine.suppressed()
-    _show(found, as_json, lambda f: print("\n".join(f"{n:>7}  {why}" for why, n in f.items())))
+        if address is None:
+            counts = engine.suppressed()
+            _show(counts, as_json, lambda f: print("\n".join(f"{n:>7}  {w}" for w, n in f.items())))
+            return
+        acts = engine.suppression_history(address, account=account)
+    _show(acts, as_json, lambda found: _rendering().show_suppression(found))
 
 
 @model.command("train")

@@ -73,6 +73,16 @@ def show_heeded(found: Document) -> None:
         print(f"Left as it is: {why}.")
 
 
+def show_suppression(acts: list[Document]) -> None:
+    """Who said what about writing to an address, a line each."""
+    for act in acts:
+        what = f"not to be written to: {act['reason']}" if act["reason"] else "may be written to"
+        note = f" ({act['note']})" if act["note"] else ""
+        print(f"{act['at']}  {what}, said {act['by']}{note}")
+    if not acts:
+        print("Nothing was ever said about this address.")
+
+
 @contextmanager
 def backfill_progress() -> Iterator[Callable[["Progress"], None]]:
     """How far a backfill is, on stderr: a bar in a terminal, else a line each hundredth."""

@@ -23,8 +23,10 @@ from retry_engine.domain.policy import Messages
 from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
+from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.offering import NeedsAPerson
 from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.recovery.suppressing import BY_CUSTOMER, BY_MAIL_SERVER
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, renewals, schedule
 from retry_engine.store.cases import Case
@@ -35,10 +37,6 @@ from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
 
-UNSUBSCRIBE = "unsubscribe"
-RECOVER = "recover"
-_PAY_LINKS_HOLD = timedelta(days=60)
-_LINKS_HOLD = timedelta(days=180)
 _TRY_AGAIN = timedelta(hours=1)  # then twice as long each time
 _MOST_TRIES = 6
 _LATE = timedelta(hours=24)
@@ -54,6 +52,7 @@ class Letter:
     """
 
     message_id: str
+    mail_name: str  # of its Message-ID what stands before the @: signed, so that reports name ours
     account: str
     customer_id: str
     invoice_id: str | None  # None: what it is about has not failed yet
@@ -117,6 +116,7 @@ class Messenger:
     planner: Planner
     is_quiet: Callable[[CaseView, datetime, Messages], bool]
     public_url: str | None
+    keys: LinkKeys
     clock: Callable[[], datetime]
 
     def run(self, connection: Connection, case_id: str, action: Action) -> None:
@@ -187,9 +187,8 @@ class Messenger:
             if paused or engine_state.read(connection).paused:
                 schedule.put_back(connection, action)
                 return None
-            key = messages.link_key(connection)
             address = customer.email or ""
-            hashed = links.hash_of(key, address or case.customer_id)
+            hashed = links.hash_of(messages.address_key(connection), address or case.customer_id)
             why = None
             if case.state not in _SPOKEN_TO:
                 why = f"the case is {case.state}"
@@ -220,6 +219,7 @@ class Messenger:
             policy = self.planner.policy_of(case.policy_version).messages
             return Letter(
                 message_id=message_id,
+                mail_name=self.keys.name_letter(connection, message_id),
                 account=case.account,
                 customer_id=case.customer_id,
                 invoice_id=case.invoice_id,
@@ -231,9 +231,8 @@ class Messenger:
                 currency=invoice.currency,
                 retry_at=planned.due_at if planned else None,
                 timezone=case.customer_timezone,
-                pay_url=self._pay_url(policy, key, message_id, moment.real_now)
-                or invoice.hosted_url,
-                unsubscribe_url=self._unsubscribe_url(key, message_id, moment.real_now),
+                pay_url=self._pay_url(policy, moment, message_id) or invoice.hosted_url,
+                unsubscribe_url=self._unsubscribe_url(moment, message_id),
                 discount=offer.amount if offer else 0,
                 offer_until=offer.until if offer else None,
                 way=offer.way if offer else Way.CREDIT_NOTE,
@@ -284,16 +283,16 @@ class Messenger:
         )
         return kind
 
-    def _pay_url(self, policy: Messages, key: bytes, message_id: str, now: datetime) -> str | None:
+    def _pay_url(self, policy: Messages, moment: Moment, message_id: str) -> str | None:
         if self.public_url is None or policy.way_back != "page":
             return None
-        token = links.sign(key, RECOVER, message_id, until=now + _PAY_LINKS_HOLD)
+        token = self.keys.sign(moment.connection, RECOVER, message_id, now=moment.real_now)
         return f"{self.public_url}/r/{token}"
 
-    def _unsubscribe_url(self, key: bytes, message_id: str, now: datetime) -> str | None:
+    def _unsubscribe_url(self, moment: Moment, message_id: str) -> str | None:
         if self.public_url is None:
             return None
-        token = links.sign(key, UNSUBSCRIBE, message_id, until=now + _LINKS_HOLD)
+        token = self.keys.sign(moment.connection, UNSUBSCRIBE, message_id, now=moment.real_now)
         return f"{self.public_url}/u/{token}"
 
     def _send(self, connection: Connection, case: Case, action: Action, letter: Letter) -> None:
@@ -309,7 +308,7 @@ class Messenger:
                 if begun is not None:
                     messages.suppress(
                         connection, case.account, begun.address_hash,
-                        reason="bounced", at=moment.real_now,
+                        reason="bounced", by=BY_MAIL_SERVER, note=error, at=moment.real_now,
                     )  # fmt: skip
             if state == "not_sent":
                 schedule.finish(connection, action.id, result=f"not sent: {error}")
@@ -336,12 +335,14 @@ class Messenger:
         )
 
 
-def unsubscribe(connection: Connection, token: str, *, now: datetime, write: bool) -> str | None:
+def unsubscribe(
+    connection: Connection, token: str, *, keys: LinkKeys, now: datetime, write: bool
+) -> str | None:
     """The language of the message that the token came with; None where it is none of ours.
 
     With `write`, its address is never written to again.
     """
-    message_id = links.read(messages.link_key(connection), UNSUBSCRIBE, token, now=now)
+    message_id = keys.read(connection, UNSUBSCRIBE, token, now=now)
     found: Row[Any] | Renewal | None = None
     if message_id:
         found = messages.by_message_id(connection, message_id) or renewals.by_message_id(
@@ -351,6 +352,12 @@ def unsubscribe(connection: Connection, token: str, *, now: datetime, write: boo
         return None
     if write:
         messages.suppress(
-            connection, found.account, found.address_hash, reason="unsubscribed", at=now
+            connection,
+            found.account,
+            found.address_hash,
+            reason="unsubscribed",
+            by=BY_CUSTOMER,
+            note=f"by the link of {message_id}",
+            at=now,
         )
     return found.language or ""

@@ -20,7 +20,9 @@ from retry_engine.domain.policy import Messages, Policy
 from retry_engine.recovery import cases, links
 from retry_engine.recovery.foreseeing import Coming, Foresight
 from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
-from retry_engine.recovery.messaging import UNSUBSCRIBE, Letter, Post, hand_over
+from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
+from retry_engine.recovery.messaging import Letter, Post, hand_over
+from retry_engine.recovery.suppressing import BY_MAIL_SERVER
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, renewals
 from retry_engine.store.database import Database
@@ -28,9 +30,6 @@ from retry_engine.store.renewals import Renewal
 
 log = structlog.get_logger()
 
-NEW_CARD = "new_card"
-_LINKS_HOLD = timedelta(days=45)
-_UNSUBSCRIBE_HOLDS = timedelta(days=180)
 _LEASE = timedelta(minutes=5)
 _MOST_AT_ONCE = 50
 _MOST_TRIES = 6
@@ -50,6 +49,7 @@ class Lookout:
     engine_mode: str
     is_quiet: Callable[[str | None, str | None, datetime, Messages], bool]
     public_url: str | None
+    keys: LinkKeys
     clock: Callable[[], datetime]
 
     def announced(self, account: str, body: Mapping[str, Any]) -> None:
@@ -187,8 +187,7 @@ class Lookout:
 
     def _of_link(self, token: str) -> Renewal | None:
         with self.database.transaction() as connection:
-            key = messages.link_key(connection)
-            message_id = links.read(key, NEW_CARD, token, now=self.clock())
+            message_id = self.keys.read(connection, NEW_CARD, token, now=self.clock())
             return renewals.by_message_id(connection, message_id) if message_id else None
 
     # -- one letter
@@ -227,8 +226,12 @@ class Lookout:
                 messages.suppress(
                     connection,
                     renewal.account,
-                    links.hash_of(messages.link_key(connection), letter.to),
+                    links.hash_of(
+                        messages.address_key(connection), letter.to or letter.customer_id
+                    ),
                     reason="bounced",
+                    by=BY_MAIL_SERVER,
+                    note=error,
                     at=self.clock(),
                 )
 
@@ -241,8 +244,8 @@ class Lookout:
         now: datetime,
     ) -> tuple[Letter | None, str | None]:
         """The intent and its letter; or why there is none."""
-        key, address = messages.link_key(connection), customer.email or ""
-        hashed = links.hash_of(key, address or renewal.customer_id)
+        address = customer.email or ""
+        hashed = links.hash_of(messages.address_key(connection), address or renewal.customer_id)
         manners = self.policy.messages
         since = now - timedelta(days=30)
         of = (connection, renewal.account, renewal.customer_id)
@@ -262,10 +265,11 @@ class Lookout:
             address_hash=hashed, language=customer.language,
         )  # fmt: skip
         real_now = self.clock()
-        card = links.sign(key, NEW_CARD, message_id, until=real_now + _LINKS_HOLD)
-        stop = links.sign(key, UNSUBSCRIBE, message_id, until=real_now + _UNSUBSCRIBE_HOLDS)
+        card = self.keys.sign(connection, NEW_CARD, message_id, now=real_now)
+        stop = self.keys.sign(connection, UNSUBSCRIBE, message_id, now=real_now)
         letter = Letter(
             message_id=message_id,
+            mail_name=self.keys.name_letter(connection, message_id),
             account=renewal.account,
             customer_id=renewal.customer_id,
             invoice_id=None,

@@ -1,7 +1,9 @@
-"""Addresses that are not to be written to again, as somebody outside has learnt it.
+"""Addresses that are not to be written to again, and by whose word.
 
 A mail server tells at once, or in a mail of its own days later; customers complain at their
-provider. Of an address only its keyed hash is kept, and none is logged.
+provider, or say so by a link. A report is believed about our own letters only, and of each only
+about whom it went to: everybody can send one. What was said is appended and stays; a person may
+lift it. Of an address only its keyed hash is kept, and none is logged.
 """
 
 import re
@@ -12,26 +14,36 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from retry_engine.domain.errors import BadRequest, InvalidInput
+from retry_engine.domain import mailbox
+from retry_engine.domain.errors import (
+    BadRequest,
+    CannotBeWrittenTo,
+    InvalidInput,
+    NotFound,
+    Refused,
+)
 from retry_engine.recovery import links
+from retry_engine.recovery.links import LinkKeys
 from retry_engine.store import messages, renewals
 
 log = structlog.get_logger()
 
 REASONS = ("bounced", "complained", "unsubscribed")
-_LONGEST = 320
-_ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\]+@[\w-]+(?:\.[\w-]+)*\.?")
+# These are the customer's own words.
+_THEIR_WISH = ("complained", "unsubscribed")
+BY_REPORT, BY_MAIL_SERVER, BY_CUSTOMER = "a report", "the mail server", "the customer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a bounce or a complaint says. `spared`: why others are left as they are, in words.
 
-    `message_id` is that of the letter it is about, where the report brings it along.
+    `message_id` is that of the letter it is about, where the report brings it along; `is_final`:
+    whoever that went to is not to be written to again.
     """
 
     reason: str
-    addresses: tuple[str, ...]
+    is_final: bool
     spared: tuple[str, ...]
     message_id: str | None
 
@@ -44,11 +56,24 @@ def checked(address: str, reason: str, account: str) -> str:
     """
     if reason not in REASONS:
         raise BadRequest(f"the reason is {reason!r}; expected one of {', '.join(REASONS)}")
+    return checked_address(address, account)
+
+
+def checked_address(address: str, account: str) -> str:
+    """The address as it is hashed; a customer's id (cus_…) for who has none.
+
+    Raises:
+        BadRequest: it is neither, or the account is none.
+    """
     check_account(account)
-    found = address.strip()
-    if len(found) > _LONGEST or _ADDRESS.fullmatch(found) is None:
-        raise BadRequest("this is not an e-mail address; expected one such as name@example.com")
-    return found
+    if re.fullmatch(r"cus_\w+", address.strip()):
+        return address.strip()
+    try:
+        return mailbox.parse(address.strip()).canonical
+    except CannotBeWrittenTo as why:
+        raise BadRequest(
+            f"this is not an e-mail address ({why}); expected one such as name@example.com"
+        ) from None
 
 
 def check_account(account: str) -> None:
@@ -58,51 +83,114 @@ def check_account(account: str) -> None:
 
 
 def suppress(
-    connection: Connection, address: str, *, reason: str, account: str, now: datetime
+    connection: Connection,
+    address: str,
+    *,
+    reason: str,
+    account: str,
+    by: str,
+    note: str | None = None,
+    now: datetime,
 ) -> None:
-    """Never write to that address again; the first reason stands.
+    """A person says that the address is not to be written to; the first reason stands.
 
     Raises:
         BadRequest: that is no address, no reason, or no account.
     """
-    hashed = links.hash_of(messages.link_key(connection), checked(address, reason, account))
-    messages.suppress(connection, account, hashed, reason=reason, at=now)
-    log.info("suppressed", reason=reason, account=account or None)
+    hashed = _hashed(connection, checked(address, reason, account))
+    messages.suppress(connection, account, hashed, reason=reason, by=by, note=note, at=now)
+    log.info("suppressed", reason=reason, account=account or None, by=by)
+
+
+def lift(
+    connection: Connection,
+    address: str,
+    *,
+    account: str,
+    by: str,
+    note: str,
+    against_their_wish: bool,
+    now: datetime,
+) -> None:
+    """A person says that the address may be written to again.
+
+    Raises:
+        BadRequest: that is no address or no account.
+        NotFound: it may be written to.
+        Refused: the customer asked for it, and `against_their_wish` was not said.
+    """
+    hashed = _hashed(connection, checked_address(address, account))
+    if messages.suppression_of(connection, account, hashed) is None:
+        raise NotFound("this address is not suppressed")
+    standing = messages.standing_reasons(connection, account, hashed)
+    wished = [reason for reason in standing if reason in _THEIR_WISH]
+    if wished and not against_their_wish:
+        raise Refused(
+            f"the customer asked for no more messages ({', '.join(wished)}); to write to them all "
+            "the same, say so: --against-their-wish (API: against_their_wish)"
+        )
+    messages.lift(connection, account, hashed, by=by, note=note, at=now)
+    log.info("suppression_lifted", account=account or None, by=by)
+
+
+def acts_of(connection: Connection, address: str, *, account: str) -> list[dict[str, Any]]:
+    """All that was said about writing to that address, oldest first.
+
+    Raises:
+        BadRequest: that is no address or no account.
+    """
+    hashed = _hashed(connection, checked_address(address, account))
+    return [
+        {"at": act.at, "act": act.act, "reason": act.reason, "by": act.by, "note": act.note}
+        for act in messages.suppression_acts_of(connection, account, hashed)
+    ]
 
 
 def heed(
-    connection: Connection, report: Report, *, account: str | None, now: datetime
+    connection: Connection, report: Report, *, keys: LinkKeys, account: str | None, now: datetime
 ) -> dict[str, Any]:
-    """Suppress whom a report is about; without an account, on that of the letter it names.
+    """Suppress whom the letter went to that a report is about; `account`: it must be that one's.
 
     Raises:
-        InvalidInput: it names neither an address nor a letter of ours.
+        InvalidInput: it names no letter that we have signed, or one of another account.
     """
-    letter = _letter(connection, report.message_id)
-    if account is None:
-        account = letter.account if letter is not None else ""
-    key = messages.link_key(connection)
-    hashes = {links.hash_of(key, address) for address in report.addresses}
-    # what was written to may have been forwarded; providers take the address out of complaints
-    about_letter = bool(hashes) or not report.spared
-    if about_letter and letter is not None and letter.account == account and letter.address_hash:
-        hashes.add(letter.address_hash)
-    if not hashes and not report.spared:
-        raise InvalidInput("the report names neither an address nor a message of this engine")
-    for hashed in sorted(hashes):
-        messages.suppress(connection, account, hashed, reason=report.reason, at=now)
-    log.info("report_heeded", reason=report.reason, suppressed=len(hashes))
+    letter = _letter(connection, report, keys)
+    if letter is None or letter.address_hash is None:
+        raise InvalidInput(
+            "the report brings no Message-ID along that this engine has signed, so it may be "
+            "anybody's; to believe it all the same: `messages suppress ADDRESS`"
+        )
+    if account is not None and account != letter.account:
+        raise InvalidInput("the report is about a letter of another account")
+    if report.is_final:
+        messages.suppress(
+            connection,
+            letter.account,
+            letter.address_hash,
+            reason=report.reason,
+            by=BY_REPORT,
+            note=f"about {letter.message_id}",
+            at=now,
+        )
+    log.info("report_heeded", reason=report.reason, suppressed=report.is_final)
     return {
-        "suppressed": len(hashes),
-        "reason": report.reason if hashes else None,
-        "account": account or None,
+        "suppressed": int(report.is_final),
+        "reason": report.reason if report.is_final else None,
+        "account": letter.account or None,
         "spared": list(report.spared),
     }
 
 
-def _letter(connection: Connection, message_id: str | None) -> Any:
+def _hashed(connection: Connection, address: str) -> str:
+    return links.hash_of(messages.address_key(connection), address)
+
+
+def _letter(connection: Connection, report: Report, keys: LinkKeys) -> Any:
     """What we sent under that Message-ID; its part after the @ is the sender's domain."""
+    name = (report.message_id or "").strip().strip("<>").rpartition("@")[0]
+    message_id = keys.letter_named(connection, name)
     if message_id is None:
         return None
-    ours = message_id.strip().strip("<>").rpartition("@")[0]
-    return messages.by_message_id(connection, ours) or renewals.by_message_id(connection, ours)
+    return messages.by_message_id(connection, message_id) or renewals.by_message_id(
+        connection, message_id
+    )

@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Row
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.offers import Change, OfferState
-from retry_engine.recovery import links
 from retry_engine.recovery.gateway import Gateway, InvoiceToPay
-from retry_engine.recovery.messaging import RECOVER
+from retry_engine.recovery.links import RECOVER, LinkKeys
 from retry_engine.recovery.offering import TAKEABLE, Giver
 from retry_engine.recovery.self_service import Choices, SelfService
 from retry_engine.store import cases as rows
@@ -52,6 +51,7 @@ class Reception:
     gateway: Gateway
     giver: Giver
     self_service: SelfService
+    keys: LinkKeys
     clock: Callable[[], datetime]
 
     def bill(self, token: str, *, note_visit: bool) -> Bill | None:
@@ -61,7 +61,7 @@ class Reception:
             StripeUnavailable: it cannot be said at the moment.
         """
         with self.database.transaction() as connection:
-            message = _message(connection, token, now=self.clock())
+            message = self._message(connection, token)
             if message is None:
                 return None
             case = rows.get(connection, message.case_id)
@@ -91,7 +91,7 @@ class Reception:
             Refused: the offer cannot be had (any more); nothing was changed.
         """
         with self.database.transaction() as connection:
-            message = _message(connection, token, now=self.clock())
+            message = self._message(connection, token)
         if message is None:
             return False
         with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
@@ -105,7 +105,7 @@ class Reception:
             Refused: it cannot be changed (any more); nothing was.
         """
         with self.database.transaction() as connection:
-            message = _message(connection, token, now=self.clock())
+            message = self._message(connection, token)
         if message is None:
             return False
         with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
@@ -115,17 +115,16 @@ class Reception:
     def portal(self, token: str, *, return_url: str) -> str | None:
         """The address of Stripe's portal for the link's customer, made now: it soon goes stale."""
         with self.database.transaction() as connection:
-            message = _message(connection, token, now=self.clock())
+            message = self._message(connection, token)
         if message is None:
             return None
         return self.gateway.portal_session(
             message.account, message.customer_id, return_url=return_url
         )
 
-
-def _message(connection: Connection, token: str, *, now: datetime) -> Row[Any] | None:
-    message_id = links.read(messages.link_key(connection), RECOVER, token, now=now)
-    return messages.by_message_id(connection, message_id) if message_id else None
+    def _message(self, connection: Connection, token: str) -> Row[Any] | None:
+        message_id = self.keys.read(connection, RECOVER, token, now=self.clock())
+        return messages.by_message_id(connection, message_id) if message_id else None
 
 
 def _bill(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.store import renewals
-from retry_engine.store.tables import engine_state, messages, suppressions
+from retry_engine.store.tables import engine_state, messages, suppression_acts, suppressions
 
 # A message of these states counts as said; of `unknown` nobody knows, so it counts too.
 SAID = ("sending", "sent", "unknown", "bounced", "shadow")
@@ -79,14 +79,70 @@ def suppression_of(connection: Connection, account: str, address_hash: str) -> s
 
 
 def suppress(
-    connection: Connection, account: str, address_hash: str, *, reason: str, at: datetime
+    connection: Connection,
+    account: str,
+    address_hash: str,
+    *,
+    reason: str,
+    by: str,
+    at: datetime,
+    note: str | None = None,
 ) -> None:
-    """Never write to that address again; the first reason stands."""
+    """Never write to that address again. The first reason stands, each further one is kept."""
+    if reason not in standing_reasons(connection, account, address_hash):
+        connection.execute(
+            suppression_acts.insert().values(
+                account=account,
+                address_hash=address_hash,
+                act="suppressed",
+                reason=reason,
+                by=by,
+                note=note,
+                at=at,
+            )
+        )
     connection.execute(
         insert(suppressions)
         .values(account=account, address_hash=address_hash, reason=reason, at=at)
         .on_conflict_do_nothing()
     )
+
+
+def lift(
+    connection: Connection, account: str, address_hash: str, *, by: str, note: str, at: datetime
+) -> bool:
+    """It may be written to again; False where it always could be."""
+    gone = connection.execute(
+        delete(suppressions).where(
+            suppressions.c.account == account, suppressions.c.address_hash == address_hash
+        )
+    )
+    if gone.rowcount == 0:
+        return False
+    connection.execute(
+        suppression_acts.insert().values(
+            account=account, address_hash=address_hash, act="lifted", by=by, note=note, at=at
+        )
+    )
+    return True
+
+
+def suppression_acts_of(
+    connection: Connection, account: str, address_hash: str
+) -> Sequence[Row[Any]]:
+    """All that was said about writing to that address, oldest first."""
+    query = select(suppression_acts).where(
+        suppression_acts.c.account == account, suppression_acts.c.address_hash == address_hash
+    )
+    return connection.execute(query.order_by(suppression_acts.c.id)).all()
+
+
+def standing_reasons(connection: Connection, account: str, address_hash: str) -> list[str]:
+    """Every reason given since the last time that it was lifted."""
+    found: list[str] = []
+    for act in suppression_acts_of(connection, account, address_hash):
+        found = [] if act.act == "lifted" else [*found, act.reason]
+    return found
 
 
 def suppressed(connection: Connection) -> dict[str, int]:
@@ -96,8 +152,13 @@ def suppressed(connection: Connection) -> dict[str, int]:
 
 
 def link_key(connection: Connection) -> bytes:
-    """What links are signed and addresses are hashed with."""
+    """What links are signed with where no secret is set."""
     return bytes(connection.execute(select(engine_state.c.link_key)).scalar_one())
+
+
+def address_key(connection: Connection) -> bytes:
+    """What addresses are hashed with; another one would forget who wants no messages."""
+    return bytes(connection.execute(select(engine_state.c.address_key)).scalar_one())
 
 
 def visited(connection: Connection, message_id: str, *, at: datetime) -> bool:

@@ -376,6 +376,12 @@ engine_state = Table(
         nullable=False,
         server_default=text("uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())"),
     ),
+    Column(
+        "address_key",
+        LargeBinary,
+        nullable=False,
+        server_default=text("uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())"),
+    ),
 )
 
 messages = Table(
@@ -483,6 +489,21 @@ suppressions = Table(
     Column("address_hash", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     _time("at", nullable=False),
+)
+
+# Appended only: whose word it was that an address is not written to, or may be again.
+suppression_acts = Table(
+    "suppression_acts",
+    metadata,
+    _key(),
+    Column("account", Text, nullable=False, server_default=""),
+    Column("address_hash", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("reason", Text),
+    Column("by", Text, nullable=False),
+    Column("note", Text),
+    _time("at", nullable=False),
+    Index("suppression_acts_address", "account", "address_hash", "id"),
 )
 
 attempt_log = Table(

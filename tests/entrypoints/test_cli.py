@@ -222,25 +222,35 @@ def test_what_cannot_be_suppressed_is_bad_usage_in_one_line(
     assert "maria" not in line
 
 
-def test_bounces_and_complaints_are_taken_from_a_file_or_a_pipe(
+def test_a_report_about_no_letter_of_ours_silences_nobody(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
-    soft = recipient("two@example.com", status="4.2.2", action="delayed")
-    (tmp_path / "bounce.eml").write_bytes(bounce(recipient(), soft))
-    done = run("messages", "bounce", "bounce.eml", env=env, cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        "1 address is not written to again (bounced).",
-        "Left as it is: a recipient with 4.2.2: not for good.",
-    ]
-    told = complaint(to="two@example.com")
-    done = run("messages", "bounce", "-", "--json", env=env, cwd=tmp_path, stdin=told)
-    assert json.loads(done.stdout) == {
-        "suppressed": 1, "reason": "complained", "account": None, "spared": [],
-    }  # fmt: skip
-    assert "example.com" not in done.stderr
+    (tmp_path / "bounce.eml").write_bytes(bounce(recipient(), message="case_1.1." + "0" * 32))
+    for file, told in (("bounce.eml", None), ("-", complaint(to="two@example.com"))):
+        refused = run("messages", "bounce", file, env=env, cwd=tmp_path, stdin=told)
+        assert refused.returncode == 1
+        assert "no Message-ID along that this engine has signed" in _one_line(refused)
     counted = run("messages", "suppressed", env=env, cwd=tmp_path)
-    assert counted.stdout.split() == ["1", "bounced", "1", "complained", "0", "unsubscribed"]
+    assert counted.stdout.split() == ["0", "bounced", "0", "complained", "0", "unsubscribed"]
+
+
+def test_a_suppression_is_lifted_by_name_and_its_history_stays(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    who = ("--by", "alice")
+    run("messages", "suppress", "maria@example.com", "--reason", "unsubscribed", *who, env=env,
+        cwd=tmp_path)  # fmt: skip
+    lift = ("messages", "unsuppress", "maria@example.com", "--reason", "she asked", *who)
+    refused = run(*lift, env=env, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "asked for no more messages" in _one_line(refused)
+    done = run(*lift, "--against-their-wish", env=env, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "This address may be written to again.\n")
+    told = run("messages", "suppressed", "maria@example.com", "--json", env=env, cwd=tmp_path)
+    acts = [(a["act"], a["reason"], a["by"], a["note"]) for a in json.loads(told.stdout)]
+    assert acts == [
+        ("suppressed", "unsubscribed", "alice", None), ("lifted", None, "alice", "she asked"),
+    ]  # fmt: skip
 
 
 def test_a_mail_that_is_no_report_is_refused_in_one_line(

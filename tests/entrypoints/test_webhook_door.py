@@ -272,6 +272,20 @@ def test_an_address_is_suppressed_by_an_operator_and_not_kept(
     assert [(row.account, row.reason) for row in kept] == [
         ("", "complained"), ("acct_1", "complained"),
     ]  # fmt: skip
+    lift = {"email": "maria@example.com", "reason": "asked by phone"}
+    there = "/api/suppressions/lift"
+    assert _as(guarded, "t-viewer", "POST", there, json=lift) == 403
+    assert _as(guarded, "t-operator", "POST", there, json=lift) == 409  # it was their own word
+    lift["against_their_wish"] = True
+    assert _as(guarded, "t-operator", "POST", there, json=lift) == 200
+    assert _as(guarded, "t-operator", "POST", there, json=lift) == 404
+    with guarded.engine.database.connection() as connection:
+        query = "select act, reason, by, note from suppression_acts where account = '' order by id"
+        acts = [tuple(row) for row in connection.exec_driver_sql(query)]
+    (name,) = {act[2] for act in acts}
+    assert acts == [
+        ("suppressed", "complained", name, None), ("lifted", None, name, "asked by phone"),
+    ]  # fmt: skip
     assert "maria" not in f"{kept} {''.join(capfd.readouterr())}".casefold()
 
 

@@ -266,6 +266,7 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
             raise BadRequest(f"{given!r} is not one of {', '.join(known)}")
     letter = Letter(
         message_id="preview",
+        mail_name="preview",
         to="customer@example.com",
         account="",
         customer_id="cus_preview",

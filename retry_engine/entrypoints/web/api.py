@@ -57,6 +57,16 @@ class SuppressionBody(_Strict):
     email: str = Field(min_length=3, max_length=320)
     reason: Literal["bounced", "complained", "unsubscribed"]
     account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9_]+$")
+    note: str | None = Field(default=None, min_length=1, max_length=2000)
+
+
+class LiftBody(_Strict):
+    """`POST /api/suppressions/lift`."""
+
+    email: str = Field(min_length=3, max_length=320)
+    reason: str = Field(min_length=1, max_length=2000)
+    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9_]+$")
+    against_their_wish: bool = False
 
 
 BODIES: dict[str, type[_Strict]] = {
@@ -64,6 +74,7 @@ BODIES: dict[str, type[_Strict]] = {
     "Verdict": VerdictBody,
     "EngineSwitch": EngineBody,
     "Suppression": SuppressionBody,
+    "Lift": LiftBody,
 }
 
 
@@ -84,6 +95,7 @@ def routes(engine: Engine, tokens: Sequence[ApiToken]) -> list[Route]:
         route("/api/reviews/{review}", "POST", api.decide_review),
         route("/api/engine", "POST", api.set_engine),
         route("/api/suppressions", "POST", api.suppress),
+        route("/api/suppressions/lift", "POST", api.unsuppress),
         route("/api/customers/{customer}/payment-options", "GET", api.payment_options),
     ]
 
@@ -148,10 +160,26 @@ class _Api:
             self._engine.customers.payment_options, request.path_params["customer"]
         )
 
-    async def suppress(self, request: Request, _caller: Caller) -> Any:
+    async def suppress(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, SuppressionBody)
         return await run_in_threadpool(
-            self._engine.suppress, body.email, reason=body.reason, account=body.account or ""
+            self._engine.suppress,
+            body.email,
+            reason=body.reason,
+            by=caller.name,
+            account=body.account or "",
+            note=body.note,
+        )
+
+    async def unsuppress(self, request: Request, caller: Caller) -> Any:
+        body = await _body(request, LiftBody)
+        return await run_in_threadpool(
+            self._engine.unsuppress,
+            body.email,
+            reason=body.reason,
+            by=caller.name,
+            account=body.account or "",
+            against_their_wish=body.against_their_wish,
         )
 
     async def set_engine(self, request: Request, caller: Caller) -> Any:

@@ -178,6 +178,7 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
     "Suppressed": _object({"suppressed": {"const": True}}),
+    "Lifted": _object({"suppressed": {"const": False}}),
     "Problem": _object(
         {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
     ),
@@ -274,6 +275,14 @@ _PATHS: dict[str, Any] = {
             "of the address only a keyed hash is kept",
             _ref("Suppressed"),
             body="Suppression",
+        )
+    },
+    "/api/suppressions/lift": {
+        "post": _operation(
+            "Let an address be written to again; where its owner asked for no more messages, only "
+            "with `against_their_wish`",
+            _ref("Lifted"),
+            body="Lift",
         )
     },
     "/api/engine": {
