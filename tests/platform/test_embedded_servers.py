@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import redis
 
-from retry_engine.adapters import embedded
+from retry_engine.adapters import server_programs
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.domain.errors import SettingsError, StoreUnavailable
 from tests.platform.processes import children, descendants, eventually, running
@@ -214,6 +214,6 @@ def test_a_server_that_does_not_start_names_its_log_and_leaves_nothing(home: Pat
 def test_without_the_packages_the_message_says_what_to_install(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda _name: None)
+    monkeypatch.setattr(server_programs, "find_spec", lambda _name: None)
     with pytest.raises(SettingsError, match=r"DATABASE_URL.*retry-engine\[embedded\]"):
         EmbeddedServers(home).__enter__()
