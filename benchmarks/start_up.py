@@ -74,10 +74,10 @@ def _web(environment: dict[str, str]) -> float:
 def _worker(environment: dict[str, str], engine: wiring.Engine, number: int) -> float:
     event = {"id": f"evt_{number}", "object": "event", "type": "ping", "data": {"object": {}}}
     with engine.database.transaction() as connection:
-        row = inbox.store(connection, event)
+        rows = inbox.store(connection, event)
     begun = time.perf_counter()
     process = _start("worker", environment)
-    engine.broker.publish_events([str(row)])
+    engine.broker.publish_events(rows)
     while engine.status()["inbox_pending"]:
         time.sleep(0.01)
     taken = time.perf_counter() - begun

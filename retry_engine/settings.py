@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -120,6 +121,8 @@ class Settings(BaseModel):
     log_format: str = "auto"
     worker_concurrency: int = 4
     stripe_requests_per_second: float = 25.0
+    keep_events: timedelta = timedelta(days=90)
+    keep_dead_events: timedelta = timedelta(days=180)
 
     @property
     def is_live(self) -> bool:
@@ -160,6 +163,11 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         worker_concurrency=_whole(env, "RETRY_ENGINE_WORKERS", 4, 1, 64),
         stripe_requests_per_second=_number(
             env, "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND", 25, 0.1, 100_000
+        ),
+        # Stripe sends an event again for three days, and what was handled must be known until then
+        keep_events=timedelta(days=_whole(env, "RETRY_ENGINE_KEEP_EVENTS_DAYS", 90, 7, 3650)),
+        keep_dead_events=timedelta(
+            days=_whole(env, "RETRY_ENGINE_KEEP_DEAD_EVENTS_DAYS", 180, 7, 3650)
         ),
     )
 

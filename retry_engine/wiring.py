@@ -455,9 +455,7 @@ class Engine:
                 events = self._without_silent(events, event.account)
         self.dispatch()
 
-    def _without_silent(
-        self, events: list[inbox.StoredEvent], account: str
-    ) -> list[inbox.StoredEvent]:
+    def _without_silent(self, events: list[inbox.Claim], account: str) -> list[inbox.Claim]:
         """Let go of the events of an account that does not answer: they wait for their turn."""
         with self.database.transaction() as connection:
             if not breakers.is_closed_to_us(connection, account, now=self.clock()):
@@ -465,15 +463,17 @@ class Engine:
             inbox.release(connection, [e for e in events if e.account == account])
         return [e for e in events if e.account != account]
 
-    def _process_event(self, event: inbox.StoredEvent, *, troubled: bool) -> bool:
+    def _process_event(self, claimed: inbox.Claim, *, troubled: bool) -> bool:
         """Apply one event; False where its account did not answer."""
-        if event.livemode is not None and event.livemode != self.settings.is_live:
-            self._put_aside(event)
+        if claimed.livemode is not None and claimed.livemode != self.settings.is_live:
+            self._put_aside(claimed)
             return True
         absent: StripeError | None = None
         answers = self._answers()
         transient = hopeless = False
         try:
+            with self.database.connection() as connection, alone(connection):
+                event = inbox.read(connection, claimed)
             if event.type == SIGMA_RUN:
                 self._sigma.handle(event)
             else:
@@ -482,27 +482,27 @@ class Engine:
             absent, transient, text = error, True, str(error)
         except StoreUnavailable as error:
             transient, text = True, str(error)
-        except InvalidInput as error:  # a file: it says the same whenever it is read
+        except InvalidInput as error:  # a file or a row: it says the same whenever it is read
             hopeless, text = True, str(error)
         except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
             text = f"{type(error).__name__}: {error}"
         else:
-            self._note_answer(event.account, None, answers, troubled=troubled)
+            self._note_answer(claimed.account, None, answers, troubled=troubled)
             return True
         with self.database.transaction() as connection:
             state = inbox.fail(
                 connection,
-                event,
+                claimed,
                 error=text,
                 now=self.clock(),
                 transient=transient,
                 hopeless=hopeless,
             )
-        log.warning("event_failed", type=event.type, error=text, tries=event.tries, state=state)
-        self._note_answer(event.account, absent, answers, troubled=troubled)
+        log.warning("event_failed", type=claimed.type, error=text, tries=claimed.tries, state=state)
+        self._note_answer(claimed.account, absent, answers, troubled=troubled)
         return absent is None
 
-    def _put_aside(self, event: inbox.StoredEvent) -> None:
+    def _put_aside(self, event: inbox.Claim) -> None:
         """An event of the other mode: our key cannot read what it is about."""
         theirs, ours = (
             "live" if mode else "test" for mode in (event.livemode, self.settings.is_live)
@@ -626,7 +626,9 @@ class Engine:
         real_now = self.clock()
         with self.database.transaction() as connection:
             clocks = rows.watched_clocks(connection, read_before=real_now - timedelta(minutes=1))
-            inbox.forget(connection, before=real_now - timedelta(days=90))
+            keep, keep_dead = self.settings.keep_events, self.settings.keep_dead_events
+            inbox.forget(connection, before=real_now - keep)
+            inbox.strip_dead(connection, before=real_now - keep_dead, now=real_now)
         for account, clock_id in clocks:
             with suppress(StripeRejected, StripeUnavailable, StripeForbidden):
                 self._intake.read_clock(account, clock_id)
@@ -1025,4 +1027,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0012"
+SCHEMA_REVISION = "0013"

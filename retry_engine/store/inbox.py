@@ -1,19 +1,23 @@
 """Stripe's events as they came: stored once, handled until they are done or visibly dead."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Select, Text, cast, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
-from retry_engine.domain.errors import NotFound
+from retry_engine.domain import strict_json
+from retry_engine.domain.errors import InvalidInput, NotFound
 from retry_engine.store.tables import breakers, inbox
 
 # A failure of ours or of the event's: given up, visibly, after this many tries (about 20 minutes).
 MAX_TRIES = 8
 _LONGEST_WAIT = timedelta(minutes=5)
+# What an index can hold; Stripe's ids are shorter.
+LONGEST_ID = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,26 +36,64 @@ class StoredEvent:
     failures: int
 
 
-def store(connection: Connection, event: Mapping[str, Any]) -> str | None:
-    """Store one event; its row's id, or None where it was there already."""
-    account = event.get("account") or ""
-    statement = insert(inbox).values(
-        id=f"{account}:{event['id']}",
-        event_id=event["id"],
-        account=account,
-        type=event["type"],
-        object_id=((event.get("data") or {}).get("object") or {}).get("id"),
-        api_version=event.get("api_version"),
-        livemode=event.get("livemode"),
-        payload=event,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One row that is ours to handle for the length of a lease; not read yet."""
+
+    id: str
+    event_id: str
+    account: str
+    type: str
+    object_id: str | None
+    received_at: datetime
+    livemode: bool | None
+    tries: int
+    failures: int
+
+
+_COLUMNS = "(id, event_id, account, type, object_id, api_version, livemode, payload)"
+_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
+
+
+def store(connection: Connection, *events: Mapping[str, Any]) -> list[str]:
+    """Store events in one statement; the rows' ids of those that were not there already.
+
+    Events come from Stripe through here and nowhere else.
+    """
+    rows = {row[0]: row for row in map(_row_of, events)}
+    found = connection.exec_driver_sql(
+        f"insert into inbox {_COLUMNS} values {', '.join([_ROW] * len(rows))}"  # noqa: S608  # constants
+        " on conflict do nothing returning id",
+        tuple(value for row in rows.values() for value in row),
     )
-    return connection.execute(statement.on_conflict_do_nothing().returning(inbox.c.id)).scalar()
+    return list(found.scalars())
+
+
+def _row_of(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    account, data = event.get("account") or "", event.get("data")
+    concerned = data.get("object") if isinstance(data, dict) else None
+    object_id = concerned.get("id") if isinstance(concerned, dict) else None
+    livemode, version = event.get("livemode"), event.get("api_version")
+    return (
+        f"{account}:{event['id']}",
+        event["id"],
+        account,
+        event["type"],
+        object_id if isinstance(object_id, str) and len(object_id) <= LONGEST_ID else None,
+        version if isinstance(version, str) else None,
+        livemode if isinstance(livemode, bool) else None,
+        json.dumps(event, allow_nan=False),
+    )
 
 
 def claim(
     connection: Connection, ids: Sequence[str], *, now: datetime, lease: timedelta
-) -> list[StoredEvent]:
-    """Those of `ids` that are still to be handled and that nobody else is handling."""
+) -> list[Claim]:
+    """Those of `ids` that are still to be handled and that nobody else is handling.
+
+    Their contents are read afterwards, one by one: what cannot be read has used up a try, and
+    holds up nobody else.
+    """
     free = (
         select(inbox.c.id)
         .where(inbox.c.id.in_(ids), inbox.c.state == "pending")
@@ -63,21 +105,38 @@ def claim(
         update(inbox)
         .where(inbox.c.id.in_(free))
         .values(claimed_until=now + lease, tries=inbox.c.tries + 1)
-        .returning(
-            inbox.c.id,
-            inbox.c.event_id,
-            inbox.c.account,
-            inbox.c.type,
-            inbox.c.object_id,
-            inbox.c.payload,
-            inbox.c.received_at,
-            inbox.c.livemode,
-            inbox.c.tries,
-            inbox.c.failures,
-        )
+        .returning(*(inbox.c[f.name] for f in fields(Claim)))
     )
     rows = connection.execute(statement).mappings()
-    return sorted((StoredEvent(**row) for row in rows), key=lambda e: e.received_at)
+    return sorted((Claim(**row) for row in rows), key=lambda e: e.received_at)
+
+
+def is_about_content(error: DBAPIError) -> bool:
+    """Whether the database's refusal is about what was given or asked for, and not about itself.
+
+    SQLSTATE classes 22 (data exception) and 54 (program limit exceeded).
+    """
+    return (getattr(error.orig, "sqlstate", None) or "")[:2] in ("22", "54")
+
+
+def read(connection: Connection, claimed: Claim) -> StoredEvent:
+    """The event with what Stripe said.
+
+    Raises:
+        InvalidInput: it cannot be read, today or ever.
+    """
+    statement = select(cast(inbox.c.payload, Text)).where(inbox.c.id == claimed.id)
+    try:
+        payload = strict_json.parse(connection.execute(statement).scalar_one())
+    except strict_json.NotStrict as error:
+        raise InvalidInput(f"the stored event cannot be read: {error}") from None
+    except DBAPIError as error:
+        if not is_about_content(error):
+            raise
+        raise InvalidInput("the stored event is more than the database can give back") from None
+    if not isinstance(payload, dict):
+        raise InvalidInput("the stored event cannot be read: it is no JSON object")
+    return StoredEvent(payload=payload, **asdict(claimed))
 
 
 def _shut(now: datetime) -> Select[tuple[str]]:
@@ -120,7 +179,7 @@ def waiting(connection: Connection, *, now: datetime, limit: int) -> list[str]:
     return list(connection.execute(_WAITING, {"now": now, "limit": limit}).scalars())
 
 
-def release(connection: Connection, events: Sequence[StoredEvent]) -> None:
+def release(connection: Connection, events: Sequence[Claim]) -> None:
     """Back among the pending, untouched."""
     connection.execute(
         update(inbox)
@@ -159,7 +218,7 @@ def finish(connection: Connection, event_id: str, *, now: datetime) -> None:
 
 def fail(
     connection: Connection,
-    event: StoredEvent,
+    event: Claim,
     *,
     error: str,
     now: datetime,
@@ -229,15 +288,18 @@ def dead(connection: Connection, *, limit: int = 200) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
+_COUNTS = text(
+    # one partial index each: their cost is that of what waits, not of what was ever handled
+    "select (select count(*) from inbox where state = 'pending') as pending,"
+    " (select count(*) from inbox where state = 'dead') as dead,"
+    " (select count(*) from inbox where state = 'aside') as aside"
+)
+
+
 def counts(connection: Connection) -> dict[str, int]:
     """How many are pending, dead, and put aside."""
-    statement = (
-        select(inbox.c.state, func.count())
-        .where(inbox.c.state.in_(("pending", "dead", "aside")))
-        .group_by(inbox.c.state)
-    )
-    found = {row[0]: row[1] for row in connection.execute(statement)}
-    return {state: found.get(state, 0) for state in ("pending", "dead", "aside")}
+    row = connection.execute(_COUNTS).one()
+    return {"pending": row.pending, "dead": row.dead, "aside": row.aside}
 
 
 def origins_of(connection: Connection, object_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -255,13 +317,32 @@ def origins_of(connection: Connection, object_ids: Sequence[str]) -> dict[str, d
     return {object_id: request or {} for object_id, request in connection.execute(statement)}
 
 
-def forget(connection: Connection, *, before: datetime, limit: int = 5000) -> int:
-    """Delete handled events older than `before`; the dead stay."""
-    result = connection.execute(
-        text(
-            "delete from inbox where id in (select id from inbox where state in ('done', 'aside')"
-            " and received_at < :before limit :limit)"
-        ),
-        {"before": before, "limit": limit},
-    )
+_FORGET = text(
+    "delete from inbox where id in (select id from inbox where state in ('done', 'aside')"
+    " and processed_at < :before order by processed_at limit :limit)"
+)
+
+# It may still be replayed: what it is about stays, by Stripe's ids and nothing else.
+_STRIP = text(
+    """
+    update inbox set stripped_at = :now, payload = jsonb_build_object(
+        'id', event_id, 'object', 'event', 'type', type, 'account', nullif(account, ''),
+        'data', jsonb_build_object('object', jsonb_build_object('id', object_id)))
+      where id in (select id from inbox
+                   where state = 'dead' and stripped_at is null
+                     and received_at < :before order by received_at limit :limit)
+    """
+)
+_MOST_AT_ONCE = 5000
+
+
+def forget(connection: Connection, *, before: datetime) -> int:
+    """Delete what was handled, or put aside, before that; how many."""
+    result = connection.execute(_FORGET, {"before": before, "limit": _MOST_AT_ONCE})
+    return int(result.rowcount)
+
+
+def strip_dead(connection: Connection, *, before: datetime, now: datetime) -> int:
+    """Take all but Stripe's ids out of dead events that came before that; how many."""
+    result = connection.execute(_STRIP, {"before": before, "now": now, "limit": _MOST_AT_ONCE})
     return int(result.rowcount)

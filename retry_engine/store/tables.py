@@ -59,9 +59,16 @@ inbox = Table(
     _time("claimed_until"),
     Column("last_error", Text),
     _time("processed_at"),
+    _time("stripped_at"),  # of what was dead for long: only Stripe's ids are left
     Index("inbox_pending", "account", "next_try_at", postgresql_where=text("state = 'pending'")),
     Index("inbox_dead", "received_at", postgresql_where=text("state = 'dead'")),
     Index("inbox_aside", "received_at", postgresql_where=text("state = 'aside'")),
+    Index("inbox_done", "processed_at", postgresql_where=text("state in ('done', 'aside')")),
+    Index(
+        "inbox_dead_whole",
+        "received_at",
+        postgresql_where=text("state = 'dead' and stripped_at is null"),
+    ),
     Index("inbox_object", "object_id"),
 )
 

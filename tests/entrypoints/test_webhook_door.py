@@ -1,8 +1,10 @@
 """What the webhook door lets in, over real HTTP into a real database."""
 
+import asyncio
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,12 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from sqlalchemy import text
+from unstorable import UNSTORABLE
 
 from retry_engine import settings, wiring
 from retry_engine.entrypoints.web.app import create_app
+from retry_engine.entrypoints.web.webhook_door import Inbox, NotStored, Unacceptable
+from retry_engine.store import inbox as stored
+from retry_engine.store.database import driver_url
 
 pytestmark = pytest.mark.integration
 
@@ -325,3 +332,115 @@ def test_the_web_process_loads_none_of_the_models_libraries() -> None:
     loaded = set(done.stdout.split())
     assert "retry_engine" in loaded
     assert not loaded & {"sksurv", "sklearn", "numpy", "pandas", "scipy", "matplotlib", "celery"}
+
+
+# -- the writer behind the door
+
+
+@pytest.mark.parametrize("body", UNSTORABLE.values(), ids=UNSTORABLE.keys())
+def test_signed_json_that_cannot_be_kept_is_refused_and_the_next_event_is_taken(
+    web: Web, body: bytes
+) -> None:
+    inside = b'{"id": "evt_2", "object": "event", "type": "x", "data": %s}' % body
+    answer = web.post(inside)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert web.post(event()).status_code == 200
+    assert web.stored() == [":evt_1"]
+    assert web.http.get("/readyz").json()["writer"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": "evt_" + "a" * 10_000},
+        {"id": "evt_1\n"},
+        {"id": "evt_"},
+        {"type": "x" * 10_000},
+        {"type": "a type"},
+        {"account": "acct_" + "a" * 10_000},
+        {"account": "another"},
+    ],
+)
+def test_ids_that_are_none_are_refused(web: Web, wrong: dict[str, str]) -> None:
+    assert web.post(event() | wrong).status_code == 400
+
+
+def test_an_object_whose_id_no_index_can_hold_is_stored_without_it(web: Web) -> None:
+    body = event(data={"object": {"id": os.urandom(4000).hex()}})
+    assert web.post(body).status_code == 200
+    assert web.stored() == [":evt_1"]
+
+
+def _write(database_url: str, store: Any, events: list[dict[str, Any]]) -> list[object]:
+    """What each of these hears, all of them having come in one moment."""
+
+    async def together() -> list[object]:
+        inbox = Inbox(database_url, lambda _ids: None, write=store)
+        await inbox.start()
+        answers = await asyncio.gather(*map(inbox.put, events), return_exceptions=True)
+        await inbox.stop()
+        return [type(answer) for answer in answers]
+
+    return asyncio.run(together())
+
+
+@pytest.mark.parametrize("wrong", [ValueError("?"), UnicodeEncodeError("utf-8", "?", 0, 1, "?")])
+def test_one_event_that_cannot_be_written_keeps_no_other_out(
+    database_url: str, wrong: Exception
+) -> None:
+    def store(connection: Any, *events: dict[str, Any]) -> list[str]:
+        if any(e["id"] == "evt_2" for e in events):
+            raise wrong
+        return stored.store(connection, *events)
+
+    said = _write(driver_url(database_url), store, [event(n) for n in (1, 2, 3)])
+    assert said == [type(None), Unacceptable, type(None)]
+    assert _rows(database_url) == [":evt_1", ":evt_3"]
+
+
+def test_a_database_that_went_away_is_found_again(database_url: str) -> None:
+    broken = iter([True])
+
+    def store(connection: Any, *events: dict[str, Any]) -> list[str]:
+        if next(broken, False):
+            raise psycopg.OperationalError("the connection is closed")
+        return stored.store(connection, *events)
+
+    async def twice() -> None:
+        inbox = Inbox(driver_url(database_url), lambda _ids: None, write=store)
+        await inbox.start()
+        with pytest.raises(NotStored):
+            await inbox.put(event(1))
+        await inbox.put(event(1))
+        await inbox.stop()
+
+    asyncio.run(twice())
+    assert _rows(database_url) == [":evt_1"]
+
+
+def test_a_writer_that_ends_is_started_again_and_said_to_be_down_when_it_is(
+    database_url: str,
+) -> None:
+    async def ended() -> None:
+        inbox = Inbox(driver_url(database_url), lambda _ids: None)
+        assert inbox.state() == "not running"
+        with pytest.raises(NotStored):
+            await inbox.put(event(1))
+        await inbox.start()
+        assert inbox._writer is not None
+        inbox._writer.cancel()
+        await asyncio.gather(inbox._writer, return_exceptions=True)
+        assert inbox.state() == "ok"
+        await inbox.put(event(1))
+        await inbox.stop()
+        assert inbox.state() == "not running"
+
+    asyncio.run(ended())
+    assert _rows(database_url) == [":evt_1"]
+
+
+def _rows(database_url: str) -> list[str]:
+    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+        return [row[0] for row in connection.execute("select id from inbox order by id").fetchall()]

@@ -13,7 +13,6 @@ from sqlalchemy import text
 
 from retry_engine.learning.sigma import TITLE
 from retry_engine.settings import bundled
-from retry_engine.store import inbox as stored
 
 pytestmark = pytest.mark.integration
 
@@ -57,9 +56,8 @@ def test_a_sigma_result_is_imported_when_its_run_is_told_of(engine_shop: EngineS
 def test_a_run_that_is_told_of_twice_is_imported_once(engine_shop: EngineShop) -> None:
     runs(engine_shop, csv=csv(*GOOD))
     [event] = [e for e in engine_shop.shop.inbox.events() if e["type"].startswith("sigma.")]
-    with engine_shop.engine.database.transaction() as connection:
-        assert stored.store(connection, event) is None
-        assert stored.store(connection, {**event, "id": "evt_again"}) is not None
+    engine_shop.sends(event, {**event, "id": "evt_again"})
+    assert engine_shop.engine.status()["inbox_pending"] == 1
     engine_shop.works()
     runs(engine_shop, csv=csv(*GOOD))  # the next night's run gives the same rows
     assert len(rows(engine_shop)) == len(GOOD)

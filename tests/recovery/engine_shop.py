@@ -1,16 +1,21 @@
 """The engine beside a shop in the sandbox: real PostgreSQL, real HTTP, its own time."""
 
+import hashlib
+import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from sandbox_shop import SECRET, Shop, inbox, shop
 from sqlalchemy import text
+from starlette.testclient import TestClient
 
 from retry_engine import settings, wiring
+from retry_engine.entrypoints.web.app import create_app
 from retry_engine.store import inbox as stored
 
 __all__ = ["EngineShop", "RealTime", "engine_shop", "inbox", "shop"]
@@ -29,6 +34,39 @@ class RealTime:
         self.now += timedelta(**span)
 
 
+class Door:
+    """The engine's own web application in this process, as Stripe reaches it: by signed POSTs.
+
+    It opens with the first event and closes with its engine.
+    """
+
+    def __init__(self, engine: wiring.Engine, time: RealTime) -> None:
+        self._engine = engine
+        self._time = time
+        self._client: TestClient | None = None
+        self._close_engine = engine.close
+        engine.close = self._close
+
+    def send(self, event: Mapping[str, Any]) -> httpx.Response:
+        """What Stripe hears when it sends that."""
+        if self._client is None:
+            app = create_app(self._engine, clock=lambda: self._time.now.timestamp())  # noqa: PLW0108  # time passes
+            self._client = TestClient(app)
+            self._client.__enter__()
+        body = json.dumps(event).encode()
+        at = int(self._time.now.timestamp())
+        signed = hmac.new(SECRET.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
+        return self._client.post(
+            "/webhooks/stripe", content=body, headers={"Stripe-Signature": f"t={at},v1={signed}"}
+        )
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.__exit__(None, None, None)
+            self._client = None
+        self._close_engine()
+
+
 @dataclass
 class EngineShop:
     """A shop whose failed invoices an engine works on, one step at a time."""
@@ -38,13 +76,21 @@ class EngineShop:
     time: RealTime
     delivered: int = 0
 
-    def hears(self) -> list[str]:
+    def __post_init__(self) -> None:
+        self.door = Door(self.engine, self.time)
+
+    def sends(self, *events: Mapping[str, Any]) -> None:
+        """Stripe sends these, and is told of each that it is safe."""
+        for event in events:
+            answer = self.door.send(event)
+            assert answer.status_code == 200, answer.text
+
+    def hears(self) -> None:
         """Every webhook that has arrived goes into the inbox."""
         events = self.shop.inbox.events()
         new = events[self.delivered :]
         self.delivered = len(events)
-        with self.engine.database.transaction() as connection:
-            return [row for e in new if (row := stored.store(connection, e)) is not None]
+        self.sends(*new)
 
     def works(self, *, leave: str = "") -> None:
         """Until nothing is left to do; actions of the kind `leave` stay claimed."""

@@ -28,9 +28,7 @@ def _event(name: str, *, account: str = "", livemode: bool = False) -> dict[str,
 
 
 def _hears(here: EngineShop, *events: dict[str, Any]) -> None:
-    with here.engine.database.transaction() as connection:
-        for event in events:
-            stored.store(connection, event)
+    here.sends(*events)
 
 
 def _hours_pass(here: EngineShop, hours: int) -> None:
@@ -205,10 +203,9 @@ def test_a_crowd_of_one_account_keeps_no_other_waiting(engine_shop: EngineShop) 
 
 
 def test_events_of_one_account_keep_no_other_waiting(engine_shop: EngineShop) -> None:
+    crowd = [_event(f"l{number}", account="acct_large") for number in range(300)]
+    _hears(engine_shop, *crowd, _event("s", account="acct_small"))
     with engine_shop.engine.database.transaction() as connection:
-        for number in range(300):
-            stored.store(connection, _event(f"l{number}", account="acct_large"))
-        stored.store(connection, _event("s", account="acct_small"))
         waiting = stored.waiting(connection, now=engine_shop.time.now, limit=100)
     assert "acct_small:evt_s" in waiting
 

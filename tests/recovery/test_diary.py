@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
+from sqlalchemy import text
 
 from retry_engine.domain.errors import AttemptRefused, Refused, TransitionRefused
 from retry_engine.store import inbox as stored
@@ -348,8 +349,7 @@ def test_an_event_that_comes_twice_or_late_changes_nothing(engine_shop: EngineSh
     engine_shop.delivered = 0  # everything is delivered again, under new ids of the same content
     for number, event in enumerate(engine_shop.shop.inbox.events()):
         payload = {**event, "id": f"evt_again{number}"}
-        with engine_shop.engine.database.transaction() as connection:
-            stored.store(connection, payload)
+        engine_shop.sends(payload)
     engine_shop.works()
     after = engine_shop.case(invoice)
     assert (after["attempts"], after["state"]) == (before["attempts"], before["state"])
@@ -362,8 +362,7 @@ def test_an_event_of_a_connected_account_is_kept_apart(engine_shop: EngineShop) 
     event = next(
         e for e in engine_shop.shop.inbox.events() if e["type"] == "invoice.payment_failed"
     )
-    with engine_shop.engine.database.transaction() as connection:
-        stored.store(connection, {**event, "account": "acct_other"})
+    engine_shop.sends({**event, "account": "acct_other"})
     engine_shop.works()
     # that account has no such invoice: nothing is opened, and ours is as it was
     assert len(engine_shop.engine.list_cases()["data"]) == 1
@@ -381,8 +380,7 @@ def test_an_event_that_cannot_be_handled_ends_among_the_dead_and_can_be_replayed
         "data": {"object": {"id": "ch_1", "object": "charge", "payment_intent": "pi\x01"}},
         "request": ["not", "an", "object"],
     }
-    with engine_shop.engine.database.transaction() as connection:
-        stored.store(connection, broken)
+    engine_shop.sends(broken)
     for _ in range(10):
         engine_shop.works()
         engine_shop.time.passes(minutes=10)
@@ -391,3 +389,71 @@ def test_an_event_that_cannot_be_handled_ends_among_the_dead_and_can_be_replayed
     assert dead["last_error"]
     engine_shop.engine.replay_event("evt_broken")
     assert engine_shop.engine.status()["inbox_pending"] == 1
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        f'{{"created": {"9" * 5000}}}',
+        '{"created": 1e131071}',
+        "[1]",
+        '"text"',
+        "[" * 500 + "]" * 500,
+    ],
+    ids=["digits", "exponent", "list", "text", "depth"],
+)
+def test_a_row_that_cannot_be_read_is_dead_with_its_reason_and_holds_up_no_other(
+    engine_shop: EngineShop, payload: str
+) -> None:
+    engine_shop.shop.failed_renewal("insufficient_funds")
+    engine_shop.hears()
+    with engine_shop.engine.database.transaction() as connection:
+        connection.execute(
+            text(
+                "insert into inbox (id, event_id, type, payload, received_at)"
+                " values ('row_0', 'evt_0', 'invoice.paid', cast(:payload as jsonb), '2020-01-01')"
+            ),
+            {"payload": payload},
+        )
+    with engine_shop.engine.database.transaction() as connection:
+        waiting = stored.waiting(connection, now=engine_shop.time.now, limit=100)
+    engine_shop.engine.process_events(waiting)
+    status = engine_shop.engine.status()
+    assert (status["inbox_pending"], status["events_dead"], status["cases_open"]) == (0, 1, 1)
+    [dead] = engine_shop.engine.dead_letters()
+    assert (dead["event_id"], dead["tries"]) == ("evt_0", 1)
+    assert "cannot be read" in dead["last_error"]
+
+
+def test_old_events_go_and_those_nobody_handled_keep_only_what_they_are_about(
+    engine_shop: EngineShop,
+) -> None:
+    engine_shop.fails("insufficient_funds")
+    with engine_shop.engine.database.transaction() as connection:
+        for state in ("dead", "pending"):
+            connection.execute(
+                text(
+                    "insert into inbox (id, event_id, type, object_id, state, payload, received_at,"
+                    " next_try_at) values (:state, 'evt_1', 'customer.updated', 'cus_1', :state,"
+                    """ '{"data": {"object": {"email": "maria@example.com"}}}', '2030-01-01',"""
+                    " '2039-01-01')"
+                ),
+                {"state": state},
+            )
+        connection.execute(text("update inbox set processed_at = '2030-01-06' where state='done'"))
+
+    def kept(after: float) -> list[tuple[str, bool]]:
+        engine_shop.time.passes(days=after)
+        engine_shop.engine.housekeeping()
+        with engine_shop.engine.database.connection() as connection:
+            found = connection.execute(
+                text("select state, payload::text like '%maria%' from inbox order by state")
+            )
+            return list(dict.fromkeys((row[0], row[1]) for row in found))
+
+    everything = [("dead", True), ("done", False), ("pending", True)]
+    assert kept(after=80) == everything
+    assert kept(after=11) == [("dead", True), ("pending", True)]
+    assert kept(after=91) == [("dead", False), ("pending", True)]
+    [dead] = engine_shop.engine.dead_letters()
+    assert (dead["event_id"], dead["object_id"]) == ("evt_1", "cus_1")

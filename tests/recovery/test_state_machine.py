@@ -125,9 +125,7 @@ class Machine(RuleBasedStateMachine):
             return
         order = data.draw(st.permutations(range(len(self.undelivered))))
         chosen = order[: data.draw(st.integers(1, len(order)))]
-        with self.here.engine.database.transaction() as connection:
-            for index in chosen:
-                stored.store(connection, self.undelivered[index])
+        self.here.sends(*(self.undelivered[index] for index in chosen))
         if not twice:
             self.undelivered = [e for i, e in enumerate(self.undelivered) if i not in chosen]
 
@@ -235,18 +233,14 @@ class Machine(RuleBasedStateMachine):
         here.shop.faults()
         here.engine.set_engine(action="resume", reason="the end", by="a person")
         self._hear()
-        with here.engine.database.transaction() as connection:
-            for event in self.undelivered:
-                stored.store(connection, event)
+        here.sends(*self.undelivered)
         for _ in range(8):
             here.time.passes(minutes=10)
             self._work(rounds=40)
         for _ in range(9):
             for customer in self.customers:
                 self._advance(customer, 96)
-            with here.engine.database.transaction() as connection:
-                for event in self.undelivered:
-                    stored.store(connection, event)
+            here.sends(*self.undelivered)
             here.time.passes(minutes=10)
             self._work(rounds=40)
         status = here.engine.status()

@@ -26,6 +26,7 @@ from retry_engine.entrypoints.web.webhook_door import (
     WebhookDoor,
 )
 from retry_engine.settings import Settings
+from retry_engine.store.database import driver_url
 from retry_engine.wiring import Engine, build
 
 _WEBHOOK_PATH = "/webhooks/stripe"
@@ -37,7 +38,7 @@ def create_app(
     """The ASGI application; `clock` gives epoch seconds, for the signatures' age."""
     settings = engine.settings
     inbox = Inbox(
-        settings.database_url.replace("postgresql+psycopg://", "postgresql://"),
+        driver_url(settings.database_url),
         lambda ids: engine.broker.publish_events(ids),  # noqa: PLW0108  # Celery is loaded late
     )
     secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
@@ -54,6 +55,7 @@ def create_app(
 
     async def readyz(_request: Request) -> Response:
         parts = await run_in_threadpool(_parts, engine)
+        parts["writer"] = inbox.state()
         ready = all(part == "ok" for part in parts.values())
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
 

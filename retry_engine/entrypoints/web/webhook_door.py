@@ -7,16 +7,23 @@ acknowledgement waits for, and it is the same for one event as for fifty.
 import asyncio
 import hashlib
 import hmac
-import json
+import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import psycopg
 import structlog
-from psycopg.types.json import set_json_loads
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from retry_engine.domain import strict_json
 from retry_engine.entrypoints.web.problems import send_problem
+from retry_engine.store import inbox
 
 log = structlog.get_logger()
 
@@ -27,10 +34,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 LARGEST_BODY = 1024 * 1024
 _TOLERANCE_SECONDS = 300
 _WRITE_SECONDS = 3.0
+_ANSWER_SECONDS = 6.0
 _MOST_IN_A_COMMIT = 64
-
-_COLUMNS = "(id, event_id, account, type, object_id, api_version, livemode, payload)"
-_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
+# Beyond these the database does not keep up, and Stripe is asked to come again.
+_MOST_WAITING = 512
+_LONGEST_TYPE = 200
 _OK = b'{"received":true}'
 
 
@@ -40,14 +48,6 @@ class Unacceptable(Exception):
 
 class NotStored(Exception):
     """The event could not be made durable now; Stripe will send it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event as it goes into the inbox."""
-
-    row_id: str
-    values: tuple[Any, ...]
 
 
 class Signatures:
@@ -79,7 +79,7 @@ def _parse_header(header: str) -> tuple[int, list[bytes]]:
     given: list[bytes] = []
     for part in header.split(","):
         name, _, value = part.strip().partition("=")
-        if name == "t" and value.isascii() and value.isdigit():
+        if name == "t" and value.isascii() and value.isdigit() and len(value) <= 12:
             timestamp = int(value)
         elif name == "v1":
             given.append(value.encode())
@@ -88,132 +88,170 @@ def _parse_header(header: str) -> tuple[int, list[bytes]]:
     return timestamp, given
 
 
-def parse_event(body: bytes) -> Event:
+_ID = re.compile(r"evt_\w{1,250}", re.ASCII)
+_TYPE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*", re.ASCII)
+_ACCOUNT = re.compile(r"acct_\w{1,250}", re.ASCII)
+
+
+def parse_event(body: bytes) -> dict[str, Any]:
     """The event in a body, or Unacceptable."""
     try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Unacceptable("the body is not JSON") from None
+        event = strict_json.parse(body)
+    except strict_json.NotStrict as error:
+        raise Unacceptable(str(error)) from None
     if not isinstance(event, dict) or event.get("object") != "event":
         raise Unacceptable('the body is no event; expected "object": "event"')
     event_id, kind, account = event.get("id"), event.get("type"), event.get("account") or ""
-    if not (isinstance(event_id, str) and event_id.startswith("evt_") and isinstance(kind, str)):
-        raise Unacceptable("the event has no id (evt_…) or no type")
-    if not isinstance(account, str) or b"\\u0000" in body:
-        raise Unacceptable("the event holds what cannot be stored")
-    data = event.get("data")
-    concerned = data.get("object") if isinstance(data, dict) else None
-    object_id = concerned.get("id") if isinstance(concerned, dict) else None
-    livemode, version = event.get("livemode"), event.get("api_version")
-    row_id = f"{account}:{event_id}"
-    values = (
-        row_id,
-        event_id,
-        account,
-        kind,
-        object_id if isinstance(object_id, str) else None,
-        version if isinstance(version, str) else None,
-        livemode if isinstance(livemode, bool) else None,
-        body.decode(),
-    )
-    return Event(row_id, values)
+    if not (isinstance(event_id, str) and _ID.fullmatch(event_id)):
+        raise Unacceptable("the event has no id; expected evt_…")
+    if not (isinstance(kind, str) and len(kind) <= _LONGEST_TYPE and _TYPE.fullmatch(kind)):
+        raise Unacceptable("the event has no type; expected one such as invoice.paid")
+    if not (isinstance(account, str) and (not account or _ACCOUNT.fullmatch(account))):
+        raise Unacceptable("the event's account is none; expected acct_…")
+    return event
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An event on its way to the disk, and who waits for it."""
+
+    event: dict[str, Any]
+    done: asyncio.Future[None]
+    since: float
 
 
 class Inbox:
     """Writes events in groups: whatever has come while the last commit was under way."""
 
-    def __init__(self, dsn: str, notify: Callable[[list[str]], None]) -> None:
-        self._dsn = dsn
+    def __init__(
+        self,
+        database_url: str,
+        notify: Callable[[list[str]], None],
+        *,
+        write: Callable[..., list[str]] = inbox.store,
+    ) -> None:
+        self._engine = create_async_engine(
+            database_url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+            connect_args={"connect_timeout": 2, "application_name": "retry-engine-web"},
+        )
         self._notify = notify
-        self._queue: asyncio.Queue[tuple[Event, asyncio.Future[None]]] = asyncio.Queue()
+        self._store = write
+        self._queue: deque[_Waiting] = deque()
+        self._come = asyncio.Event()
+        self._writing: list[_Waiting] = []
+        self._writer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._connection: AsyncConnection | None = None
 
     async def start(self) -> None:
         """Begin to write."""
-        self._keep(asyncio.create_task(self._write_for_ever()))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._writer = asyncio.create_task(self._write_for_ever())
+        self._writer.add_done_callback(self._begin_again)
+
+    def _begin_again(self, ended: asyncio.Task[None]) -> None:
+        """Nothing in the writer should end it; what did all the same must not end the door."""
+        if self._writer is ended:
+            log.error("inbox_writer_restarted", error=_cause_of(ended))
+            self._begin()
 
     async def stop(self) -> None:
         """Stop writing; who still waits is told so."""
-        for task in list(self._tasks):
+        writer, self._writer = self._writer, None
+        tasks = [task for task in (writer, *self._tasks) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connection is not None:
-            await self._connection.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for waiting in (*self._writing, *self._queue):
+            _refuse(waiting, NotStored())
+        await self._drop_connection()
 
-    async def put(self, event: Event) -> None:
+    def state(self) -> str:
+        """`ok`, or what is the matter with the writer."""
+        if self._writer is None or self._writer.done():
+            return "not running"
+        oldest = next(iter((*self._writing, *self._queue)), None)
+        if oldest is not None and monotonic() - oldest.since > _ANSWER_SECONDS:
+            return "not writing"
+        return "ok"
+
+    async def put(self, event: dict[str, Any]) -> None:
         """Returns when the event is durable.
 
         Raises:
+            Unacceptable: it never will be, whoever sends it again.
             NotStored: it is not, or nobody knows.
         """
+        if self._writer is None or len(self._queue) >= _MOST_WAITING:
+            raise NotStored
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((event, done))
-        await done  # the writer answers within its own time limit, whatever the database does
+        self._queue.append(_Waiting(event, done, monotonic()))
+        self._come.set()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await done
+        except TimeoutError:
+            raise NotStored from None
 
     async def _write_for_ever(self) -> None:
+        for left in self._writing:  # of a writer that ended
+            _refuse(left, NotStored())
         while True:
-            group = [await self._queue.get()]
-            while len(group) < _MOST_IN_A_COMMIT and not self._queue.empty():
-                group.append(self._queue.get_nowait())
-            await self._settle(group)
+            self._writing = []
+            while not self._queue:
+                self._come.clear()
+                await self._come.wait()
+            while self._queue and len(self._writing) < _MOST_IN_A_COMMIT:
+                waiting = self._queue.popleft()
+                if not waiting.done.done():  # else its sender was told no, and sends it again
+                    self._writing.append(waiting)
+            if self._writing:
+                await self._settle(self._writing)
 
-    async def _settle(self, group: list[tuple[Event, asyncio.Future[None]]]) -> None:
+    async def _settle(self, group: Sequence[_Waiting]) -> None:
+        """Write them and tell each; nothing that is wrong with one of them ends the writer."""
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                new = await self._write([event for event, _ in group])
-        except psycopg.DataError as error:
-            await self._settle_one_by_one(group, error)
+                new = await self._write([waiting.event for waiting in group])
+        except Exception as error:  # noqa: BLE001  # whatever it is, each of them is answered
+            await self._settle_failed(group, error)
             return
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            log.error("inbox_not_written", error=type(error).__name__)
-            await self._drop_connection()
-            for _, done in group:
-                _refuse(done)
-            return
-        for _, done in group:
-            if not done.done():
-                done.set_result(None)
+        for waiting in group:
+            if not waiting.done.done():
+                waiting.done.set_result(None)
         if new:
             self._keep(asyncio.create_task(self._tell(new)))
 
-    async def _settle_one_by_one(
-        self, group: list[tuple[Event, asyncio.Future[None]]], error: psycopg.Error
-    ) -> None:
-        """One row that PostgreSQL will not take must not keep its neighbours out."""
-        if len(group) > 1:
-            for one in group:
-                await self._settle([one])
-            return
-        log.warning("event_cannot_be_stored", event=group[0][0].row_id, error=str(error))
-        done = group[0][1]
-        if not done.done():
-            done.set_exception(Unacceptable("the event holds what cannot be stored"))
+    async def _settle_failed(self, group: Sequence[_Waiting], error: Exception) -> None:
+        if not _is_about_an_event(error):
+            log.error("inbox_not_written", error=type(error).__name__, events=len(group))
+            await self._drop_connection()
+            for waiting in group:
+                _refuse(waiting, NotStored())
+        elif len(group) > 1:  # one that cannot be stored must not keep its neighbours out
+            for waiting in group:
+                await self._settle([waiting])
+        else:
+            log.error("event_cannot_be_stored", error=type(error).__name__)
+            _refuse(group[0], Unacceptable("the event holds what cannot be stored"))
 
-    async def _write(self, events: list[Event]) -> list[str]:
-        unique = {event.row_id: event for event in events}
-        connection = await self._connected()
-        rows = ", ".join([_ROW] * len(unique))
-        values = [value for event in unique.values() for value in event.values]
-        cursor = await connection.execute(
-            f"insert into inbox {_COLUMNS} values {rows}"  # noqa: S608  # constants only
-            " on conflict do nothing returning id",
-            values,
-        )
-        return [row[0] for row in await cursor.fetchall()]
-
-    async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, connect_timeout=2, application_name="retry-engine-web"
-            )
-            set_json_loads(json.loads, self._connection)
-        return self._connection
+    async def _write(self, events: list[dict[str, Any]]) -> list[str]:
+        if self._connection is None or self._connection.invalidated:
+            self._connection = await self._engine.connect()
+        return await self._connection.run_sync(self._store, *events)
 
     async def _drop_connection(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with suppress(Exception):  # it is given up, whatever it says to that
+            await connection.invalidate()
+            await connection.close()
 
     async def _tell(self, ids: list[str]) -> None:
         """Workers are told after the commit; if that fails their sweep finds the rows."""
@@ -228,9 +266,21 @@ class Inbox:
         task.add_done_callback(self._tasks.discard)
 
 
-def _refuse(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_exception(NotStored())
+def _refuse(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.done.done():
+        waiting.done.set_exception(error)
+
+
+def _is_about_an_event(error: Exception) -> bool:
+    """Whether it was an event that could not be written, rather than the database."""
+    if isinstance(error, DBAPIError):
+        return inbox.is_about_content(error)
+    return not isinstance(error, SQLAlchemyError | psycopg.Error | OSError | TimeoutError)
+
+
+def _cause_of(task: asyncio.Task[None]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return "cancelled" if error is None else type(error).__name__
 
 
 class WebhookDoor:
