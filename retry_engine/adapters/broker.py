@@ -7,6 +7,8 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from retry_engine.adapters import redis_transport
+
 log = structlog.get_logger()
 
 EVENTS, ACTIONS, DISPATCH = "events", "actions", "dispatch"
@@ -17,6 +19,7 @@ _EVENTS_A_MESSAGE, _ACTIONS_A_MESSAGE = 20, 8
 
 def application(redis_url: str, *, concurrency: int, in_web: bool = False) -> Celery:
     """A Celery application on that broker. Losing all of what it holds costs nothing but time."""
+    redis_transport.install()
     app = Celery("retry_engine", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,

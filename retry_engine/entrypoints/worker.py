@@ -5,11 +5,16 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, wraps
 
 import structlog
+from billiard import active_children
 from celery import Celery, signals
+from celery.apps.worker import Worker as CeleryWorker
+from celery.exceptions import WorkerTerminate
 
 from retry_engine import telemetry, wiring
 from retry_engine.domain.errors import RetryEngineError
@@ -101,7 +106,8 @@ def run_worker(settings: Settings) -> int:
     start, stop = partial(_start_pool_process, settings, os.getpid()), partial(_stop, engine)
     signals.worker_process_init.connect(start, weak=False)
     signals.worker_process_shutdown.connect(stop, weak=False)
-    worker = app.Worker(
+    worker = _Persistent(
+        app=app,
         pool="prefork",
         concurrency=settings.worker_concurrency,
         queues=["events", "actions", "dispatch"],
@@ -117,6 +123,33 @@ def run_worker(settings: Settings) -> int:
     gc.freeze()
     worker.start()
     return int(worker.exitcode or 0)
+
+
+class _Persistent(CeleryWorker):  # type: ignore[misc]  # celery has no types
+    """A worker that begins anew where Celery's own would give up, or try to and hang."""
+
+    def start(self) -> None:
+        """Work until told to stop; whatever else ends the work is only an interruption."""
+        try:
+            self.blueprint.start(self)
+        except WorkerTerminate:
+            self.terminate()
+        except SystemExit as asked:
+            self.stop(exitcode=asked.code)
+        except KeyboardInterrupt:
+            self.stop(exitcode=1)
+        except Exception:
+            log.exception("worker_begins_anew")
+            _begin_anew()
+
+
+def _begin_anew() -> None:
+    """The same command in the same process, as after a crash: the rows say what is to be done."""
+    for process in active_children():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    time.sleep(1)  # what failed at once would fail again at once
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # our own command
 
 
 def run_beat(settings: Settings) -> int:
