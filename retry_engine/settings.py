@@ -441,9 +441,19 @@ def _home(env: Mapping[str, str]) -> Path:
             raise SettingsError(f"RETRY_ENGINE_HOME is the file {home}; expected a folder")
         return home
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "retry-engine"
+        return _user_folder() / "Library" / "Application Support" / "retry-engine"
     data = env.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "retry-engine"
+    return (Path(data) if data else _user_folder() / ".local" / "share") / "retry-engine"
+
+
+def _user_folder() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a number without an entry in the user database, and no HOME
+        raise SettingsError(
+            "neither RETRY_ENGINE_HOME nor HOME is set, and the user database knows no home of "
+            f"user {os.getuid()}; expected RETRY_ENGINE_HOME, a folder that can be written"
+        ) from None
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from retry_engine.domain.errors import StoreUnavailable
+
 # Not `nobody`, whose number other services share: they could read the data and trace the servers.
 # Neither Debian nor systemd gives these numbers to anybody.
 _FREE_NUMBERS = range(65530, 65520, -1)
@@ -38,19 +40,22 @@ class ServerUser:
 def server_user(data: Path) -> ServerUser:
     """Whom the servers run as: ourselves or, where we are root, whoever owns the data.
 
-    The owner is not always of our choice: who first used the home without being root goes on
-    being able to.
+    Without data, whoever owns the folder that it will lie in: who uses a home without being root
+    goes on being able to. In root's own it is a number that nobody else has.
     """
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid())
-    try:
-        owner = data.stat()
-    except OSError:
-        owner = None
-    if owner is not None and owner.st_uid != 0:
-        return ServerUser(owner.st_uid, owner.st_gid)
+    owner = owner_of(data if data.exists() else data.parent)
+    if owner.uid != 0:
+        return owner
     number = next((n for n in _FREE_NUMBERS if not _known(n)), _FREE_NUMBERS[0])
     return ServerUser(number, number)
+
+
+def owner_of(path: Path) -> ServerUser:
+    """Whose file or folder it is."""
+    found = path.stat()
+    return ServerUser(found.st_uid, found.st_gid)
 
 
 def _known(uid: int) -> bool:
@@ -61,10 +66,24 @@ def _known(uid: int) -> bool:
     return True
 
 
-def give(path: Path, user: ServerUser) -> None:
-    """Make it theirs; never what a link points to."""
-    if os.geteuid() == 0:
-        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+def give(path: Path | int, user: ServerUser) -> None:
+    """Make it theirs, as far as that is ours to do; never what a link points to.
+
+    Raises:
+        StoreUnavailable: a root who may not, as in a namespace with one user.
+    """
+    if os.geteuid() != 0 or user.uid == 0:
+        return
+    try:
+        if isinstance(path, int):
+            os.fchown(path, user.uid, user.gid)
+        else:
+            os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    except OSError as error:
+        raise StoreUnavailable(
+            "PostgreSQL refuses to run as root, and this root may not hand a file to another user "
+            f"({error.strerror}); run as an ordinary user, or set DATABASE_URL and REDIS_URL"
+        ) from None
 
 
 def confined(user: ServerUser, *, when_parent_dies: int) -> Callable[[], None]:

@@ -25,7 +25,7 @@ from typing import IO, Self
 import psycopg
 
 from retry_engine.adapters import server_programs
-from retry_engine.adapters.confinement import ServerUser, confined, give, server_user
+from retry_engine.adapters.confinement import ServerUser, confined, give, owner_of, server_user
 from retry_engine.adapters.server_programs import Programs
 from retry_engine.domain.errors import SettingsError, StoreUnavailable
 
@@ -36,6 +36,7 @@ _START_SECONDS = 30.0
 # has to be run there, which some forbid in /tmp.
 _SHORT_FOLDERS = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/run", "/dev/shm"))  # noqa: S108  # mkdtemp
 _PREFIX = "retry-engine-"
+_NEEDED = "100 MB"
 
 # The data as the server calls it, whose folder we enter for it: the server's user may not pass the
 # private folders above. What it is called outside stands on the command line all the same.
@@ -102,9 +103,9 @@ class EmbeddedServers:
         except OSError as error:
             self._stop()
             raise StoreUnavailable(
-                f"the embedded servers cannot be started ({error}); they need room in "
-                f"{self._sockets or _SHORT_FOLDERS[0]} and in RETRY_ENGINE_HOME ({self._home}), "
-                "or DATABASE_URL and REDIS_URL"
+                f"the embedded servers cannot be started ({error.strerror or error}); they need "
+                f"{_NEEDED} to write in {(self._sockets or _SHORT_FOLDERS[0] / 'x').parent} and in "
+                f"RETRY_ENGINE_HOME ({self._home}), or DATABASE_URL and REDIS_URL"
             ) from None
         except BaseException:
             self._stop()
@@ -116,8 +117,8 @@ class EmbeddedServers:
 
     def _take_lock(self) -> bool:
         try:
-            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = _private(self._home / "embedded.lock")
+            self._make_home()
+            lock = self._private("embedded.lock")
         except OSError as error:
             raise SettingsError(
                 f"RETRY_ENGINE_HOME is {self._home}; expected a folder that can be written "
@@ -130,6 +131,22 @@ class EmbeddedServers:
             return False
         self._lock = lock
         return True
+
+    def _make_home(self) -> None:
+        """Root in somebody's folder (`sudo`) makes it theirs: they come back without root."""
+        missing = [folder for folder in (self._home, *self._home.parents) if not folder.exists()]
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in reversed(missing):
+            give(folder, owner_of(folder.parent))
+
+    def _private(self, name: str) -> IO[bytes]:
+        """A file to add to, closed to all but the home's owner, however open the folder is."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(self._home / name, flags, 0o600)
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+        give(descriptor, owner_of(self._home))
+        return os.fdopen(descriptor, "a+b")
 
     # -- the first: starts them
 
@@ -148,7 +165,7 @@ class EmbeddedServers:
                 *("--save", "", "--appendonly", "no", "--dir", str(self._sockets)),
             ],
             folder=self._sockets,
-            log=self._home / "valkey.log",
+            log="valkey.log",
             when_parent_dies=signal.SIGKILL,
         )
         if not (self._data / "PG_VERSION").exists():
@@ -162,6 +179,7 @@ class EmbeddedServers:
         descriptor, name = tempfile.mkstemp(prefix="embedded-", dir=self._home)
         with os.fdopen(descriptor, "w") as file:
             json.dump({"sockets": str(self._sockets), "pid": os.getpid()}, file)
+        give(Path(name), owner_of(self._home))
         Path(name).replace(self._record)
 
     def _clear_away_the_dead(self) -> None:
@@ -203,7 +221,7 @@ class EmbeddedServers:
                 *("-c", "log_min_messages=warning", *lasting),
             ],
             folder=self._data,
-            log=self._home / "postgres.log",
+            log="postgres.log",
             when_parent_dies=signal.SIGQUIT,
         )
 
@@ -245,10 +263,10 @@ class EmbeddedServers:
             )
 
     def _launch(
-        self, command: Sequence[str], *, folder: Path, log: Path, when_parent_dies: int
+        self, command: Sequence[str], *, folder: Path, log: str, when_parent_dies: int
     ) -> "subprocess.Popen[bytes]":
         try:
-            with _private(log) as output:
+            with self._private(log) as output:
                 return subprocess.Popen(  # noqa: S603  # our own arguments
                     list(command),
                     stdin=subprocess.DEVNULL,
@@ -325,15 +343,6 @@ def _short_folder() -> Path:
         "the embedded servers need a folder for their sockets; none of "
         f"{', '.join(map(str, _SHORT_FOLDERS))} can be written to and run from"
     )
-
-
-def _private(path: Path) -> IO[bytes]:
-    """A file of ours to add to, closed to everybody else, however open the folder is."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o600)
-    if os.fstat(descriptor).st_mode & 0o077:
-        os.fchmod(descriptor, 0o600)
-    return os.fdopen(descriptor, "a+b")
 
 
 def _environment() -> dict[str, str]:

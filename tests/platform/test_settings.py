@@ -1,6 +1,8 @@
+import pwd
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -250,3 +252,13 @@ def test_settings_cannot_be_changed_after_they_are_read() -> None:
     settings: Settings = load({})
     with pytest.raises(ValueError, match="frozen"):
         settings.mode = "takeover"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_uid: int) -> NoReturn:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(SettingsError, match=r"RETRY_ENGINE_HOME.*HOME.*expected"):
+        load({})
