@@ -9,7 +9,7 @@
 A process may die between any two of these; what is committed says where to go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,6 +33,7 @@ from retry_engine.recovery import absences, cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
+    ChargeFacts,
     Gateway,
     InvoiceFacts,
     PaymentTrail,
@@ -177,7 +178,7 @@ class Executor:
         if method_id is not None and case.subscription_id is not None:
             found = self.gateway.subscription(case.account, case.subscription_id)
             customer = self.gateway.customer(case.account, case.customer_id)
-            default = found.default_payment_method_id or customer.default_payment_method_id
+            default = refresh.default_of(None, found, customer)
             saved = self.gateway.payment_method(case.account, method_id)
             if (
                 found.status not in ("canceled", "incomplete_expired")
@@ -244,8 +245,9 @@ class Executor:
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
+        charges = refresh.charges_since(self.gateway, case, now=now)
         self.database.money_may_move(connection)
-        intent = self._commit_intent(connection, case_id, action, policy)
+        intent = self._commit_intent(connection, case_id, action, policy, charges)
         if intent is not None:
             self._send(connection, case, action, intent)
 
@@ -303,9 +305,17 @@ class Executor:
         return "collection is paused in Stripe" if subscription.collection_paused else None
 
     def _commit_intent(
-        self, connection: Connection, case_id: str, action: Action, policy: Policy
+        self,
+        connection: Connection,
+        case_id: str,
+        action: Action,
+        policy: Policy,
+        charges: Sequence[ChargeFacts],
     ) -> Row[Any] | None:
-        """The last check and the intent, in one transaction; None where it may not be."""
+        """The last check and the intent, in one transaction; None where it may not be.
+
+        `charges` are the customer's since the last look: what others tried meanwhile counts too.
+        """
         with connection.begin():
             case, paused = rows.get_with_switch(connection, case_id)
             moment = self._moment(connection, case)
@@ -315,6 +325,9 @@ class Executor:
             if case.state != CaseState.OPEN:
                 schedule.finish(connection, action.id, result=f"the case is {case.state}")
                 return None
+            refresh.record_charges(
+                connection, case.account, case.customer_id, charges, now=moment.now
+            )
             view = view_of(moment, case)
             refusal = refusal_of(view, action.payment_method_id, at=moment.now, policy=policy)
             if refusal is not None:

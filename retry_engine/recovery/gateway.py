@@ -28,6 +28,7 @@ class InvoiceFacts:
     next_payment_attempt: datetime | None
     billing_reason: str | None
     default_payment_method_id: str | None
+    default_source_id: str | None = None
     # filled where the subscription came along in the same answer
     subscription: "SubscriptionFacts | None" = None
     paid_at: datetime | None = None
@@ -57,6 +58,7 @@ class SubscriptionFacts:
     default_payment_method_id: str | None
     collection_paused: bool
     interval: str | None
+    default_source_id: str | None = None
     ended_at: datetime | None = None
     period_starts_at: datetime | None = None
     period_ends_at: datetime | None = None
@@ -74,6 +76,7 @@ class CustomerFacts:
     created_at: datetime | None
     default_payment_method_id: str | None
     test_clock: str | None
+    default_source_id: str | None = None  # older accounts keep the default there
     # read for a message and never kept
     email: str | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)

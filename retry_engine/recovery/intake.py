@@ -13,7 +13,7 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import Moment
-from retry_engine.recovery.gateway import OUR_KEYS, Gateway
+from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
 from retry_engine.recovery.renewals import Lookout
 from retry_engine.store import cases as rows
 from retry_engine.store import history, inbox, schedule
@@ -27,6 +27,8 @@ _FAILURES = (
     "invoice.payment_action_required",
     "invoice.payment_attempt_required",
 )
+# The objects of a payment; whose other payments concern the same customer's cases too.
+_PAYMENTS = ("charge.", "payment_intent.")
 _METHOD_CHANGES = ("payment_method.automatically_updated", "payment_method.updated")
 
 # What a subscriber of ours must be told of; `doctor` compares an endpoint's list with it.
@@ -219,12 +221,48 @@ class Intake:
 
     def _look_again(self, event: StoredEvent, body: Mapping[str, Any]) -> None:
         real_now = self.clock()
+        charge = self._charge_beside(event, body)
         with self.database.transaction() as connection:
             if not self._is_our_own_echo(connection, event, body):
+                if charge is not None and charge.customer_id is not None:
+                    self._record_beside(connection, event, body, charge, real_now)
                 if event.type in _METHOD_CHANGES:
                     self._note_method_change(connection, event, body, real_now)
                 self._plan_looks(connection, _cases_of(connection, event, body))
             inbox.finish(connection, event.id, now=real_now)
+
+    def _charge_beside(self, event: StoredEvent, body: Mapping[str, Any]) -> ChargeFacts | None:
+        """A charge for something else, of a customer, or on a card, that a living case is about.
+
+        The event only names it: what is true of it Stripe says. A case's own charges are found in
+        its trail, whether anybody tells of them or not.
+        """
+        key = (event.payload.get("request") or {}).get("idempotency_key")
+        charge_id = _charge_id(event, body)
+        if charge_id is None or (key and key.startswith(OUR_KEYS)):
+            return None
+        with self.database.transaction() as connection:
+            if not _cases_beside(connection, event, body):
+                return None
+        try:
+            return self.gateway.charge(event.account, charge_id)
+        except StripeRejected:
+            log.warning("charge_not_found", charge=charge_id)
+            return None
+
+    @staticmethod
+    def _record_beside(
+        connection: Connection,
+        event: StoredEvent,
+        body: Mapping[str, Any],
+        charge: ChargeFacts,
+        real_now: datetime,
+    ) -> None:
+        ids = _cases_beside(connection, event, body)
+        now = rows.time_of(connection, rows.find(connection, ids[0]), real_now) if ids else real_now
+        refresh.record_charges(
+            connection, event.account, charge.customer_id or "", [charge], now=now
+        )
 
     def _is_our_own_echo(
         self, connection: Connection, event: StoredEvent, body: Mapping[str, Any]
@@ -291,7 +329,40 @@ def _cases_of(connection: Connection, event: StoredEvent, body: Mapping[str, Any
         return rows.living_ids(connection, event.account, customer_id=object_id)
     if kind.startswith(("payment_method.", "mandate.")):
         return _cases_of_method(connection, event, body, object_id)
-    return _cases_of_payment(connection, event, body, object_id)
+    found = _cases_of_payment(connection, event, body, object_id)
+    beside = _cases_beside(connection, event, body)
+    return [*found, *(case_id for case_id in beside if case_id not in found)]
+
+
+def _cases_beside(connection: Connection, event: StoredEvent, body: Mapping[str, Any]) -> list[str]:
+    """Living cases whose customer, or a card of theirs, was charged for something else."""
+    if not event.type.startswith(_PAYMENTS):
+        return []
+    found: list[str] = []
+    customer_id = _id(body.get("customer"))
+    if customer_id is not None:
+        found += rows.living_ids(connection, event.account, customer_id=customer_id)
+    fingerprint = _fingerprint(body)
+    if fingerprint is not None:
+        found += history.case_ids_of_card(connection, event.account, fingerprint)
+    if not found:
+        return []
+    own = _cases_of_payment(connection, event, body, _id(body.get("id")) or "")
+    return [case_id for case_id in dict.fromkeys(found) if case_id not in own]
+
+
+def _charge_id(event: StoredEvent, body: Mapping[str, Any]) -> str | None:
+    if event.type.startswith("charge."):
+        return _id(body.get("id"))
+    return _id(body.get("latest_charge")) if event.type.startswith(_PAYMENTS) else None
+
+
+def _fingerprint(body: Mapping[str, Any]) -> str | None:
+    """Of the card or account behind a charge."""
+    details = body.get("payment_method_details")
+    kind = details.get("type") if isinstance(details, Mapping) else None
+    method = details.get(kind) if isinstance(details, Mapping) and kind else None
+    return _id(method.get("fingerprint")) if isinstance(method, Mapping) else None
 
 
 def _cases_of_method(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
@@ -185,7 +186,11 @@ def inputs_of(view: CaseView) -> dict[str, Any]:
             [_text(a.at), a.source, a.outcome, a.payment_method_id, a.decline_code, a.advice_code]
             for a in view.attempts
         ],
-        "card_attempts": len(view.card_attempts),
+        "card_attempts": [
+            len(view.card_attempts),
+            _text(max((a.at for a in view.card_attempts), default=None)),
+            *(sum(a.outcome is kind for a in view.card_attempts) for kind in Outcome),
+        ],
         "visits": sum(message.visited for message in view.messages),
         "offers": [offer.state for offer in view.offers],
         "payment_methods": [_method_text(m) for m in view.payment_methods],

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row
 
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
@@ -50,22 +51,19 @@ class Picture:
     subscription: SubscriptionFacts | None
     other_charges: Sequence[ChargeFacts]
     mandates: dict[str, bool]
+    read_at: datetime
 
     @property
     def default_method_id(self) -> str | None:
         """Which method Stripe itself would charge."""
-        return (
-            self.invoice.default_payment_method_id
-            or (self.subscription and self.subscription.default_payment_method_id)
-            or self.customer.default_payment_method_id
-        )
+        return default_of(self.invoice, self.subscription, self.customer)
 
 
 def read(gateway: Gateway, case: Case, *, now: datetime) -> Picture:
     """Ask Stripe for the whole picture; taking the invoice over on the way if it is ours to.
 
-    The other charges of the customer count against the networks' limits of their cards; they are
-    read once, at the first look. Later ones come as events of their own.
+    The other charges of the customer count against the networks' limits of their cards: half a year
+    of them at the first look, then those since the last one.
     """
     invoice = gateway.invoice(case.account, case.invoice_id)
     if _is_ours_to_take(case, invoice):
@@ -74,21 +72,55 @@ def read(gateway: Gateway, case: Case, *, now: datetime) -> Picture:
             subscription=invoice.subscription,
         )
     trail = gateway.payment_trail(case.account, case.invoice_id)
-    methods = gateway.payment_methods(case.account, case.customer_id)
-    others: Sequence[ChargeFacts] = ()
-    if not case.enriched:
-        others = gateway.customer_charges(
-            case.account, case.customer_id, since=now - _CARD_LOOK_BACK
-        )
+    customer = gateway.customer(case.account, case.customer_id)
+    subscription = _subscription(gateway, case.account, invoice)
     return Picture(
         invoice=invoice,
         trail=trail,
-        customer=gateway.customer(case.account, case.customer_id),
-        methods=methods,
-        subscription=_subscription(gateway, case.account, invoice),
-        other_charges=others,
+        customer=customer,
+        methods=_methods(gateway, case, default_of(invoice, subscription, customer)),
+        subscription=subscription,
+        other_charges=charges_since(gateway, case, now=now),
         mandates=_mandates(gateway, case.account, trail.charges),
+        read_at=now,
     )
+
+
+def charges_since(gateway: Gateway, case: Case, *, now: datetime) -> Sequence[ChargeFacts]:
+    """What the customer was charged since the last look, for whatever and by whomever."""
+    since = now - _CARD_LOOK_BACK
+    if case.charges_read_at is not None:
+        since = max(since, case.charges_read_at - _MATCH_AFTER)
+    return gateway.customer_charges(case.account, case.customer_id, since=since)
+
+
+def default_of(
+    invoice: InvoiceFacts | None, subscription: SubscriptionFacts | None, customer: CustomerFacts
+) -> str | None:
+    """Which method Stripe itself would charge: the first that is set, in Stripe's own order."""
+    found = (
+        *((invoice.default_payment_method_id, invoice.default_source_id) if invoice else ()),
+        *(
+            (subscription.default_payment_method_id, subscription.default_source_id)
+            if subscription
+            else ()
+        ),
+        customer.default_payment_method_id,
+        customer.default_source_id,
+    )
+    return next((method_id for method_id in found if method_id is not None), None)
+
+
+def _methods(gateway: Gateway, case: Case, default_id: str | None) -> Sequence[MethodFacts]:
+    """What the customer has saved, with a default of older making that Stripe does not list."""
+    saved = gateway.payment_methods(case.account, case.customer_id)
+    if default_id is None or any(m.id == default_id for m in saved):
+        return saved
+    try:
+        default = gateway.payment_method(case.account, default_id)
+    except StripeRejected:
+        return saved
+    return [*saved, default] if default.customer_id == case.customer_id else saved
 
 
 def _is_ours_to_take(case: Case, invoice: InvoiceFacts) -> bool:
@@ -164,6 +196,7 @@ def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) 
         "customer_timezone": customer.timezone,
         "customer_since": customer.created_at,
         "enriched": True,
+        "charges_read_at": picture.read_at,
     }
     if picture.subscription is not None:
         values["billing_interval"] = picture.subscription.interval
@@ -172,10 +205,6 @@ def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) 
         values["amount_remaining"] = max(invoice.amount_remaining, 0)
     if not case.enriched:
         values |= _opening_times(moment, case, picture, policy)
-    if picture.trail.payment_intent_id is not None:
-        history.adopt_attempts(
-            moment.connection, case.account, case.id, picture.trail.payment_intent_id
-        )
     return rows.change(moment.connection, case.id, **values)
 
 
@@ -284,7 +313,9 @@ def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
     connection = moment.connection
     ids = [c.id for c in trail.charges]
     known = history.known_charges(connection, case.account, ids)
-    origins = inbox.origins_of(connection, [i for i in ids if i not in known])
+    origins = inbox.origins_of(
+        connection, [i for i in ids if i not in known or known[i].case_id is None]
+    )
     intents = [
         row
         for row in history.attempt_rows(connection, case.id)
@@ -297,11 +328,14 @@ def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
             row = match(charge, intents, origins.get(charge.id))
             if row is not None:
                 intents.remove(row)
-        if row is not None:
-            learn(moment, row, charge)
-        else:
-            source = Source.STRIPE if first else source_of(origins.get(charge.id))
+        source = Source.STRIPE if first else source_of(origins.get(charge.id))
+        if row is None:
             _add_charge(moment, case, charge, source)
+        else:
+            if row.case_id is None:  # seen before its case was, or beside it
+                history.change_attempt(connection, row.id, case_id=case.id, source=source)
+                _note_authentication(connection, case, charge, source)
+            learn(moment, row, charge)
         first = False
     _record_silent_authentication(moment, case, trail)
 
@@ -353,7 +387,7 @@ def learn(moment: Moment, row: Row[Any], charge: ChargeFacts) -> None:
 
 
 def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source) -> None:
-    history.add_attempt(
+    history.add_charge(
         moment.connection,
         account=case.account,
         customer_id=case.customer_id,
@@ -367,12 +401,15 @@ def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source)
         payment_intent_id=charge.payment_intent_id,
         **_charge_values(charge),
     )
-    if source is Source.CUSTOMER and charge.outcome is Outcome.SUCCEEDED:
-        _mark_authenticated(moment.connection, case, charge)
+    _note_authentication(moment.connection, case, charge, source)
 
 
-def _mark_authenticated(connection: Connection, case: Case, charge: ChargeFacts) -> None:
-    if charge.payment_method_id is not None:
+def _note_authentication(
+    connection: Connection, case: Case, charge: ChargeFacts, source: Source
+) -> None:
+    """Who pays by themselves has passed what their bank asks for."""
+    passed = source is Source.CUSTOMER and charge.outcome is Outcome.SUCCEEDED
+    if passed and charge.payment_method_id is not None:
         history.change_method(
             connection,
             case.account,
@@ -446,41 +483,81 @@ def record_charges(
     charges: Sequence[ChargeFacts],
     *,
     now: datetime,
-) -> None:
-    """Charges of a customer's other invoices, once: they wear down the same cards' limits."""
+) -> bool:
+    """Charges for whatever else, by whomever, once: they wear down, and speak for, the same cards.
+
+    Whether any of them was news. What a case of the customer's has sent itself is left to that
+    case, which finds its outcome in its own trail.
+    """
+    if not charges:
+        return False
     known = history.known_charges(connection, account, [c.id for c in charges])
     new = [charge for charge in charges if charge.id not in known]
     # an answer of success does not name its charge, and the event that does may have been lost
-    nameless = history.nameless_successes(connection, account, customer_id) if new else []
-    for charge in new:
-        paid = charge.outcome is Outcome.SUCCEEDED
-        ours = match(charge, nameless, None) if paid else None
-        if ours is not None:
-            nameless.remove(ours)
+    nameless = history.nameless_attempts(connection, account, customer_id) if new else []
+    news = False
+    for charge in charges:
+        row = known.get(charge.id)
+        if row is None:
+            news |= _record_charge(
+                connection,
+                charge,
+                nameless,
+                account=account,
+                customer_id=customer_id,
+                at=min(charge.created_at, now),
+            )
+        elif row.case_id is None and row.outcome != charge.outcome:
+            history.change_attempt(connection, row.id, **_charge_values(charge))
+            news = True
+    return news
+
+
+def _record_charge(
+    connection: Connection,
+    charge: ChargeFacts,
+    nameless: list[Row[Any]],
+    *,
+    account: str,
+    customer_id: str,
+    at: datetime,
+) -> bool:
+    ours = match(charge, [row for row in nameless if _may_be(charge, row)], None)
+    if ours is not None:
+        nameless.remove(ours)
+        if ours.outcome == Outcome.SUCCEEDED:
             history.change_attempt(connection, ours.id, charge_id=charge.id)
-            continue
-        history.add_attempt(
+        return False
+    history.add_charge(
+        connection,
+        account=account,
+        customer_id=customer_id,
+        at=at,
+        source=Source.STRIPE,
+        amount=charge.amount,
+        currency=charge.currency,
+        payment_method_id=charge.payment_method_id,
+        payment_intent_id=charge.payment_intent_id,
+        **_charge_values(charge),
+    )
+    if charge.disputed:
+        history.add_flag(
             connection,
             account=account,
+            object_id=charge.id,
+            kind="dispute",
             customer_id=customer_id,
-            at=min(charge.created_at, now),
-            source=Source.STRIPE,
-            amount=charge.amount,
-            currency=charge.currency,
-            payment_method_id=charge.payment_method_id,
-            payment_intent_id=charge.payment_intent_id,
-            **_charge_values(charge),
+            charge_id=charge.id,
+            at=charge.created_at,
         )
-        if charge.disputed:
-            history.add_flag(
-                connection,
-                account=account,
-                object_id=charge.id,
-                kind="dispute",
-                customer_id=customer_id,
-                charge_id=charge.id,
-                at=charge.created_at,
-            )
+    return True
+
+
+def _may_be(charge: ChargeFacts, row: Row[Any]) -> bool:
+    """Whether that attempt of ours, whose charge nobody has named, can have been this one."""
+    if row.outcome == Outcome.SUCCEEDED and charge.outcome is not Outcome.SUCCEEDED:
+        return False
+    return row.payment_intent_id in (None, charge.payment_intent_id)
 
 
 # -- ends and turns

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
-from retry_engine.recovery import cases, links
+from retry_engine.recovery import cases, links, refresh
 from retry_engine.recovery.foreseeing import Coming, Foresight
 from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
 from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
@@ -318,7 +318,7 @@ class Lookout:
         self, account: str, subscription_id: str, customer: CustomerFacts
     ) -> MethodFacts | None:
         found = self.gateway.subscription(account, subscription_id)
-        method_id = found.default_payment_method_id or customer.default_payment_method_id
+        method_id = refresh.default_of(None, found, customer)
         return self.gateway.payment_method(account, method_id) if method_id else None
 
     def _later(self, customer: CustomerFacts, now: datetime) -> datetime | None:

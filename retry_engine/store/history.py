@@ -71,6 +71,15 @@ def add_attempt(connection: Connection, **values: Any) -> None:
     _insert(tuple(sorted(values))).run(connection, **values)
 
 
+def add_charge(connection: Connection, **values: Any) -> None:
+    """Insert the attempt that a charge was; recorded beside us already, it becomes its case's."""
+    statement = insert(attempts).values(**values)
+    adopted = func.coalesce(attempts.c.case_id, statement.excluded.case_id)
+    connection.execute(
+        statement.on_conflict_do_update(constraint="attempts_charge", set_={"case_id": adopted})
+    )
+
+
 @lru_cache(maxsize=64)
 def _insert(names: tuple[str, ...]) -> Prepared:
     return Prepared(attempts.insert().values({name: bindparam(name) for name in names}))
@@ -195,27 +204,17 @@ def last_on_card(
     return connection.execute(statement).first()
 
 
-def nameless_successes(connection: Connection, account: str, customer_id: str) -> list[Row[Any]]:
-    """The engine's successful attempts on the customer whose charge nobody has named yet."""
+def nameless_attempts(connection: Connection, account: str, customer_id: str) -> list[Row[Any]]:
+    """The engine's attempts on the customer that have, or may have, a charge nobody has named."""
     statement = select(attempts).where(
         attempts.c.account == account,
         attempts.c.customer_id == customer_id,
         attempts.c.source == Source.ENGINE,
-        attempts.c.outcome == Outcome.SUCCEEDED,
+        attempts.c.outcome.in_((Outcome.SUCCEEDED, Outcome.PROCESSING, Outcome.UNKNOWN)),
         attempts.c.charge_id.is_(None),
         _NOT_ABANDONED,
     )
     return list(connection.execute(statement))
-
-
-def adopt_attempts(connection: Connection, account: str, case_id: str, intent_id: str) -> None:
-    """Attempts seen before their case was: they are the case's now."""
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.account == account, attempts.c.payment_intent_id == intent_id)
-        .where(attempts.c.case_id.is_(None))
-        .values(case_id=case_id)
-    )
 
 
 def card_attempts(
@@ -617,6 +616,26 @@ def case_ids_of_method(connection: Connection, account: str, method_id: str) -> 
         )
         .where(payment_methods.c.account == account, payment_methods.c.id == method_id)
         .where(cases.c.state != "closed")
+        .order_by(cases.c.id)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def case_ids_of_card(connection: Connection, account: str, fingerprint: str) -> list[str]:
+    """Living cases of whoever has that card saved."""
+    statement = (
+        select(cases.c.id)
+        .join(
+            payment_methods,
+            and_(
+                payment_methods.c.account == cases.c.account,
+                payment_methods.c.customer_id == cases.c.customer_id,
+            ),
+        )
+        .where(cases.c.account == account, cases.c.state != "closed")
+        .where(payment_methods.c.card_fingerprint == fingerprint)
+        .where(payment_methods.c.detached_at.is_(None))
+        .distinct()
         .order_by(cases.c.id)
     )
     return list(connection.execute(statement).scalars())
