@@ -29,6 +29,9 @@ PREFIXES = {
     "token": "tok",
     "product": "prod",
     "price": "price",
+    "plan": "plan",
+    "tax_rate": "txr",
+    "credit_note_line_item": "cnli",
     "subscription": "sub",
     "subscription_item": "si",
     "invoice": "in",
@@ -212,6 +215,8 @@ class Account:
         """Whatever has this id."""
         if wanted in self.tables["coupon"]:  # their ids are whatever the merchant likes
             return self.tables["coupon"][wanted]
+        if wanted.startswith("plan_"):  # a plan is a price
+            return self.tables["price"].get(wanted)
         if wanted.startswith("card_"):  # a legacy card is kept as a payment method
             return self.tables["payment_method"].get(wanted)
         table = _TABLE_OF_PREFIX.get(wanted.split("_", 1)[0])

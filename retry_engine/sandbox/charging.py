@@ -102,6 +102,7 @@ def _charge(account: Account, intent: Obj, method: Obj, verdict: Verdict, now: i
         amount=intent["amount"],
         details=details,
     )
+    charge["payment_intent"] = intent["id"] or None
     if sources.is_legacy(method):
         charge["source"] = sources.card_of(method)
     charge["outcome"] = _outcome(verdict)
@@ -156,12 +157,17 @@ def succeeds(account: Account, intent: Obj, charge: Obj) -> None:
     if intent["capture_method"] == "manual":
         intent.update(status="requires_capture", amount_capturable=charge["amount"])
         account.emit("charge.succeeded", charge)
-        account.emit("payment_intent.amount_capturable_updated", intent)
+        _tell(account, "amount_capturable_updated", intent)
         return
     take(account, intent, charge, charge["amount"])
     account.emit("charge.succeeded", charge)
-    account.emit("payment_intent.succeeded", intent)
+    _tell(account, "succeeded", intent)
     aftermath(account, charge)
+
+
+def _tell(account: Account, what: str, intent: Obj) -> None:
+    if intent["id"]:  # a charge that was made directly has none that anybody knows of
+        account.emit(f"payment_intent.{what}", intent)
 
 
 def take(account: Account, intent: Obj, charge: Obj, amount: int) -> None:
@@ -189,7 +195,7 @@ def _waits(
         processing={"type": kind} if kind == "card" else None,
     )
     account.emit("charge.pending", charge)
-    account.emit("payment_intent.processing", intent)
+    _tell(account, "processing", intent)
     final = verdict.settles_as or verdicts.SUCCEEDED
 
     def settle() -> None:
@@ -222,9 +228,9 @@ def fails(account: Account, intent: Obj, charge: Obj, method: Obj, verdict: Verd
         processing=None,
     )
     account.emit("charge.failed", charge)
-    account.emit("payment_intent.payment_failed", intent)
+    _tell(account, "payment_failed", intent)
     if needs_customer:
-        account.emit("payment_intent.requires_action", intent)
+        _tell(account, "requires_action", intent)
 
 
 def declined(account: Account, result: Result, *, code: str | None = None) -> Refused:
@@ -241,6 +247,6 @@ def declined(account: Account, result: Result, *, code: str | None = None) -> Re
         network_advice_code=verdict.network_advice_code,
         network_decline_code=verdict.network_decline_code,
         charge=result.charge["id"],
-        payment_intent=account.bare(result.intent),
+        payment_intent=account.bare(result.intent) if result.intent["id"] else None,
         payment_method=(result.intent["last_payment_error"] or {}).get("payment_method"),
     )

@@ -55,7 +55,7 @@ def promotion_code(*, id: str, created: int, coupon: str, code: str, customer: s
 
 
 def discount(
-    *, id: str, start: int, end: int | None, coupon: str, customer: str, subscription: str,
+    *, id: str, start: int, end: int | None, coupon: str, customer: str, subscription: str | None,
     promotion_code: str | None,
 ) -> Obj:  # fmt: skip
     """A coupon as it was given to a subscription."""

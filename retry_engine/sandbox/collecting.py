@@ -45,11 +45,18 @@ def method_for(account: Account, invoice: Obj) -> Obj | None:
 
     Each may name a payment method or, from older days, a source; the method goes first.
     """
-    subscription = subscription_of(account, invoice) or {}
-    customer = account.tables["customer"].get(invoice["customer"]) or {}
+    return default_of(account, invoice["customer"], invoice, subscription_of(account, invoice))
+
+
+def default_of(
+    account: Account, customer_id: str, invoice: Obj | None, subscription: Obj | None
+) -> Obj | None:
+    """What would be charged for that customer's invoice of that subscription."""
+    customer = account.tables["customer"].get(customer_id) or {}
+    invoice, subscription = invoice or {}, subscription or {}
     chosen = (
-        invoice["default_payment_method"]
-        or invoice["default_source"]
+        invoice.get("default_payment_method")
+        or invoice.get("default_source")
         or subscription.get("default_payment_method")
         or subscription.get("default_source")
         or (customer.get("invoice_settings") or {}).get("default_payment_method")

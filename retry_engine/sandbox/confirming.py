@@ -15,6 +15,7 @@ from retry_engine.sandbox.collecting import (
     has_payment_under_way,
     subscription_of,
 )
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.population import new_default
 from retry_engine.sandbox.refusals import Obj, Refused, invalid
 
@@ -201,15 +202,60 @@ def create_setup(account: Account, params: Obj) -> Obj:
         customer=customer or None,
         usage=params.get("usage") or "off_session",
     )
-    intent.update({n: params[n] for n in ("description", "metadata") if n in params})
-    if params.get("allowed_payment_method_types"):
-        intent["payment_method_types"] = list(params["allowed_payment_method_types"])
-        intent["automatic_payment_methods"] = None
+    _describe_setup(intent, params)
     account.put("setup_intent", intent)
+    if not params.get("confirm"):
+        method = given_method(account, intent["customer"], params)
+        if method is not None:
+            intent.update(payment_method=method["id"], status="requires_confirmation")
     account.emit("setup_intent.created", intent)
     if params.get("confirm"):
         return confirm_setup(account, intent, params)
     return intent
+
+
+def _describe_setup(intent: Obj, params: Obj) -> None:
+    if "description" in params:
+        intent["description"] = params["description"] or None
+    if "metadata" in params:
+        intent["metadata"] = merged(intent["metadata"], params["metadata"])
+    if "payment_method_options" in params:
+        intent["payment_method_options"] = params["payment_method_options"] or {}
+    types = params.get("allowed_payment_method_types") or params.get("payment_method_types")
+    if types:
+        intent["payment_method_types"] = list(types)
+        intent["automatic_payment_methods"] = None
+
+
+def update_setup(account: Account, intent: Obj, params: Obj) -> Obj:
+    """`POST /v1/setup_intents/{id}`."""
+    _refuse_settled_setup(intent, "update")
+    if params.get("customer"):
+        intent["customer"] = account.get("customer", params["customer"], param="customer")["id"]
+    _describe_setup(intent, params)
+    method = given_method(account, intent["customer"], params)
+    if method is not None:
+        intent.update(payment_method=method["id"], status="requires_confirmation")
+    return intent
+
+
+def cancel_setup(account: Account, intent: Obj, params: Obj) -> Obj:
+    """`POST /v1/setup_intents/{id}/cancel`."""
+    _refuse_settled_setup(intent, "cancel")
+    reason = params.get("cancellation_reason") or None
+    if reason not in (None, "abandoned", "duplicate", "requested_by_customer"):
+        raise invalid("Invalid cancellation_reason", param="cancellation_reason")
+    intent.update(status="canceled", cancellation_reason=reason, next_action=None)
+    account.emit("setup_intent.canceled", intent)
+    return intent
+
+
+def _refuse_settled_setup(intent: Obj, what: str) -> None:
+    if intent["status"] in ("succeeded", "canceled"):
+        raise invalid(
+            f"You cannot {what} this SetupIntent: its status is {intent['status']}.",
+            code="setup_intent_unexpected_state",
+        )
 
 
 def _clock_of(account: Account, customer: str | None) -> str | None:
@@ -219,11 +265,7 @@ def _clock_of(account: Account, customer: str | None) -> str | None:
 def confirm_setup(account: Account, intent: Obj, params: Obj) -> Obj:
     """`POST /v1/setup_intents/{id}/confirm`: the method is the customer's afterwards."""
     account.refuse_while_advancing(intent)
-    if intent["status"] in ("succeeded", "canceled"):
-        raise invalid(
-            f"You cannot confirm this SetupIntent: its status is {intent['status']}.",
-            code="setup_intent_unexpected_state",
-        )
+    _refuse_settled_setup(intent, "confirm")
     method = given_method(account, intent["customer"], params) or _known(account, intent)
     if method is None:
         raise invalid("You cannot confirm this SetupIntent: it's missing a payment method.")

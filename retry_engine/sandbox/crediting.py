@@ -1,8 +1,11 @@
 """Credit notes on open invoices: how a finalized invoice is made to ask for less."""
 
-from retry_engine.sandbox import objects
+from typing import Any
+
+from retry_engine.sandbox import catalogue_objects, objects
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.collecting import collectable, mark_paid
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid
 
 REASONS = ("duplicate", "fraudulent", "order_change", "product_unsatisfactory")
@@ -52,10 +55,66 @@ def _asked(account: Account, params: Obj) -> tuple[Obj, int]:
         raise invalid(f"reason is one of {', '.join(REASONS)}.", param="reason")
     if params.get("email_type") not in (None, "", "credit_note", "none"):
         raise invalid("email_type is one of credit_note, none.", param="email_type")
-    amount = int(params.get("amount") or 0)
+    amount = _amount(account, invoice, params)
     if not 0 < amount <= invoice["amount_remaining"]:
         raise invalid("The amount must be positive and at most what remains.", param="amount")
     return invoice, amount
+
+
+def _amount(account: Account, invoice: Obj, params: Obj) -> int:
+    if not params.get("lines"):
+        return int(params.get("amount") or 0)
+    total: int = sum(line["amount"] for line in _lines(account, invoice, params["lines"]))
+    if params.get("amount") not in (None, total):
+        raise invalid("The sum of the lines is not the amount.", param="amount")
+    return total
+
+
+def _lines(account: Account, invoice: Obj, given: Any) -> list[Obj]:
+    return [_line(account, invoice, entry, f"lines[{i}]") for i, entry in enumerate(given)]
+
+
+def _line(account: Account, invoice: Obj, given: Any, param: str) -> Obj:
+    if not isinstance(given, dict):
+        raise invalid(f"Invalid object: {param}", param=param)
+    kind = given.get("type")
+    quantity = int(given["quantity"]) if given.get("quantity") else None
+    unit = int(given["unit_amount"]) if given.get("unit_amount") else None
+    if kind == "invoice_line_item":
+        known = {line["id"]: line for line in invoice["lines"]["data"]}
+        line = known.get(given.get("invoice_line_item"))
+        if line is None:
+            raise invalid(
+                f"No such invoice line: '{given.get('invoice_line_item')}'",
+                code="resource_missing", param=f"{param}[invoice_line_item]",
+            )  # fmt: skip
+        amount = given.get("amount") or (line["amount"] if unit is None else None)
+    elif kind == "custom_line_item":
+        line, amount = None, None
+    else:
+        raise invalid("Invalid line type.", param=f"{param}[type]")
+    whole = int(amount) if amount is not None else (unit or 0) * (quantity or 1)
+    return catalogue_objects.credit_note_line(
+        id=account.new_id("credit_note_line_item"),
+        kind=str(kind),
+        amount=whole,
+        quantity=quantity,
+        unit_amount=unit,
+        description=given.get("description") or (line or {}).get("description"),
+        invoice_line=line["id"] if line else None,
+    )
+
+
+def update(account: Account, note: Obj, params: Obj) -> Obj:
+    """`POST /v1/credit_notes/{id}`: memo and metadata."""
+    before: Obj = {}
+    if "memo" in params:
+        before |= account.change(note, memo=params["memo"] or None)
+    if "metadata" in params:
+        before |= account.change(note, metadata=merged(note["metadata"], params["metadata"]))
+    if before:
+        account.emit("credit_note.updated", note, before)
+    return note
 
 
 def _note(account: Account, invoice: Obj, amount: int, params: Obj, *, note_id: str) -> Obj:
@@ -68,6 +127,7 @@ def _note(account: Account, invoice: Obj, amount: int, params: Obj, *, note_id: 
         number=f"{invoice['number']}-CN-{count:02d}",
     )
     note.update({n: params[n] for n in ("reason", "memo", "metadata") if n in params})
+    note["lines"]["data"] = _lines(account, invoice, params.get("lines") or ())
     return note
 
 

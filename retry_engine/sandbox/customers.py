@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from retry_engine.sandbox import invoicing, methods, objects, sources, subscribing, wire
+from retry_engine.sandbox import discounting, methods, objects, sources, subscribing, wire
 from retry_engine.sandbox.account import Account
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid, missing
 
 # what is not simply stored under its own name
 _SPECIAL = (
     "expand", "payment_method", "test_clock", "source", "default_source", "invoice_settings",
+    "coupon",  # of older versions
+    "validate",  # test cards are
 )  # fmt: skip
 
 
@@ -31,6 +34,8 @@ def create(account: Account, params: Obj) -> Obj:
         _never_was(account, customer)
         raise
     account.emit("customer.created", customer)
+    if params.get("coupon"):
+        discounting.set_on_customer(account, customer, params["coupon"])
     return customer
 
 
@@ -67,6 +72,8 @@ def update(account: Account, customer: Obj, params: Obj) -> Obj:
     if customer["default_source"] != was:
         before["default_source"] = was
     before |= _fill(account, customer, params)
+    if "coupon" in params:
+        before |= discounting.set_on_customer(account, customer, params["coupon"])
     if before:
         account.emit("customer.updated", customer, before)
     return customer
@@ -79,7 +86,7 @@ def _fill(account: Account, customer: Obj, params: Obj) -> Obj:
             before |= _invoice_settings(account, customer, value or {})
         if name in _SPECIAL:
             continue
-        given = invoicing.merged(customer["metadata"], value) if name == "metadata" else value
+        given = merged(customer["metadata"], value) if name == "metadata" else value
         if name == "address" and isinstance(given, dict):
             given = {**objects.billing_details()["address"], **given}
         before |= account.change(customer, **{name: None if given == "" else given})

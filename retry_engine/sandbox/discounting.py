@@ -5,6 +5,7 @@ from typing import Any
 
 from retry_engine.sandbox import checkout_objects as objects
 from retry_engine.sandbox.account import Account
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid, missing
 
 _CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -56,6 +57,8 @@ def delete_coupon(account: Account, coupon: Obj) -> Obj:
 def create_promotion_code(account: Account, params: Obj) -> Obj:
     """`POST /v1/promotion_codes`."""
     promotion = params.get("promotion") or {}
+    if params.get("coupon"):  # as it was called before it moved
+        promotion = {"type": "coupon", "coupon": params["coupon"]}
     if promotion.get("type") != "coupon":
         raise invalid("Missing required param: promotion[type].", param="promotion[type]")
     coupon = account.get("coupon", promotion.get("coupon") or "", param="promotion[coupon]")
@@ -188,10 +191,11 @@ def apply_to(account: Account, invoice: Obj, subscription: Obj) -> None:
         amounts.append({"amount": off, "discount": discount_id})
         if coupon["duration"] != "once":
             staying.append(discount_id)
-    if not amounts:
-        subscription["discounts"] = staying
-        return
     subscription["discounts"] = staying
+    if not amounts:
+        amounts, left = _customers_own(account, invoice, left)
+    if not amounts:
+        return
     invoice["discounts"] = [entry["discount"] for entry in amounts]
     invoice["total_discount_amounts"] = amounts
     for name in ("total", "total_excluding_tax"):
@@ -199,6 +203,66 @@ def apply_to(account: Account, invoice: Obj, subscription: Obj) -> None:
     invoice["amount_due"] = invoice["amount_remaining"] = left
     line = invoice["lines"]["data"][0]
     line["discount_amounts"] = [dict(entry) for entry in amounts]
+
+
+def _customers_own(account: Account, invoice: Obj, left: int) -> tuple[list[Obj], int]:
+    """A customer's discount counts where the subscription has none."""
+    customer = account.tables["customer"].get(invoice["customer"]) or {}
+    given = customer.get("discount")
+    if not given:
+        return [], left
+    if given["end"] is not None and given["end"] <= invoice["created"]:
+        set_on_customer(account, customer, None)
+        return [], left
+    coupon = coupon_of(account, given["source"]["coupon"])
+    off = min(left, _worth(coupon, left))
+    if coupon["duration"] == "once":
+        set_on_customer(account, customer, None)
+    return [{"amount": off, "discount": given["id"]}], left - off
+
+
+def set_on_customer(account: Account, customer: Obj, coupon_id: str | None) -> Obj:
+    """A coupon in place of the one that a customer had, or none; what was before.
+
+    Stripe's present version has no such parameter any more; older ones call it `coupon`.
+    """
+    was = customer["discount"]
+    if not coupon_id:
+        if was is None:
+            return {}
+        customer["discount"] = None
+        account.emit("customer.discount.deleted", was)
+        return {"discount": was}
+    coupon = account.get("coupon", coupon_id, param="coupon")
+    now = account.now_of(customer)
+    _refuse_unusable_coupon(account, coupon, {"currency": coupon["currency"]}, now)
+    end = None
+    if coupon["duration"] == "repeating":
+        end = _months_on(account, now, coupon["duration_in_months"])
+    made = objects.discount(
+        id=account.new_id("discount"), start=now, end=end, coupon=coupon_id,
+        customer=customer["id"], subscription=None, promotion_code=None,
+    )  # fmt: skip
+    account.put("discount", made)
+    coupon["times_redeemed"] += 1
+    customer["discount"] = made
+    if was is None:
+        account.emit("customer.discount.created", made)
+    else:
+        account.emit("customer.discount.updated", made, {"source": was["source"]})
+    return {"discount": was}
+
+
+def update_coupon(account: Account, coupon: Obj, params: Obj) -> Obj:
+    """`POST /v1/coupons/{id}`: its name and metadata."""
+    before: Obj = {}
+    if "name" in params:
+        before |= account.change(coupon, name=params["name"] or None)
+    if "metadata" in params:
+        before |= account.change(coupon, metadata=merged(coupon["metadata"], params["metadata"]))
+    if before:
+        account.emit("coupon.updated", coupon, before)
+    return coupon
 
 
 def _worth(coupon: Obj, amount: int) -> int:

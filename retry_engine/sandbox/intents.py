@@ -4,7 +4,7 @@ from typing import Any
 
 from retry_engine.sandbox import charging, confirming, objects
 from retry_engine.sandbox.account import Account
-from retry_engine.sandbox.invoicing import merged
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid
 from retry_engine.sandbox.verdicts import DEBITS
 

@@ -1,9 +1,7 @@
 """Invoices: drafts, finalizing, paying, voiding, giving up."""
 
-from typing import Any
-
-from retry_engine.sandbox import charging, methods, objects, sources
-from retry_engine.sandbox.account import HOUR, Account
+from retry_engine.sandbox import charging, documented, methods, objects, sources
+from retry_engine.sandbox.account import DAY, HOUR, Account
 from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.collecting import (
     collect,
@@ -15,6 +13,7 @@ from retry_engine.sandbox.collecting import (
     method_for,
     plan_retry,
 )
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, Refused, invalid
 
 
@@ -78,46 +77,87 @@ def create(account: Account, params: Obj) -> Obj:
         reason="manual",
         auto_advance=bool(params.get("auto_advance", False)),
     )
-    set_default_method(account, invoice, params)
-    for name in ("description", "metadata", "collection_method"):
-        if name in params:
-            invoice[name] = params[name]
+    try:
+        set_default_method(account, invoice, params)
+        _set_terms(account, invoice, params)
+    except Exception:
+        del account.tables["invoice"][invoice["id"]]
+        raise
     if params.get("pending_invoice_items_behavior") != "exclude":
         for item in waiting:
-            _take(account, invoice, item)
+            take(account, invoice, item)
     account.emit("invoice.created", invoice)
     plan_finalizing(account, invoice)
     return invoice
 
 
-def _take(account: Account, invoice: Obj, item: Obj) -> None:
+# stored and shown as they were given
+_SHOWN = (
+    "description", "footer", "custom_fields", "statement_descriptor", "shipping_details", "number",
+)  # fmt: skip
+
+
+def _set_terms(account: Account, invoice: Obj, params: Obj) -> Obj:
+    """What can be said of an invoice while it is a draft, and partly later; what was before."""
+    before = documented.store(account, invoice, params, _SHOWN)
+    if "metadata" in params:
+        before |= account.change(invoice, metadata=merged(invoice["metadata"], params["metadata"]))
+    if "payment_settings" in params:
+        shown = documented.payment_settings(
+            invoice["payment_settings"], params["payment_settings"] or {}
+        )
+        before |= account.change(invoice, payment_settings=shown)
+    method = params.get("collection_method") or invoice["collection_method"]
+    if method not in ("charge_automatically", "send_invoice"):
+        raise invalid("Invalid collection_method", param="collection_method")
+    before |= account.change(invoice, collection_method=method)
+    if params.get("days_until_due") is None and params.get("due_date") is None:
+        return before
+    if method != "send_invoice":
+        raise invalid(
+            "days_until_due and due_date belong to invoices that are sent.",
+            param="days_until_due",
+        )
+    was = invoice["due_date"]
+    ask_until(account, invoice, days=params.get("days_until_due"), moment=params.get("due_date"))
+    return before | ({"due_date": was} if was != invoice["due_date"] else {})
+
+
+def ask_until(
+    account: Account, invoice: Obj, *, days: int | None, moment: int | None = None
+) -> None:
+    """The invoice is sent, and due so many days after it was made, or then."""
+    invoice["collection_method"] = "send_invoice"
+    invoice["due_date"] = moment or invoice["created"] + int(days or 30) * DAY
+
+
+def delete(account: Account, invoice: Obj) -> Obj:
+    """`DELETE /v1/invoices/{id}`: only a draft that no subscription made."""
+    account.refuse_while_advancing(invoice)
+    if invoice["status"] != "draft" or invoice["parent"]:
+        raise invalid(
+            "You can only delete draft invoices that were not made by a subscription.",
+            code="invoice_not_editable",
+        )
+    del account.tables["invoice"][invoice["id"]]
+    for item in account.of("invoiceitem", invoice["customer"]):
+        if item["invoice"] == invoice["id"]:
+            del account.tables["invoiceitem"][item["id"]]
+    account.emit("invoice.deleted", invoice)
+    return {"id": invoice["id"], "object": "invoice", "deleted": True}
+
+
+def take(account: Account, invoice: Obj, item: Obj) -> None:
+    """Put an invoice item on a draft."""
     item["invoice"] = invoice["id"]
     add_line(
         account,
         invoice,
         amount=item["amount"],
         description=item["description"] or "Item",
-        period=(item["created"], item["created"]),
+        period=(item["period"]["start"], item["period"]["end"]),
         invoice_item=item["id"],
     )
-
-
-def create_item(account: Account, params: Obj) -> Obj:
-    """`POST /v1/invoiceitems`."""
-    customer = account.get("customer", params.get("customer") or "", param="customer")
-    item = objects.invoice_item(
-        id=account.new_id("invoiceitem"),
-        created=account.now_of(customer),
-        customer=customer["id"],
-        amount=int(params.get("amount") or 0),
-        currency=params.get("currency") or account.terms.default_currency,
-    )
-    item["description"] = params.get("description")
-    item["test_clock"] = customer["test_clock"]
-    account.put("invoiceitem", item)
-    if params.get("invoice"):
-        _take(account, account.get("invoice", params["invoice"], param="invoice"), item)
-    return item
 
 
 def plan_finalizing(account: Account, invoice: Obj) -> None:
@@ -147,8 +187,10 @@ def finalize(account: Account, invoice: Obj) -> Obj:
         raise invalid("This invoice is already finalized, you can't re-finalize it.")
     now = account.now_of(invoice)
     customer = account.tables["customer"][invoice["customer"]]
-    number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
-    customer["next_invoice_sequence"] += 1
+    number = invoice["number"]
+    if number is None:
+        number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+        customer["next_invoice_sequence"] += 1
     before = account.change(
         invoice,
         status="open",
@@ -198,6 +240,9 @@ def plan_first_attempt(account: Account, invoice: Obj) -> None:
 def attempt(account: Account, invoice: Obj) -> Result | None:
     """Stripe's own attempt, with the method that is its turn."""
     if not collectable(invoice) or has_payment_under_way(account, invoice):
+        return None
+    if invoice["collection_method"] == "send_invoice":
+        account.emit("invoice.sent", invoice)
         return None
     method = method_for(account, invoice)
     if method is None:
@@ -275,7 +320,8 @@ def _declined(account: Account, result: Result) -> Refused:
     return charging.declined(account, result, code=code)
 
 
-_FREELY = ("description", "footer", "metadata")
+# of a finalized invoice these stand fast
+_FROZEN = {"collection_method", "custom_fields", "number", "days_until_due", "due_date"}
 
 
 def update(account: Account, invoice: Obj, params: Obj) -> Obj:
@@ -286,27 +332,20 @@ def update(account: Account, invoice: Obj, params: Obj) -> Obj:
             f"Finalized invoices can't be updated in this way; its status is {invoice['status']}.",
             code="invoice_not_editable",
         )
-    before: Obj = {}
-    for name in _FREELY:
-        if name in params:
-            value = params[name]
-            if name == "metadata":
-                value = merged(invoice["metadata"], value)
-            before |= account.change(invoice, **{name: value})
+    frozen = sorted(set(params) & _FROZEN)
+    if invoice["status"] != "draft" and frozen:
+        raise invalid(
+            f"Finalized invoices can't be updated in this way: {', '.join(frozen)}.",
+            code="invoice_not_editable",
+            param=frozen[0],
+        )
+    before = _set_terms(account, invoice, params)
     before |= set_default_method(account, invoice, params)
     if "auto_advance" in params:
         before |= _set_auto_advance(account, invoice, on=bool(params["auto_advance"]))
     if before:
         account.emit("invoice.updated", invoice, before)
     return invoice
-
-
-def merged(metadata: Obj, given: Any) -> Obj:
-    """Stripe's metadata: keys are added, an empty value takes one away."""
-    if not isinstance(given, dict):
-        return {}
-    both = {**metadata, **{k: str(v) for k, v in given.items()}}
-    return {k: v for k, v in both.items() if v != ""}
 
 
 def _set_auto_advance(account: Account, invoice: Obj, *, on: bool) -> Obj:
@@ -371,6 +410,7 @@ def void(account: Account, invoice: Obj) -> Obj:
 def send(account: Account, invoice: Obj) -> Obj:
     """`POST /v1/invoices/{id}/send`: as in test mode, an event and no mail."""
     account.refuse_while_advancing(invoice)
+    _open_first(account, invoice)
     if invoice["status"] not in ("open", "uncollectible", "paid"):
         raise invalid(f"An invoice that is {invoice['status']} can't be sent.")
     account.emit("invoice.sent", invoice)

@@ -303,7 +303,8 @@ def price(
     }
 
 
-def _plan(price: Obj) -> Obj:
+def plan(price: Obj) -> Obj:
+    """A recurring price under its old name."""
     recurring = price["recurring"]
     return {
         "id": price["id"],
@@ -317,14 +318,23 @@ def _plan(price: Obj) -> Obj:
         "interval": recurring["interval"],
         "interval_count": recurring["interval_count"],
         "livemode": False,
-        "metadata": {},
+        "metadata": price["metadata"],
         "meter": None,
-        "nickname": None,
+        "nickname": price["nickname"],
         "product": price["product"],
         "tiers_mode": None,
         "transform_usage": None,
         "trial_period_days": None,
         "usage_type": "licensed",
+    }
+
+
+def pricing(price: Obj) -> Obj:
+    """How a line names its price."""
+    return {
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "type": "price_details",
+        "unit_amount_decimal": price["unit_amount_decimal"],
     }
 
 
@@ -341,7 +351,7 @@ def subscription_item(
         "current_period_start": start,
         "discounts": [],
         "metadata": {},
-        "plan": _plan(price),
+        "plan": plan(price),
         "price": price,
         "quantity": quantity,
         "subscription": subscription,

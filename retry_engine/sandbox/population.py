@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Protocol
 
-from retry_engine.sandbox import collecting, methods, objects, reversals, subscribing
+from retry_engine.sandbox import catalogue, collecting, methods, objects, reversals, subscribing
 from retry_engine.sandbox.account import HOUR, Account
 from retry_engine.sandbox.charging import Result
 from retry_engine.sandbox.identities import identity_of
@@ -155,7 +155,7 @@ class Population:
         return self._account.put("payment_method", method)
 
     def _subscribe(self, customer: Obj, person: Any) -> Obj:
-        price = subscribing.price_from_data(
+        price = catalogue.price_from_data(
             self._account,
             {
                 "currency": person.currency,

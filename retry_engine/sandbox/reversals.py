@@ -2,6 +2,7 @@
 
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.account import Account
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid
 
 
@@ -126,10 +127,50 @@ def refund(account: Account, params: Obj) -> Obj:
         amount=amount,
         reason=params.get("reason"),
     )
+    made["metadata"] = merged({}, params.get("metadata") or {})
     account.put("refund", made)
     account.emit("refund.created", made)
     account.emit("charge.refunded", charge)
+    _takes_its_time(account, charge, made)
     return made
+
+
+def _takes_its_time(account: Account, charge: Obj, made: Obj) -> None:
+    """Some cards' refunds begin as pending, others fail after all."""
+    after = account.hidden.get(charge["payment_method"], {}).get("after", ())
+    if "refund_pending" in after:
+        made["status"], final = "pending", {"status": "succeeded"}
+    elif "refund_fails" in after:
+        final = {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+    else:
+        return
+
+    def settle() -> None:
+        before = account.change(made, **final)
+        if final["status"] == "failed":
+            charge["amount_refunded"] -= made["amount"]
+            charge["refunded"] = False
+            account.emit("refund.failed", made)
+        _tell_refund(account, made, before)
+
+    account.at(account.clock_of(charge), account.now_of(charge) + 60, "refund settles", settle)
+
+
+def update_refund(account: Account, made: Obj, params: Obj) -> Obj:
+    """`POST /v1/refunds/{id}`: its metadata."""
+    given = merged(made["metadata"], params.get("metadata") or {})
+    _tell_refund(account, made, account.change(made, metadata=given))
+    return made
+
+
+def cancel_refund(account: Account, made: Obj) -> Obj:
+    """`POST /v1/refunds/{id}/cancel`: only those that wait for the customer, which none does."""
+    raise invalid(f"Refund {made['id']} can't be canceled: its status is {made['status']}.")
+
+
+def _tell_refund(account: Account, made: Obj, before: Obj) -> None:
+    account.emit("refund.updated", made, before)
+    account.emit("charge.refund.updated", made, before)
 
 
 def _charge_of(account: Account, params: Obj) -> Obj:

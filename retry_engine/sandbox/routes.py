@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retry_engine.sandbox import (
+    catalogue,
+    charges,
     clocks,
     collecting,
     confirming,
@@ -14,6 +16,7 @@ from retry_engine.sandbox import (
     discounting,
     intents,
     invoicing,
+    items,
     methods,
     objects,
     reversals,
@@ -164,6 +167,14 @@ def _delivered(account: Account, event: Obj, wanted: bool) -> bool:
     return wanted is not bool(lost or event["pending_webhooks"])
 
 
+def _has_key(account: Account, price: Obj, wanted: list[str]) -> bool:
+    return price["lookup_key"] in wanted
+
+
+def _pending(account: Account, item: Obj, wanted: bool) -> bool:
+    return wanted is (item["invoice"] is None)
+
+
 def _types(account: Account, event: Obj, wanted: list[str]) -> bool:
     return event["type"] in wanted
 
@@ -211,7 +222,7 @@ _CUSTOMER = _spec(
     name="text", email="text", phone="text", description="text", metadata="map", address="map",
     shipping="map", invoice_settings="map", payment_method="text", test_clock="text",
     preferred_locales="list", tax_exempt="text", balance="number", invoice_prefix="text",
-    next_invoice_sequence="number", source="any",
+    next_invoice_sequence="number", source="any", validate="flag",
 )  # fmt: skip
 
 
@@ -229,26 +240,13 @@ _SOURCE_UPDATE = _spec(
 # -- the catalogue, endpoints, clocks
 
 
-def _create_product(call: Call) -> Obj:
-    account = call.account
-    product = objects.product(
-        id=account.new_id("product"),
-        created=account.real_now(),
-        name=call.params.get("name") or "",
-    )
-    if not product["name"]:
-        raise invalid("Missing required param: name.", param="name")
-    product.update({n: v for n, v in call.params.items() if n in ("description", "metadata")})
-    return account.put("product", product)
-
-
-def _update_plain(table: str, *names: str) -> Operation:
-    def run(call: Call) -> Obj:
-        thing = call.thing(table)
-        thing.update({n: v for n, v in call.params.items() if n in names})
-        return thing
-
-    return run
+def _drop_discount(call: Call) -> Obj:
+    customer = call.thing("customer")
+    held = customer["discount"]
+    if held is None:
+        raise invalid("No active discount.", code="resource_missing", status=404)
+    discounting.set_on_customer(call.account, customer, None)
+    return {"id": held["id"], "object": "discount", "deleted": True}
 
 
 def _create_endpoint(call: Call) -> Obj:
@@ -302,20 +300,42 @@ def _advance(call: Call) -> Obj:
 
 _INVOICE_UPDATE = _spec(
     auto_advance="flag", default_payment_method="text", default_source="text", description="text",
-    footer="text", metadata="map",
+    footer="text", metadata="map", collection_method="text", days_until_due="number",
+    due_date="number", custom_fields="list", statement_descriptor="text", shipping_details="map",
+    number="text", payment_settings="map",
 )  # fmt: skip
 _SUBSCRIPTION = _spec(
     default_payment_method="text", default_source="text", description="text", metadata="map",
-    cancel_at_period_end="flag",
-    collection_method="text", days_until_due="number", pause_collection="any",
-    payment_settings="map", proration_behavior="text", payment_behavior="text", off_session="flag",
-    trial_end="any", discounts="list", billing_cycle_anchor="text",
-    cancellation_details="map",
+    cancel_at_period_end="flag", collection_method="text", days_until_due="number",
+    pause_collection="any", payment_settings="map", proration_behavior="text",
+    payment_behavior="text", off_session="flag", trial_end="any", discounts="list",
+    billing_cycle_anchor="text", cancellation_details="map", cancel_at="any",
+    trial_settings="map", trial_from_plan="flag", invoice_settings="map", items="list",
 )  # fmt: skip
-
 _SUBSCRIPTION_CREATE = {
     n: k for n, k in _SUBSCRIPTION.items() if n not in ("pause_collection", "cancellation_details")
 }
+_PRODUCT = _spec(
+    name="text", description="text", metadata="map", active="flag", images="list",
+    shippable="flag", statement_descriptor="text", tax_code="text", unit_label="text", url="text",
+    package_dimensions="map", marketing_features="list",
+)  # fmt: skip
+_PRICE = _spec(
+    currency="text", unit_amount="number", unit_amount_decimal="text", recurring="map",
+    product="text", product_data="map", nickname="text", metadata="map", lookup_key="text",
+    active="flag", tax_behavior="text",
+)  # fmt: skip
+_TAX_RATE = _spec(
+    display_name="text", description="text", active="flag", country="text", state="text",
+    jurisdiction="text", tax_type="text", metadata="map",
+)  # fmt: skip
+_ITEM = _spec(
+    amount="number", description="text", discountable="flag", metadata="map", quantity="number",
+    unit_amount_decimal="text", period="map",
+)  # fmt: skip
+_CHARGE = _spec(
+    description="text", metadata="map", receipt_email="text", shipping="map", transfer_group="text",
+)  # fmt: skip
 # what `allowed_payment_method_types` was called
 _TYPES: Spec = {"payment_method_types": "list"}
 _INTENT_CONFIRM = _spec(
@@ -357,7 +377,13 @@ _INTENT: Spec = {
     "automatic_payment_methods": "map",
 }  # fmt: skip
 _CREDIT_NOTE = _spec(
-    invoice="text", amount="number", reason="text", memo="text", metadata="map", email_type="text"
+    invoice="text",
+    amount="number",
+    reason="text",
+    memo="text",
+    metadata="map",
+    email_type="text",
+    lines="list",
 )
 
 
@@ -397,7 +423,8 @@ def _confirm_setup(call: Call) -> Obj:
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/account", run=_account, spec=_spec()),
     Route(method="POST", pattern="/v1/customers",
-          run=lambda c: customers.create(c.account, c.params), spec=_CUSTOMER),
+          run=lambda c: customers.create(c.account, c.params), spec=_CUSTOMER,
+          older={"coupon": "text"}),
     Route(method="GET", pattern="/v1/customers",
           run=lambda c: customers.listed(c.account, c.params, c.path),
           spec=_page_spec(email="text", created="range", test_clock="text")),
@@ -405,7 +432,9 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: customers.retrieve(c.account, c.ids[0]), spec=_spec()),
     Route(method="POST", pattern="/v1/customers/*",
           run=lambda c: customers.update(c.account, c.thing("customer"), c.params),
-          spec=_CUSTOMER_UPDATE),
+          spec=_CUSTOMER_UPDATE, older={"coupon": "text"}),
+    Route(method="DELETE", pattern="/v1/customers/*/discount",
+          run=_drop_discount),
     Route(method="DELETE", pattern="/v1/customers/*",
           run=lambda c: customers.delete(c.account, c.thing("customer"))),
     Route(method="POST", pattern="/v1/customers/*/sources",
@@ -445,27 +474,53 @@ ROUTES: tuple[Route, ...] = (
           spec=_spec(customer="text")),
     Route(method="POST", pattern="/v1/payment_methods/*/detach",
           run=lambda c: methods.detach(c.account, c.thing("payment_method")), spec=_spec()),
-    Route(method="POST", pattern="/v1/products", run=_create_product,
-          spec=_spec(name="text", description="text", metadata="map")),
+    Route(method="POST", pattern="/v1/products",
+          run=lambda c: catalogue.create_product(c.account, c.params),
+          spec={**_PRODUCT, "id": "text", "default_price_data": "map"}),
     Route(method="GET", pattern="/v1/products", run=_list("product"),
-          spec=_page_spec(created="range", active="flag")),
+          spec=_page_spec(created="range", active="flag", url="text", shippable="flag")),
     Route(method="GET", pattern="/v1/products/*", run=_retrieve("product"), spec=_spec()),
     Route(method="POST", pattern="/v1/products/*",
-          run=_update_plain("product", "name", "description", "metadata", "active"),
-          spec=_spec(name="text", description="text", metadata="map", active="flag")),
+          run=lambda c: catalogue.update_product(c.account, c.thing("product"), c.params),
+          spec={**_PRODUCT, "default_price": "text"}),
+    Route(method="DELETE", pattern="/v1/products/*",
+          run=lambda c: catalogue.delete_product(c.account, c.thing("product"))),
     Route(method="POST", pattern="/v1/prices",
-          run=lambda c: subscribing.price_from_data(c.account, c.params),
-          spec=_spec(currency="text", unit_amount="number", recurring="map", product="text",
-                     product_data="map", nickname="text", metadata="map", lookup_key="text")),
-    Route(method="GET", pattern="/v1/prices", run=_list("price"),
-          spec=_page_spec(product="text", active="flag", currency="text", created="range")),
+          run=lambda c: catalogue.create_price(c.account, c.params), spec=_PRICE),
+    Route(method="GET", pattern="/v1/prices", run=_list("price", lookup_keys=_has_key),
+          spec=_page_spec(product="text", active="flag", currency="text", created="range",
+                          type="text", lookup_keys="list")),
     Route(method="GET", pattern="/v1/prices/*", run=_retrieve("price"), spec=_spec()),
     Route(method="POST", pattern="/v1/prices/*",
-          run=_update_plain("price", "nickname", "metadata", "active"),
+          run=lambda c: catalogue.update_price(c.account, c.thing("price"), c.params),
+          spec=_spec(nickname="text", metadata="map", active="flag", lookup_key="text",
+                     tax_behavior="text")),
+    Route(method="POST", pattern="/v1/plans",
+          run=lambda c: catalogue.create_plan(c.account, c.params),
+          spec=_spec(currency="text", interval="text", interval_count="number", amount="number",
+                     product="any", nickname="text", metadata="map")),
+    Route(method="GET", pattern="/v1/plans",
+          run=lambda c: wire.page(catalogue.plans(c.account), c.params, c.path),
+          spec=_page_spec()),
+    Route(method="GET", pattern="/v1/plans/*",
+          run=lambda c: catalogue.retrieve_plan(c.account, c.ids[0]), spec=_spec()),
+    Route(method="POST", pattern="/v1/plans/*",
+          run=lambda c: catalogue.update_plan(c.account, c.ids[0], c.params),
           spec=_spec(nickname="text", metadata="map", active="flag")),
+    Route(method="DELETE", pattern="/v1/plans/*",
+          run=lambda c: catalogue.delete_plan(c.account, c.ids[0])),
+    Route(method="POST", pattern="/v1/tax_rates",
+          run=lambda c: catalogue.create_tax_rate(c.account, c.params),
+          spec={**_TAX_RATE, "inclusive": "flag", "percentage": "share"}),
+    Route(method="GET", pattern="/v1/tax_rates", run=_list("tax_rate"),
+          spec=_page_spec(active="flag", created="range", inclusive="flag")),
+    Route(method="GET", pattern="/v1/tax_rates/*", run=_retrieve("tax_rate"), spec=_spec()),
+    Route(method="POST", pattern="/v1/tax_rates/*",
+          run=lambda c: catalogue.update_tax_rate(c.account, c.thing("tax_rate"), c.params),
+          spec=_TAX_RATE),
     Route(method="POST", pattern="/v1/subscriptions",
           run=lambda c: subscribing.create(c.account, c.params),
-          spec={**_SUBSCRIPTION_CREATE, "customer": "text", "items": "list",
+          spec={**_SUBSCRIPTION_CREATE, "customer": "text", "currency": "text",
                 "billing_cycle_anchor": "number", "trial_period_days": "number"}),
     Route(method="GET", pattern="/v1/subscriptions", run=_list_subscriptions,
           spec=_page_spec(customer="text", status="text", price="text", created="range",
@@ -485,9 +540,16 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: subscribing.resume(c.account, c.thing("subscription")),
           spec=_spec(billing_cycle_anchor="text", proration_behavior="text")),
     Route(method="POST", pattern="/v1/invoiceitems",
-          run=lambda c: invoicing.create_item(c.account, c.params),
-          spec=_spec(customer="text", amount="number", currency="text", description="text",
-                     invoice="text", metadata="map")),
+          run=lambda c: items.create(c.account, c.params),
+          spec={**_ITEM, "customer": "text", "currency": "text", "invoice": "text",
+                "pricing": "map", "price_data": "map"}),
+    Route(method="GET", pattern="/v1/invoiceitems", run=_list("invoiceitem", pending=_pending),
+          spec=_page_spec(customer="text", invoice="text", created="range", pending="flag")),
+    Route(method="GET", pattern="/v1/invoiceitems/*", run=_retrieve("invoiceitem"), spec=_spec()),
+    Route(method="POST", pattern="/v1/invoiceitems/*",
+          run=lambda c: items.update(c.account, c.thing("invoiceitem"), c.params), spec=_ITEM),
+    Route(method="DELETE", pattern="/v1/invoiceitems/*",
+          run=lambda c: items.delete(c.account, c.thing("invoiceitem"))),
     Route(method="POST", pattern="/v1/invoices",
           run=lambda c: invoicing.create(c.account, c.params),
           spec={**_INVOICE_UPDATE, "customer": "text", "currency": "text",
@@ -497,6 +559,11 @@ ROUTES: tuple[Route, ...] = (
           spec=_page_spec(customer="text", status="text", subscription="text", created="range",
                           collection_method="text")),
     Route(method="GET", pattern="/v1/invoices/*", run=_retrieve("invoice"), spec=_spec()),
+    Route(method="GET", pattern="/v1/invoices/*/lines",
+          run=lambda c: wire.page(c.thing("invoice")["lines"]["data"], c.params, c.path),
+          spec=_page_spec()),
+    Route(method="DELETE", pattern="/v1/invoices/*", locks=True,
+          run=lambda c: invoicing.delete(c.account, c.thing("invoice"))),
     Route(method="POST", pattern="/v1/invoices/*", locks=True,
           run=lambda c: invoicing.update(c.account, c.thing("invoice"), c.params),
           spec=_INVOICE_UPDATE),
@@ -533,7 +600,22 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/payment_intents", run=_list("payment_intent"),
           spec=_page_spec(customer="text", created="range")),
     Route(method="GET", pattern="/v1/payment_intents/*", takes_publishable=True,
-          run=_with_secret("payment_intent"), spec=_spec()),
+          run=_with_secret("payment_intent"), spec={"client_secret": "text", "expand": "list"}),
+    Route(method="POST", pattern="/v1/charges",
+          run=lambda c: charges.create(c.account, c.params),
+          spec={**_CHARGE, "amount": "number", "currency": "text", "customer": "text",
+                "source": "any", "capture": "flag", "statement_descriptor": "text",
+                "statement_descriptor_suffix": "text"}),
+    Route(method="POST", pattern="/v1/charges/*",
+          run=lambda c: charges.update(c.account, c.thing("charge"), c.params),
+          spec={**_CHARGE, "customer": "text", "fraud_details": "map"}),
+    Route(method="POST", pattern="/v1/charges/*/capture", locks=True,
+          run=lambda c: charges.capture(c.account, c.thing("charge"), c.params),
+          spec=_spec(amount="number", receipt_email="text", statement_descriptor="text",
+                     statement_descriptor_suffix="text")),
+    Route(method="POST", pattern="/v1/tokens", takes_publishable=True,
+          run=lambda c: charges.token(c.account, c.params), spec=_spec(card="map")),
+    Route(method="GET", pattern="/v1/tokens/*", run=_retrieve("token"), spec=_spec()),
     Route(method="GET", pattern="/v1/charges", run=_list("charge"),
           spec=_page_spec(customer="text", payment_intent="text", created="range")),
     Route(method="GET", pattern="/v1/charges/*", run=_retrieve("charge"), spec=_spec()),
@@ -580,6 +662,11 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: reversals.refund(c.account, c.params),
           spec=_spec(charge="text", payment_intent="text", amount="number", reason="text",
                      metadata="map")),
+    Route(method="POST", pattern="/v1/refunds/*",
+          run=lambda c: reversals.update_refund(c.account, c.thing("refund"), c.params),
+          spec=_spec(metadata="map")),
+    Route(method="POST", pattern="/v1/refunds/*/cancel",
+          run=lambda c: reversals.cancel_refund(c.account, c.thing("refund")), spec=_spec()),
     Route(method="GET", pattern="/v1/refunds", run=_list("refund"),
           spec=_page_spec(charge="text", payment_intent="text", created="range")),
     Route(method="GET", pattern="/v1/refunds/*", run=_retrieve("refund"), spec=_spec()),
@@ -600,6 +687,12 @@ ROUTES: tuple[Route, ...] = (
           spec=_page_spec(invoice="text", customer="text", created="range")),
     Route(method="GET", pattern="/v1/credit_notes/*", run=_retrieve("credit_note"),
           spec=_spec()),
+    Route(method="GET", pattern="/v1/credit_notes/*/lines",
+          run=lambda c: wire.page(c.thing("credit_note")["lines"]["data"], c.params, c.path),
+          spec=_page_spec()),
+    Route(method="POST", pattern="/v1/credit_notes/*",
+          run=lambda c: crediting.update(c.account, c.thing("credit_note"), c.params),
+          spec=_spec(memo="text", metadata="map")),
     Route(method="POST", pattern="/v1/credit_notes/*/void", locks=True,
           run=lambda c: crediting.void(c.account, c.thing("credit_note")), spec=_spec()),
     Route(method="POST", pattern="/v1/coupons",
@@ -610,14 +703,16 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", pattern="/v1/coupons", run=_list("coupon"),
           spec=_page_spec(created="range")),
     Route(method="GET", pattern="/v1/coupons/*", run=_retrieve("coupon"), spec=_spec()),
-    Route(method="POST", pattern="/v1/coupons/*", run=_update_plain("coupon", "name", "metadata"),
+    Route(method="POST", pattern="/v1/coupons/*",
+          run=lambda c: discounting.update_coupon(c.account, c.thing("coupon"), c.params),
           spec=_spec(name="text", metadata="map")),
     Route(method="DELETE", pattern="/v1/coupons/*",
           run=lambda c: discounting.delete_coupon(c.account, c.thing("coupon"))),
     Route(method="POST", pattern="/v1/promotion_codes",
           run=lambda c: discounting.create_promotion_code(c.account, c.params),
           spec=_spec(promotion="map", code="text", customer="text", active="flag",
-                     expires_at="number", max_redemptions="number", metadata="map")),
+                     expires_at="number", max_redemptions="number", metadata="map"),
+          older={"coupon": "text"}),
     Route(method="GET", pattern="/v1/promotion_codes",
           run=_list("promotion_code", coupon=_of_coupon),
           spec=_page_spec(active="flag", code="text", coupon="text", customer="text",
@@ -635,15 +730,26 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: confirming.create_setup(c.account, c.params),
           spec=_spec(customer="text", usage="text", payment_method="text", confirm="flag",
                      allowed_payment_method_types="list", automatic_payment_methods="map",
-                     description="text", metadata="map", return_url="text")),
+                     description="text", metadata="map", return_url="text",
+                     payment_method_data="map", payment_method_options="map",
+                     use_stripe_sdk="flag", mandate_data="map"), older=_TYPES),
+    Route(method="POST", pattern="/v1/setup_intents/*",
+          run=lambda c: confirming.update_setup(c.account, c.thing("setup_intent"), c.params),
+          spec=_spec(customer="text", description="text", metadata="map", payment_method="text",
+                     payment_method_data="map", payment_method_options="map",
+                     allowed_payment_method_types="list"), older=_TYPES),
+    Route(method="POST", pattern="/v1/setup_intents/*/cancel",
+          run=lambda c: confirming.cancel_setup(c.account, c.thing("setup_intent"), c.params),
+          spec=_spec(cancellation_reason="text")),
     Route(method="GET", pattern="/v1/setup_intents", run=_list("setup_intent"),
           spec=_page_spec(customer="text", payment_method="text", created="range")),
     Route(method="GET", pattern="/v1/setup_intents/*", takes_publishable=True,
-          run=_with_secret("setup_intent"), spec=_spec()),
+          run=_with_secret("setup_intent"), spec={"client_secret": "text", "expand": "list"}),
     Route(method="POST", pattern="/v1/setup_intents/*/confirm", takes_publishable=True,
           run=_confirm_setup,
           spec=_spec(payment_method="text", payment_method_data="map", return_url="text",
-                     use_stripe_sdk="flag", mandate_data="map")),
+                     use_stripe_sdk="flag", mandate_data="map",
+                     payment_method_options="map", allowed_payment_method_types="list")),
     Route(method="POST", pattern="/v1/customer_sessions",
           run=lambda c: sessions.create_customer_session(c.account, c.params),
           spec=_spec(customer="text", components="map")),

@@ -30,7 +30,9 @@ def create_portal(account: Account, params: Obj) -> Obj:
         flow=flow,
     )
     account.hidden[session_id] = {"until": account.real_now() + _UNOPENED}
-    return account.put("billing_portal.session", made)
+    account.put("billing_portal.session", made)
+    account.emit("billing_portal.session.created", made)
+    return made
 
 
 def opened_portal(account: Account, session_id: str) -> Obj | None:

@@ -7,7 +7,7 @@ A legacy card is one thing with two faces, as at Stripe: `/v1/customers/…/sour
 
 from copy import deepcopy
 
-from retry_engine.sandbox import methods, objects
+from retry_engine.sandbox import catalogue_objects, methods, objects
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.refusals import Obj, invalid, missing
 
@@ -147,3 +147,13 @@ def forget(account: Account, customer: Obj, method: Obj) -> None:
     shown = card_of(method)
     methods.untie(account, method)
     account.emit("customer.source.deleted", shown)
+
+
+def token(account: Account, given: Obj) -> Obj:
+    """A token of a card; whoever sends it back has the card."""
+    method = methods.card_from(account, given)
+    made = catalogue_objects.token(
+        id=account.new_id("token"), created=account.real_now(), card=card_of(method)
+    )
+    account.hidden[made["id"]] = {"method": method["id"]}
+    return account.put("token", made)

@@ -5,9 +5,18 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from retry_engine.sandbox import discounting, invoicing, objects
+from retry_engine.sandbox import (
+    catalogue,
+    charging,
+    collecting,
+    discounting,
+    documented,
+    invoicing,
+    objects,
+)
 from retry_engine.sandbox.account import DAY, HOUR, Account
 from retry_engine.sandbox.collecting import has_payment_under_way, subscription_of
+from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid
 
 _FIRST_INVOICE_LIVES = 23 * HOUR
@@ -33,24 +42,56 @@ def create(account: Account, params: Obj) -> Obj:
     customer = account.get("customer", params["customer"], param="customer")
     account.refuse_while_advancing(customer)
     price, quantity = _price_of(account, params)
+    _refuse_other_terms(params, price)
     now = account.now_of(customer)
-    trial_end = _trial_end(params, now)
-    subscription = begin(
-        account, customer, price, quantity=quantity, start=now,
-        end=trial_end or params.get("billing_cycle_anchor"),
-    )  # fmt: skip
+    trial_end = _trial_end(params, price, now)
+    later_start = trial_end or params.get("billing_cycle_anchor")
+    subscription = begin(account, customer, price, quantity=quantity, start=now, end=later_start)
     try:
         invoicing.set_default_method(account, subscription, params)
+        _set_plain(subscription, params)
+        if params.get("discounts"):
+            discounting.set_on(account, subscription, params["discounts"])
+        if not later_start:
+            _refuse_unpayable(account, customer, subscription, params)
     except Exception:
         _forget(account, subscription)
         raise
-    _set_plain(subscription, params)
     if trial_end:
         subscription.update(status="trialing", trial_start=now, trial_end=trial_end)
+    _plan_end(account, subscription, params.get("cancel_at"))
     account.emit("customer.subscription.created", subscription)
-    if not trial_end and not params.get("billing_cycle_anchor"):
+    if trial_end:
+        _warn_of_trial_end(account, subscription)
+    if not later_start:
         _first_invoice(account, customer, subscription, str(params.get("payment_behavior") or ""))
     return subscription
+
+
+def _refuse_other_terms(params: Obj, price: Obj) -> None:
+    wanted = str(params.get("currency") or price["currency"]).lower()
+    if wanted != price["currency"]:
+        raise invalid(f"The price has no amount in {wanted}.", param="currency")
+    if params.get("collection_method") == "send_invoice" and not params.get("days_until_due"):
+        raise invalid(
+            "You must provide days_until_due when collection_method is send_invoice.",
+            param="days_until_due",
+        )
+
+
+def _refuse_unpayable(account: Account, customer: Obj, subscription: Obj, params: Obj) -> None:
+    """Stripe makes no subscription that it has to charge at once and cannot."""
+    charged = subscription["collection_method"] == "charge_automatically"
+    amount = sum(i["price"]["unit_amount"] for i in subscription["items"]["data"])
+    waits = params.get("payment_behavior") == "default_incomplete"
+    if not charged or waits or not amount:
+        return
+    if collecting.default_of(account, customer["id"], None, subscription) is None:
+        raise invalid(
+            "This customer has no attached payment source or default payment method. Please "
+            "consider adding a default payment method.",
+            code="resource_missing",
+        )
 
 
 def _forget(account: Account, subscription: Obj) -> None:
@@ -61,43 +102,25 @@ def _price_of(account: Account, params: Obj) -> tuple[Obj, int]:
     items = params.get("items")
     if not isinstance(items, list) or len(items) != 1:
         raise invalid("The sandbox's subscriptions have exactly one item.", param="items")
-    item = items[0]
+    return _of_item(account, items[0])
+
+
+def _of_item(account: Account, item: Obj) -> tuple[Obj, int]:
+    """(price, quantity) of an item; a plan is a price's old name."""
     if "price_data" in item:
-        price = price_from_data(account, item["price_data"])
+        price = catalogue.price_from_data(account, item["price_data"])
     else:
-        price = account.get("price", str(item.get("price") or ""), param="items[0][price]")
+        price = account.get(
+            "price", str(item.get("price") or item.get("plan") or ""), param="items[0][price]"
+        )
     if price["recurring"] is None:
         raise invalid("The price must be a recurring one.", param="items[0][price]")
     return price, int(item.get("quantity") or 1)
 
 
-def price_from_data(account: Account, data: Any) -> Obj:
-    """A price, from the parameters of `POST /v1/prices` or an item's `price_data`."""
-    if not isinstance(data, dict) or not data.get("currency"):
-        raise invalid("Missing required param: currency.", param="currency")
-    product = data.get("product")
-    now = account.real_now()
-    if not product:
-        name = str((data.get("product_data") or {}).get("name") or "Product")
-        made = objects.product(id=account.new_id("product"), created=now, name=name)
-        product = account.put("product", made)["id"]
-    recurring = data.get("recurring") or {}
-    price = objects.price(
-        id=account.new_id("price"),
-        created=now,
-        product=str(product),
-        currency=str(data["currency"]).lower(),
-        unit_amount=int(data.get("unit_amount") or 0),
-        interval=recurring.get("interval"),
-        interval_count=int(recurring.get("interval_count") or 1),
-    )
-    for name in ("nickname", "metadata", "lookup_key"):
-        if name in data:
-            price[name] = data[name]
-    return account.put("price", price)
-
-
-def _trial_end(params: Obj, now: int) -> int | None:
+def _trial_end(params: Obj, price: Obj, now: int) -> int | None:
+    if params.get("trial_from_plan") and price["recurring"]["trial_period_days"]:
+        return now + int(price["recurring"]["trial_period_days"]) * DAY
     if params.get("trial_period_days"):
         return now + int(params["trial_period_days"]) * DAY
     end = params.get("trial_end")
@@ -138,6 +161,42 @@ def begin(
     return subscription
 
 
+_TRIAL_WARNING = 3 * DAY
+
+
+def _warn_of_trial_end(account: Account, subscription: Obj) -> None:
+    """Three days before, or at once where the trial is shorter."""
+    until = subscription["trial_end"]
+    when = until - _TRIAL_WARNING
+    if when <= account.now_of(subscription):
+        account.emit("customer.subscription.trial_will_end", subscription)
+        return
+    account.at(
+        subscription["test_clock"],
+        when,
+        "trial will end",
+        lambda: account.emit("customer.subscription.trial_will_end", subscription),
+        lambda: subscription["status"] == "trialing" and subscription["trial_end"] == until,
+    )
+
+
+def _plan_end(account: Account, subscription: Obj, given: Any) -> None:
+    """`cancel_at`: it ends then, in the middle of a period or not."""
+    if given in (None, ""):
+        return
+    if not str(given).isdigit() or int(given) <= account.now_of(subscription):
+        raise invalid("cancel_at must be a time in the future.", param="cancel_at")
+    when = int(given)
+    subscription["cancel_at"] = when
+    account.at(
+        subscription["test_clock"],
+        when,
+        "subscription is canceled",
+        lambda: end(account, subscription, reason="cancellation_requested"),
+        lambda: subscription["cancel_at"] == when and subscription["status"] != "canceled",
+    )
+
+
 def _plan_renewal(account: Account, subscription: Obj) -> None:
     item = subscription["items"]["data"][0]
     end = item["current_period_end"]
@@ -171,10 +230,17 @@ def _first_invoice(account: Account, customer: Obj, subscription: Obj, behavior:
     item = subscription["items"]["data"][0]
     period = (item["current_period_start"], item["current_period_end"])
     invoice = _invoice(account, customer, subscription, "subscription_create", period)
+    if subscription["collection_method"] == "send_invoice":
+        invoicing.plan_finalizing(account, invoice)
+        return
     subscription["status"] = "incomplete"
     invoicing.finalize(account, invoice)
     if behavior != "default_incomplete" and invoice["status"] == "open":
-        invoicing.attempt(account, invoice)
+        result = invoicing.attempt(account, invoice)
+        if behavior == "error_if_incomplete" and result and not result.went_through:
+            invoicing.void(account, invoice)
+            subscription["status"] = "incomplete_expired"
+            raise charging.declined(account, result)
     # a bank debit that is under way is good enough to begin with
     if invoice["status"] == "paid" or has_payment_under_way(account, invoice):
         subscription["status"] = "active"
@@ -216,8 +282,9 @@ def _invoice(
         period=period,
         subscription_item=item,
     )
-    if subscription["discounts"]:
-        discounting.apply_to(account, invoice, subscription)
+    if subscription["collection_method"] == "send_invoice":
+        invoicing.ask_until(account, invoice, days=subscription["days_until_due"])
+    discounting.apply_to(account, invoice, subscription)
     account.emit("invoice.created", invoice)
     return invoice
 
@@ -259,7 +326,7 @@ def _renew(account: Account, subscription: Obj) -> None:
         anchor=subscription["billing_cycle_anchor"],
     )  # fmt: skip
     _plan_renewal(account, subscription)
-    if subscription["status"] == "paused":
+    if subscription["status"] == "paused" or _trial_ends_without_method(account, subscription):
         return
     if subscription["status"] == "trialing":
         subscription["status"] = "active"
@@ -270,6 +337,22 @@ def _renew(account: Account, subscription: Obj) -> None:
     period = (start, item["current_period_end"])
     invoice = _invoice(account, customer, subscription, "subscription_cycle", period)
     _let_it_be_collected(account, subscription, invoice)
+
+
+def _trial_ends_without_method(account: Account, subscription: Obj) -> bool:
+    """What `trial_settings` want done where there is nothing to charge; whether it was done."""
+    behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
+    if subscription["status"] != "trialing" or behavior == "create_invoice":
+        return False
+    if subscription["collection_method"] != "charge_automatically":
+        return False
+    if collecting.default_of(account, subscription["customer"], None, subscription) is not None:
+        return False
+    if behavior == "cancel":
+        end(account, subscription, reason="cancellation_requested")
+    else:
+        pause(account, subscription)
+    return True
 
 
 def _let_it_be_collected(account: Account, subscription: Obj, invoice: Obj) -> None:
@@ -289,7 +372,9 @@ def _let_it_be_collected(account: Account, subscription: Obj, invoice: Obj) -> N
 
 _PLAIN = (
     "description", "metadata", "cancel_at_period_end", "collection_method", "days_until_due",
+    "payment_settings", "trial_settings", "invoice_settings",
 )  # fmt: skip
+_MISSING = ("cancel", "create_invoice", "pause")
 
 
 def _set_plain(subscription: Obj, params: Obj) -> None:
@@ -298,8 +383,24 @@ def _set_plain(subscription: Obj, params: Obj) -> None:
             continue
         value = params[name]
         if name == "metadata":
-            value = invoicing.merged(subscription["metadata"], value)
-        subscription[name] = value
+            value = merged(subscription["metadata"], value)
+        elif name == "payment_settings":
+            value = documented.payment_settings(subscription[name], value or {})
+        elif name == "trial_settings":
+            value = _trial_settings(value or {})
+        elif name == "invoice_settings":
+            value = {**subscription[name], **(value or {})}
+        subscription[name] = None if value == "" else value
+
+
+def _trial_settings(given: Obj) -> Obj:
+    behavior = (given.get("end_behavior") or {}).get("missing_payment_method", "create_invoice")
+    if behavior not in _MISSING:
+        raise invalid(
+            f"missing_payment_method is one of {', '.join(_MISSING)}.",
+            param="trial_settings[end_behavior][missing_payment_method]",
+        )
+    return {"end_behavior": {"missing_payment_method": behavior}}
 
 
 def update(account: Account, subscription: Obj, params: Obj) -> Obj:
@@ -308,6 +409,8 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     if subscription["status"] in ("canceled", "incomplete_expired"):
         raise invalid("A canceled subscription can only update its cancellation_details.")
     _refuse_what_cannot_be_moved(account, subscription, params)
+    if "items" in params:
+        _refuse_proration(params)
     watched = (
         *_PLAIN, "default_payment_method", "default_source", "pause_collection",
         "discounts", "trial_end", "status", "billing_cycle_anchor", "cancel_at",
@@ -318,6 +421,12 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     if "cancel_at_period_end" in params:
         ends = subscription["items"]["data"][0]["current_period_end"]
         subscription["cancel_at"] = ends if params["cancel_at_period_end"] else None
+    if "cancel_at" in params:
+        subscription["cancel_at"] = None
+        _plan_end(account, subscription, params["cancel_at"])
+    items_before = deepcopy(subscription["items"]["data"])
+    if "items" in params:
+        _change_item(account, subscription, params["items"])
     if "discounts" in params:
         discounting.set_on(account, subscription, params["discounts"])
     if "pause_collection" in params:
@@ -325,11 +434,41 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     if params.get("trial_end") not in (None, "now"):
         _move_to(account, subscription, int(params["trial_end"]))
     before = {name: value for name, value in was.items() if subscription[name] != value}
+    if subscription["items"]["data"] != items_before:
+        before["items"] = {"data": items_before}
     if before:
         account.emit("customer.subscription.updated", subscription, before)
     if params.get("billing_cycle_anchor") == "now" or params.get("trial_end") == "now":
         _begin_anew(account, subscription)
     return subscription
+
+
+def _refuse_proration(params: Obj) -> None:
+    if params.get("proration_behavior") != "none":
+        raise invalid(
+            "The sandbox changes items without prorations only; give proration_behavior=none.",
+            param="proration_behavior",
+        )
+
+
+def _change_item(account: Account, subscription: Obj, given: Any) -> None:
+    """Another price or quantity, from the next invoice on."""
+    item = subscription["items"]["data"][0]
+    if not isinstance(given, list) or len(given) != 1 or given[0].get("id") != item["id"]:
+        raise invalid(
+            "The sandbox's subscriptions have exactly one item; name it by its id.", param="items"
+        )
+    wanted = given[0]
+    if {"price", "plan", "price_data"} & set(wanted):
+        price, _ = _of_item(account, wanted)
+        if price["currency"] != subscription["currency"]:
+            raise invalid("The price's currency is not the subscription's.", param="items")
+        was, now = item["price"]["recurring"], price["recurring"]
+        if any(was[n] != now[n] for n in ("interval", "interval_count")):
+            raise invalid("The sandbox does not change a billing interval.", param="items")
+        item.update(price=price, plan=objects.plan(price))
+    if wanted.get("quantity"):
+        item["quantity"] = int(wanted["quantity"])
 
 
 def _refuse_what_cannot_be_moved(account: Account, subscription: Obj, params: Obj) -> None:
@@ -344,7 +483,8 @@ def _refuse_what_cannot_be_moved(account: Account, subscription: Obj, params: Ob
         raise invalid("trial_end is a time or now.", param="trial_end")
     if trial_end not in (None, "now") and int(trial_end) <= account.now_of(subscription):
         raise invalid("Invalid timestamp: must be in the future", param="trial_end")
-    if params.get("proration_behavior") != "none" and anchor != "unchanged":
+    free = subscription["status"] == "trialing" and trial_end == "now"
+    if params.get("proration_behavior") != "none" and anchor != "unchanged" and not free:
         raise invalid(
             "The sandbox moves a billing day without prorations only.", param="proration_behavior"
         )
@@ -364,10 +504,13 @@ def _move_to(account: Account, subscription: Obj, until: int) -> None:
         billing_cycle_anchor=until,
     )
     _plan_renewal(account, subscription)
+    _warn_of_trial_end(account, subscription)
 
 
 def _begin_anew(account: Account, subscription: Obj) -> None:
     """A period that starts now, with an invoice that is charged at once."""
+    if _trial_ends_without_method(account, subscription):
+        return
     customer = account.tables["customer"][subscription["customer"]]
     item = subscription["items"]["data"][0]
     now, recurring = account.now_of(subscription), item["price"]["recurring"]

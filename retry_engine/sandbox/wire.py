@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from retry_engine.sandbox import sources
+from retry_engine.sandbox import documented, sources
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.objects import listing
 from retry_engine.sandbox.refusals import Obj, invalid
@@ -50,6 +50,7 @@ def _lists(value: Any) -> Any:
 
 def typed(params: Obj, spec: Spec) -> Obj:
     """The parameters with their types; unknown and malformed ones are refused by name."""
+    documented.refuse_not_simulated(params, spec)
     unknown = sorted(set(params) - set(spec))
     if unknown:
         raise invalid(
