@@ -63,9 +63,12 @@ def train_policy(
     return LearntPolicy(policy, trained.model, trained.rows.record)
 
 
-def prior_policy(config: Mapping[str, Any] | None = None) -> "LearntPolicy":
-    """The planner on the documented prior, without any data."""
-    return LearntPolicy(policy_of(config), None, lives.Record())
+def prior_policy(
+    config: Mapping[str, Any] | None = None, *, log: pd.DataFrame | None = None
+) -> "LearntPolicy":
+    """The planner on the documented prior; of a log it knows what happened, and learns nothing."""
+    record = lives.Record() if log is None else lives.record_of(validate(log)[0])
+    return LearntPolicy(policy_of(config), None, record)
 
 
 def fixed_schedule(days: Sequence[float] = fixed.DAYS) -> "FixedSchedule":

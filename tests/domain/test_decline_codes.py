@@ -65,6 +65,24 @@ def test_the_reason_stays_hidden_where_stripe_asks_for_it(code: str) -> None:
     assert not codes.lookup(code).discloses_reason
 
 
+@pytest.mark.parametrize("code", [*codes.table(), None, "never_seen_before"])
+def test_of_a_hidden_reason_a_customer_is_told_as_much_as_of_none(code: str | None) -> None:
+    told = codes.as_told(code)
+    assert told.discloses_reason
+    assert told == (
+        codes.lookup(code) if codes.lookup(code).discloses_reason else codes.lookup(None)
+    )
+
+
+@pytest.mark.parametrize("name", ["decline_codes.csv", "network_codes.csv"])
+def test_every_row_names_where_it_comes_from(name: str) -> None:
+    text = (files("retry_engine.domain") / name).read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        assert row["source"].strip(), row["code"]
+        aged = row["ages_days"]
+        assert not aged or f"{aged} days on other invoices" in row["source"], row["code"]
+
+
 @pytest.mark.parametrize(
     "code",
     "incorrect_number lost_card pickup_card stolen_card revocation_of_authorization"

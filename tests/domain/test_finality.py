@@ -153,7 +153,7 @@ def test_consent_withdrawn_on_another_invoice_is_given_anew_by_saving_or_paying_
     assert forbids(gone, paid(gone), days=9, invoice="in_0", added_at=NOW - timedelta(days=1))
 
 
-def test_every_code_names_its_source_and_every_network_code_is_read() -> None:
+def test_the_networks_bans_are_those_that_they_publish() -> None:
     assert len(codes.of_network(Network.VISA, Field.DECLINE, reach=FinalFor.NUMBER)) == 12
     assert {"54", "55", "82", "6P", "N7"} <= set(
         codes.of_network(Network.VISA, Field.DECLINE, reach=FinalFor.CREDENTIAL)

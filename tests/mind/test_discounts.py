@@ -8,7 +8,7 @@ from diary import OPENED, Diary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retry_engine.domain import money
+from retry_engine.domain import codes, money
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
 from retry_engine.domain.messages import Message
@@ -144,3 +144,17 @@ def test_a_dearer_effect_is_asked_for_before_a_larger_discount_is_given() -> Non
         view, planner.decide(view, policy=Policy()), policy=ON, effects=weak
     ).discount
     assert small == 400
+
+
+@pytest.mark.parametrize("code", codes.table().values(), ids=lambda c: c.code)
+def test_nobody_is_offered_a_discount_for_what_the_merchant_or_the_way_has_caused(
+    code: codes.DeclineCode,
+) -> None:
+    said = Message(at=NOW - timedelta(days=5), visited=True)
+    view = replace(Diary().declined(code.code).but(amount=4000).view(hours=144), messages=(said,))
+    theirs = ("issuer_transient", "configuration", "test_mode")
+    refusal = offers.refusal_of(view, ON)
+    assert (refusal == "the failure is not the customer's") == (code.category in theirs)
+    if code.customer_action in (codes.CustomerAction.MERCHANT_FIX, "none_reconcile_first"):
+        assert refusal is not None
+        assert discount(view) == 0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_planner_properties import diaries
 
-from retry_engine.domain.decisions import DecisionKind
+from retry_engine.domain import codes
+from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import Message, MessageKind
 from retry_engine.domain.policy import Messages, Value
 from retry_engine.mind import dunning, planner
@@ -32,6 +33,26 @@ def test_whoever_must_act_is_told_at_once() -> None:
 def test_an_authentication_is_asked_for_by_its_name() -> None:
     decision = Diary().declined("authentication_required").decides(hours=1)
     assert decision.message_kind is MessageKind.AUTHENTICATE
+
+
+@pytest.mark.parametrize("code", codes.table().values(), ids=lambda c: c.code)
+@pytest.mark.parametrize("disclose", ["yes", "no"])
+def test_a_message_says_no_more_of_a_decline_than_its_table_discloses(
+    code: codes.DeclineCode, disclose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table as it is, and with the other word for this code in it."""
+    wait = Decision(
+        kind=DecisionKind.WAIT_FOR_CUSTOMER, reasons=(), candidates=(), model_version="prior-1"
+    )
+    opaque = dunning.kind_of(Diary().declined("generic_decline").view(), wait)
+    other = replace(code, discloses_reason=disclose == "yes")
+    with monkeypatch.context() as patch:
+        patch.setitem(codes.table(), code.code, other)  # type: ignore[arg-type]  # read-only to all else
+        codes.lookup.cache_clear()
+        said = dunning.kind_of(Diary().declined(code.code).view(), wait)
+    codes.lookup.cache_clear()
+    tells = disclose == "yes" and code.category is codes.Category.AUTHENTICATION
+    assert said is (MessageKind.AUTHENTICATE if tells else opaque)
 
 
 def test_a_retry_that_comes_soon_is_waited_for_before_anybody_is_written_to() -> None:

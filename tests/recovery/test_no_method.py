@@ -1,0 +1,35 @@
+"""A renewal that failed because nothing is saved to charge."""
+
+import pytest
+from correspondence import ADDRESS, Writing, page_of, pays_at_stripe, reader
+from post_office import PostOffice
+
+pytestmark = pytest.mark.integration
+
+
+def test_who_has_no_method_at_all_is_waited_for_and_written_to(
+    writes: Writing, post_office: PostOffice
+) -> None:
+    """Nothing is saved, so nothing was charged: no decline, no attempt, and still a case."""
+    here = writes("")
+    customer, method = here.shop.customer_with("succeeded")
+    v1 = here.shop.stripe.v1
+    v1.customers.update(customer.id, {"email": ADDRESS, "name": "Maria"})
+    here.shop.subscribed(customer)
+    v1.payment_methods.detach(method.id)
+    here.shop.advances(customer, days=31, hours=2)
+    here.works()
+    invoice = here.shop.newest_invoice(customer)
+    assert here.shop.ledger(invoice) == []
+    case = here.case(invoice)
+    assert (case["state"], case["attempts"]) == ("needs_customer", [])
+    assert here.engine.explain_case(invoice.id)["curves"] == []
+
+    here.days_pass(customer, 2, step_hours=3)
+    letter = post_office.to(ADDRESS)[0]
+    page = reader(here).get(page_of(letter))
+    assert page.status_code == 200
+    assert pays_at_stripe(page).status_code == 200
+    here.works()
+    assert here.case(invoice)["close_reason"] == "recovered_by_engine"
+    assert here.engine.status()["events_dead"] == 0
