@@ -12,6 +12,7 @@ import statistics
 from datetime import UTC, datetime
 
 import arena
+import numpy as np
 import pandas as pd
 
 from retry_engine import evaluation
@@ -56,6 +57,18 @@ def _rename(case: arena.Case, prefix: str) -> None:
         row["payment_method_id"] = prefix + row["payment_method_id"]
 
 
+def truth_of(cases: list[arena.Case], bank: arena.Charge, policy: evaluation.Policy) -> float:
+    """What the policy is worth a case, each currency's average invoice counted as 100."""
+    owed = pd.Series([float(case.row["amount"]) for case in cases])
+    currencies = np.array([case.row["currency"] for case in cases])
+    total = 0.0
+    for currency in np.unique(currencies):
+        mine = [case for case in cases if case.row["currency"] == currency]
+        average = float(owed[currencies == currency].mean())
+        total += arena.play(mine, bank, policy).net * 100.0 / average
+    return total / len(cases)
+
+
 def compare(
     past: list[arena.Case], bank: arena.Charge, seed: int
 ) -> dict[str, tuple[float, float, float, float]]:
@@ -77,7 +90,7 @@ def compare(
     told = {}
     for name in NAMES:
         card = found.card["policies"][name]
-        truth = arena.play(cases, bank, policies[name]).net / len(cases)
+        truth = truth_of(cases, bank, policies[name])
         told[name] = card["net_per_case"], card["low"], card["high"], truth
     return told
 

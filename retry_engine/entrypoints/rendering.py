@@ -233,7 +233,8 @@ def _show_backtest(console: Console, found: Document) -> None:
     for name, row in found["differences"].items():
         table.add_row(name, f"{row['net_per_case']:+.1f}", f"{row['low']:.1f} to {row['high']:.1f}")
     console.print(table)
-    console.print(Text("minor units, currencies added as they are", style="bright_black"))
+    unit = found.get("unit", "minor units, currencies added as they are")  # as older cards are
+    console.print(Text(unit, style="bright_black"))
     console.print(Text(f"known bias: {found['known_bias']}", style="italic"))
 
 

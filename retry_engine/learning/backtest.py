@@ -331,32 +331,54 @@ def _correct(
 def _card(
     played: Mapping[str, Played], cases: Sequence[Opening], policy: Policy, seed: int
 ) -> Document:
+    currencies = np.array([case.view.currency for case in cases])
     owed = np.array([case.view.amount for case in cases], dtype=np.float64)
+    unit = _units(owed, currencies)
     draws = np.random.default_rng([seed, 73]).multinomial(
         len(cases), np.full(len(cases), 1 / len(cases)), size=_BOOTSTRAPS
     )
     return {
         "horizon_days": policy.limits.horizon_days,
-        "currencies": sorted({case.view.currency for case in cases}),
+        "currencies": sorted(set(currencies.tolist())),
+        "unit": MINOR if np.all(unit == 1.0) else PERCENT,
         "policies": {
-            name: _interval(result.net, draws)
+            name: _interval(result.net * unit, draws)
             | {
-                "share_of_what_is_owed": round(float(result.net.sum() / max(owed.sum(), 1.0)), 4),
+                "share_of_what_is_owed": round(
+                    float((result.net * unit).sum() / max((owed * unit).sum(), 1e-9)), 4
+                ),
                 "recovered": round(float(result.recovered.mean()), 4),
                 "attempts": round(float(result.attempts.mean()), 2),
             }
             for name, result in played.items()
         },
         "differences": {
-            f"learnt - {name}": _interval(played["learnt"].net - played[name].net, draws)
+            f"learnt - {name}": _interval((played["learnt"].net - played[name].net) * unit, draws)
             for name in ("fixed", "prior")
         },
         "known_bias": BIAS,
     }
 
 
+MINOR = "minor units"
+PERCENT = "percent of the average invoice of its currency"
+
+
+def _units(owed: Floats, currencies: npt.NDArray[np.str_]) -> Floats:
+    """What each case's minor units are multiplied by before cases are added up.
+
+    Those of two currencies are no sum: where there are several, the average invoice of each counts
+    as 100, so that no rates of exchange are needed.
+    """
+    names = np.unique(currencies)
+    if len(names) < 2:
+        return np.ones(len(owed))
+    mean = {str(name): max(float(owed[currencies == name].mean()), 1.0) for name in names}
+    return np.array([100.0 / mean[str(name)] for name in currencies])
+
+
 def _interval(net: Floats, draws: npt.NDArray[np.int64]) -> Document:
-    """Mean a case in minor units with its 95 % bootstrap interval over cases."""
+    """Mean a case, in its `unit`, with its 95 % bootstrap interval over cases."""
     means = draws @ net / len(net)
     low, high = np.quantile(means, (0.025, 0.975))
     return {

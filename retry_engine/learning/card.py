@@ -185,8 +185,9 @@ def below_the_prior(card: Mapping[str, Any]) -> str | None:
     found = (backtest.get("differences") or {}).get("learnt - prior")
     if not found or found["high"] >= 0:
         return None
+    unit = backtest.get("unit", "minor units")
     return (
         f"{card['version']} is stored and not promoted: its backtest has it below the prior, "
-        f"{found['net_per_case']:+} minor units a case ({found['low']:+} to {found['high']:+}); "
+        f"{found['net_per_case']:+} {unit} a case ({found['low']:+} to {found['high']:+}); "
         "`retry-engine model promote` lets it decide all the same"
     )

@@ -76,7 +76,7 @@ class Desk:
         `not_promoted` of the card says so then. Raises `CannotLearn` where the data carry none.
         """
         log = self.whole_log()
-        trained = training.train(log, seed=seed, say=say)
+        trained = training.train(log, seed=seed, settings=self.policy.version, say=say)
         document = card.of_training(trained, log, policy=self.policy, seed=seed, say=say)
         document["trained_at"] = self.clock().isoformat()
         with self.database.transaction() as connection:

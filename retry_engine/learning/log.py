@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,20 @@ _DIGITS = re.compile(r"(?<![A-Za-z0-9_])\d(?:[ -]?\d){12,18}(?![A-Za-z0-9_])")
 _STRIPE_ID = re.compile(r"^[a-z]{2,10}_[A-Za-z0-9_]+$")
 
 
+# What a file may hold: asked of a Parquet file's footer, counted on the way through a CSV file, so
+# that 20 million rows out of a few kilobytes are refused before they fill the memory.
+MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 5_000_000, 200, 150_000_000
+MAX_BYTES = 2 * 2**30
+_MAX_TEXT = 4_000
+_CHUNK = 50_000
+
+# What a spreadsheet would take for a formula, and what hides one.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_QUOTED = re.compile(r"^'(?=[=+\-@\t\r\n'])")
+
+
 def read(path: Path, *, name: str | None = None) -> pd.DataFrame:
-    """A CSV or Parquet file's rows as text; `InvalidInput` where it is neither.
+    """A CSV or Parquet file's rows as text; `InvalidInput` where it is neither, or too large.
 
     `name` is what errors call it, where that is not its path.
     """
@@ -46,12 +59,97 @@ def read(path: Path, *, name: str | None = None) -> pd.DataFrame:
         raise InvalidInput(f"{name}: there is no such file")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError, ImportError) as error:  # what pandas and pyarrow raise
+            return _read_parquet(path, name)
+        return _read_csv(path, name)
+    except (ValueError, OSError, ImportError, MemoryError) as error:  # of pandas and pyarrow
         detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         expected = "a CSV file with a header (UTF-8) or a Parquet file"
         raise InvalidInput(f"{name}: expected {expected}: {detail}") from None
+
+
+def _read_csv(path: Path, name: str) -> pd.DataFrame:
+    # never decompressed: what a few bytes unfold to would have to be counted first
+    options: dict[str, Any] = {
+        "dtype": str,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "compression": None,
+    }
+    _refuse_too_large(name, size=path.stat().st_size)
+    columns = len(pd.read_csv(path, nrows=0, **options).columns)
+    _refuse_too_large(name, columns=columns)
+    parts: list[pd.DataFrame] = []
+    rows = 0
+    with pd.read_csv(path, chunksize=_CHUNK, **options) as chunks:
+        for part in chunks:
+            rows += len(part)
+            _refuse_too_large(name, rows=rows, columns=columns)
+            parts.append(part)
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.read_csv(path, **options)
+    return frame.map(_unquoted, na_action="ignore")
+
+
+def _read_parquet(path: Path, name: str) -> pd.DataFrame:
+    import pyarrow as pa  # noqa: PLC0415  # 0.2 s that only such a file needs
+    from pyarrow import parquet  # noqa: PLC0415
+
+    with parquet.ParquetFile(path) as file:
+        about, schema = file.metadata, file.schema_arrow
+        size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
+        _refuse_too_large(name, rows=about.num_rows, columns=about.num_columns, size=max(size, 0))
+        texts = [
+            field.name
+            for field in schema
+            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ]
+    # a long text that is there once and meant a million times stays one text
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        parts: list[pd.DataFrame] = []
+        taken = 0
+        for batch in file.iter_batches(batch_size=_CHUNK):
+            taken += batch.nbytes
+            _refuse_too_large(name, size=taken)
+            parts.append(_plain_texts(batch.to_pandas(), name))
+    return pd.concat(parts, ignore_index=True) if parts else pd.read_parquet(path)
+
+
+def _plain_texts(part: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Categories as the texts they stand for, which all rows share."""
+    for column in part.columns:
+        values = part[column]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            longest = max((len(str(value)) for value in values.cat.categories), default=0)
+            if longest > _MAX_TEXT:
+                raise InvalidInput(
+                    f"{name}: column {column}: expected at most {_MAX_TEXT:,} characters in a "
+                    f"cell, found {longest:,}"
+                )
+            part[column] = values.astype(object)
+    return part
+
+
+def _refuse_too_large(name: str, *, rows: int = 0, columns: int = 0, size: int = 0) -> None:
+    found = (
+        ("rows", rows, MAX_ROWS),
+        ("columns", columns, MAX_COLUMNS),
+        ("cells", rows * columns, MAX_CELLS),
+        ("bytes", size, MAX_BYTES),
+    )
+    for what, count, most in found:
+        if count > most:
+            raise InvalidInput(
+                f"{name}: expected at most {most:,} {what}, found {count:,} or more: "
+                "import it in parts"
+            )
+
+
+def _unquoted(cell: str) -> str:
+    return _QUOTED.sub("", cell, count=1)
+
+
+def _harmless(cell: str) -> str:
+    """A cell that a spreadsheet shows and does not execute; `read` takes the mark away again."""
+    return f"'{cell}" if cell.startswith((*_FORMULA, "'")) else cell
 
 
 def validate(frame: pd.DataFrame, *, name: str = "log") -> tuple[pd.DataFrame, list[str]]:
@@ -143,12 +241,28 @@ def _numbers(frame: pd.DataFrame, column: str, name: str, *, whole: bool) -> "pd
     parsed = pd.to_numeric(given.where(~blank), errors="coerce").astype("float64")
     bad = parsed.isna() & ~blank
     if whole:
-        bad |= parsed.notna() & ((parsed % 1 != 0) | (parsed < 0))
+        # beyond 2^53 a float is not the number that was written
+        bad |= parsed.notna() & ((parsed % 1 != 0) | (parsed < 0) | (parsed > 2**53))
+        if given.dtype == object or pd.api.types.is_string_dtype(given.dtype):
+            bad |= ~blank & ~given.map(_is_whole)
         _first_bad(name, column, bad, given, "a whole number of minor units, 0 or more")
     else:
         bad |= parsed.notna() & ((parsed <= 0) | ~np.isfinite(parsed))
         _first_bad(name, column, bad, given, "a number above 0")
     return parsed
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it was written as a whole number: 29.00 is twenty-nine of something, not minor units.
+
+    A float is what pandas makes of whole numbers with gaps between them, and may pass.
+    """
+    if isinstance(value, str):
+        return value.strip().isascii() and value.strip().isdigit()
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        return isinstance(exponent, int) and exponent >= 0
+    return True
 
 
 def _check(log: pd.DataFrame, name: str) -> None:
@@ -189,6 +303,9 @@ def write(log: pd.DataFrame, path: Path) -> None:
         stamps = pd.to_datetime(text[column], utc=True)
         text[column] = stamps.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ").where(stamps.notna(), "")
     text["amount"] = text["amount"].astype("Int64")
+    for column in text.columns:
+        if text[column].dtype == object or pd.api.types.is_string_dtype(text[column].dtype):
+            text[column] = text[column].map(_harmless, na_action="ignore")
     text.to_csv(path, index=False)
 
 

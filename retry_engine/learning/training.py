@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 
 from retry_engine.domain.errors import CannotLearn
-from retry_engine.learning import lives, metrics, trees, uplift
+from retry_engine.learning import fingerprint, lives, metrics, trees, uplift
 from retry_engine.mind import features, leaving, rhythm
 from retry_engine.mind.features import Rates, Scene
 from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
@@ -54,6 +54,7 @@ class Rows:
     opened: Floats
     offered: tuple[uplift.Unit, ...] = ()
     leaving: Leaving = UNKNOWN
+    log: str = ""  # the fingerprint of all its rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def rows_of(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
         np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
-        leaving_of(log),
+        leaving_of(log), fingerprint.of_log(log),
     )  # fmt: skip
 
 
@@ -158,13 +159,22 @@ def _rhythms(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 
 
 
 def train(
-    log: pd.DataFrame, *, seed: int = 0, max_rows: int = 150_000, say: Say = lambda _: None
+    log: pd.DataFrame,
+    *,
+    seed: int = 0,
+    max_rows: int = 150_000,
+    settings: str = "",
+    say: Say = lambda _: None,
 ) -> Trained:
-    """Fit the model; `CannotLearn` says why where the data cannot carry one."""
-    return fit(rows_of(log, max_rows=max_rows, seed=seed, say=say), seed=seed, say=say)
+    """Fit the model; `CannotLearn` says why where the data cannot carry one.
+
+    `settings` is the version of the policy that its card is made with.
+    """
+    rows = rows_of(log, max_rows=max_rows, seed=seed, say=say)
+    return fit(rows, seed=seed, settings=f"{max_rows}:{settings}", say=say)
 
 
-def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
+def fit(rows: Rows, *, seed: int, settings: str = "", say: Say = lambda _: None) -> Trained:
     """Fit the model on rows that are there already; `CannotLearn` as above."""
     wins, losses = int(rows.won.sum()), int((~rows.won).sum())
     if len(rows.won) < MIN_ROWS or min(wins, losses) < MIN_WINS:
@@ -174,12 +184,12 @@ def fit(rows: Rows, *, seed: int, say: Say = lambda _: None) -> Trained:
         )
     say(f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful")
     members, learnt = _members(rows, seed=seed, say=say)
-    prior = rows.x[:, 0].astype(np.float64)
+    prior = rows.x[:, features.column(features.PRIOR)].astype(np.float64)
     link = fit_link(learnt, prior, rows.won)
     offsets = _offsets(prior, rows)
     weight = _support_weight(rows, link.scale(learnt, prior), prior, offsets)
     model = LearntModel(
-        version=_version(rows, seed),
+        version=_version(rows, seed, settings),
         trees=trees.of_boosting(members, rate=_RATE, features=rows.x.shape[1]),
         link=link,
         rates=rows.rates,
@@ -272,10 +282,9 @@ def _support_weight(rows: Rows, own: Floats, prior: Floats, offsets: Mapping[str
 
     `own` are log hazards by trees that had not seen the row.
     """
-    names = [feature.name for feature in features.features()]
     tried = np.char.startswith(rows.segment, "tried")
-    waited = np.expm1(rows.x[:, names.index("log_gap_method")])
-    hours = np.where(tried, waited, 24.0 * rows.x[:, names.index("days_open")])
+    waited = np.expm1(rows.x[:, features.column("log_gap_method")])
+    hours = np.where(tried, waited, 24.0 * rows.x[:, features.column("days_open")])
     seen = np.zeros(len(own))
     moved = prior.copy()
     for name in np.unique(rows.segment):
@@ -301,7 +310,9 @@ def _offset(prior: Floats, won: npt.NDArray[np.bool_], *, around: float) -> floa
     return float(minimize_scalar(loss, bounds=(-5.0, 3.0), method="bounded").x)
 
 
-def _version(rows: Rows, seed: int) -> str:
-    digest = hashlib.sha256(rows.x.tobytes() + rows.won.tobytes() + str(seed).encode())
+def _version(rows: Rows, seed: int, settings: str) -> str:
+    """Another one for other rows of any kind, other code, other libraries, another seed."""
+    retries = hashlib.sha256(rows.x.tobytes() + rows.won.tobytes()).hexdigest()
+    parts = (rows.log, retries, fingerprint.of_code(), str(seed), settings)
     last = pd.Timestamp(float(rows.at.max()), unit="s").strftime("%Y%m%d")
-    return f"hazard-{last}-{digest.hexdigest()[:8]}"
+    return f"hazard-{last}-{fingerprint.of(parts)}"

@@ -58,6 +58,8 @@ class _Life:
     messages: list[Message] = field(default_factory=list)
     last: Unit | None = None
     last_at: datetime | None = None
+    drawn: Unit | None = None  # the newest whose offer was drawn at random
+    offered: Unit | None = None  # the newest that offered something: it holds until it is used
 
 
 def units_of(log: pd.DataFrame) -> list[Unit]:
@@ -80,19 +82,31 @@ def _take_attempt(life: _Life, row: dict[str, Any]) -> None:
     for name in ("customer_since", "billing_interval", "customer_id"):
         life.facts.setdefault(name, row[name])
     if attempt.outcome is Outcome.SUCCEEDED and life.last is not None:
-        owed = life.attempts[0].amount
-        life.last.paid = True
-        # whoever paid the whole did not use it
-        less = max(owed - attempt.amount, 0) / owed if owed else 0.0
-        life.last.given = min(less, life.last.share)
+        _take_payment(life, attempt)
     if attempt.outcome is not Outcome.SUCCEEDED or not life.attempts:
         life.attempts.append(attempt)
 
 
+def _take_payment(life: _Life, attempt: Attempt) -> None:
+    """What was paid counts for the last message that was drawn: reminders without a draw follow it.
+
+    Whoever paid less used the offer, with whichever message it came.
+    """
+    owed = life.attempts[0]
+    (life.drawn or life.last or Unit({}, 0.0, 0.0)).paid = True
+    if life.offered is not None and attempt.currency == owed.currency and owed.amount:
+        less = max(owed.amount - attempt.amount, 0) / owed.amount
+        # whoever paid the whole did not use it
+        life.offered.given = min(less, life.offered.share)
+        life.offered.paid |= less > 0
+
+
 def _take_said(life: _Life, row: dict[str, Any], units: list[Unit]) -> None:
     at = row["at"].to_pydatetime()
-    owed = life.attempts[0].amount
-    share = float(row["amount"]) / owed if row["kind"] == "offer" and owed else 0.0
+    first = life.attempts[0]
+    # minor units of two currencies are not parts of each other
+    is_offer = row["kind"] == "offer" and row["currency"] == first.currency and first.amount > 0
+    share = float(row["amount"]) / first.amount if is_offer else 0.0
     known = not pd.isna(row["propensity"])
     same = life.last_at is not None and at - life.last_at <= _TOGETHER
     if not same:
@@ -105,8 +119,12 @@ def _take_said(life: _Life, row: dict[str, Any], units: list[Unit]) -> None:
         life.last.share = max(life.last.share, share)
         if known and not life.last.propensity:
             units.append(life.last)
+        if life.last.share:
+            life.offered = life.last
         if known:
             life.last.propensity = float(row["propensity"])
+            if 0.0 < life.last.propensity < 1.0:
+                life.drawn = life.last
 
 
 def _situation(life: _Life, row: dict[str, Any], at: datetime) -> dict[str, str]:

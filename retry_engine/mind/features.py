@@ -213,6 +213,15 @@ def features() -> tuple[Feature, ...]:
     return tuple(_REGISTRY)
 
 
+# The log hazard by the documented prior: an input, and what decides where a log is thin.
+PRIOR = "prior_hazard"
+
+
+def column(name: str) -> int:
+    """Where a feature stands in the matrix; its name is what it is found by."""
+    return next(place for place, feature in enumerate(_REGISTRY) if feature.name == name)
+
+
 def matrix(scene: Scene) -> npt.NDArray[np.float32]:
     """One row a moment, one column a feature."""
     out = np.empty((scene.slots.size, len(_REGISTRY)), dtype=np.float32)

@@ -32,7 +32,6 @@ Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
 _PRIOR = PriorModel()
-_PRIOR_COLUMN = 0
 # Reasons with points of their own; what is left is summed up in one more.
 _SHOWN = 5
 # Hours since the last decline at which support is counted; between them it is interpolated.
@@ -103,7 +102,7 @@ class LearntModel:
         ]
 
     def _chance(self, scene: Scene, block: Matrix, learnt: Floats) -> Floats:
-        prior = block[:, _PRIOR_COLUMN].astype(np.float64)
+        prior = block[:, features.column(features.PRIOR)].astype(np.float64)
         own = self.link.scale(learnt, prior)
         trust = self.trust(scene)
         return as_chance(trust * own + (1 - trust) * (prior + self.offset(segment(scene))))
@@ -146,9 +145,8 @@ class LearntModel:
         first, second = (float(chance[0]) for chance in self.success_probabilities(asked))
         ours, theirs = (features.matrix(self.scene(*question)) for question in asked)
         values = self.link.slope * self.trees.contributions(ours, theirs)
-        values[_PRIOR_COLUMN] += self.link.prior_slope * float(
-            ours[0, _PRIOR_COLUMN] - theirs[0, _PRIOR_COLUMN]
-        )
+        place = features.column(features.PRIOR)
+        values[place] += self.link.prior_slope * float(ours[0, place] - theirs[0, place])
         whole = float(values.sum())
         if abs(whole) < 1e-9:
             return ()

@@ -60,8 +60,8 @@ def test_the_estimate_puts_policies_in_the_order_of_their_true_values(
     cases = [by_id[opening.view.invoice_id] for opening in found.cases]
     learnt = evaluation.LearntPolicy(Policy(), parted.earlier.model, parted.earlier.rows.record)
     truth = {
-        "learnt": arena.play(cases, past[1], learnt).net / len(cases),
-        "fixed": arena.play(cases, past[1], evaluation.fixed_schedule()).net / len(cases),
+        "learnt": backtest_truth.truth_of(cases, past[1], learnt),
+        "fixed": backtest_truth.truth_of(cases, past[1], evaluation.fixed_schedule()),
     }
     told = found.card["policies"]
     assert told["fixed"]["net_per_case"] < told["learnt"]["net_per_case"]
@@ -207,3 +207,12 @@ def test_a_handful_of_promises_tells_nothing() -> None:
     part = drift.judge_promises([{"promised": 0.9, "won": False}] * 20)
     assert part["verdict"] == "ok"
     assert "too few" in part["detail"]
+
+
+def test_minor_units_of_two_currencies_are_never_added_up() -> None:
+    """A yen has no minor units: a hundred times as many of them are worth a dollar's cent."""
+    owed = np.array([1000.0, 3000.0, 150_000.0, 250_000.0])
+    currencies = np.array(["usd", "usd", "jpy", "jpy"])
+    unit = backtest._units(owed, currencies)
+    assert (owed * unit).tolist() == [50.0, 150.0, 75.0, 125.0]
+    assert backtest._units(owed[:2], currencies[:2]).tolist() == [1.0, 1.0]

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import arena
@@ -9,9 +10,11 @@ import pandas as pd
 import pytest
 
 from retry_engine.domain.errors import CannotLearn, InvalidInput
-from retry_engine.learning import lives, model_file, training
+from retry_engine.learning import fingerprint, lives, model_file, training
 from retry_engine.learning.log import validate
 from retry_engine.learning.training import Trained
+from retry_engine.mind import features
+from retry_engine.mind.hazard import Floats, Matrix
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -113,3 +116,43 @@ def test_points_add_up_to_the_gap_between_two_charges(trained: Trained, log: pd.
 def test_too_little_data_is_refused_with_what_is_missing(log: pd.DataFrame) -> None:
     with pytest.raises(CannotLearn, match="at least 200"):
         training.train(log.head(50))
+
+
+def _version(log: pd.DataFrame, rows: training.Rows, seed: int = 0) -> str:
+    return training._version(replace(rows, log=fingerprint.of_log(log)), seed, "")
+
+
+def test_other_rows_of_any_kind_or_other_code_make_another_version(
+    trained: Trained, log: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_it_is = _version(log, trained.rows)
+    assert _version(log.copy(), trained.rows) == as_it_is
+    end = {"kind": "closed", "invoice_id": "in_new", "close_reason": "churned"}
+    closed = pd.concat([log, pd.DataFrame([{**log.iloc[-1].to_dict(), **end}])])
+    changed = log.copy()
+    changed.loc[changed.index[0], "customer_country"] = "XX"
+    others = [_version(closed, trained.rows), _version(changed, trained.rows)]
+    others.append(_version(log, trained.rows, seed=1))
+    monkeypatch.setattr(fingerprint, "of_code", lambda: "another day's code")
+    others.append(_version(log, trained.rows))
+    assert len({as_it_is, *others}) == 5
+
+
+def test_features_are_found_by_name(
+    trained: Trained, log: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retry = next(iter(lives.walk(log)))
+    slots = np.array([retry.attempt.at.timestamp()])
+    thin = replace(trained.model, support={}, trees=_Flat())
+    before = thin.success_probability(retry.view, retry.method, slots)
+    probe = features.Feature("probe", "", "", "", lambda _: 1.0)
+    monkeypatch.setattr(features, "_REGISTRY", [probe, *features._REGISTRY])
+    assert np.array_equal(before, thin.success_probability(retry.view, retry.method, slots))
+
+
+class _Flat:
+    def log_hazard(self, rows: Matrix) -> Floats:
+        return np.full(len(rows), -1.0)
+
+    def contributions(self, row: Matrix, background: Matrix) -> Floats:
+        return np.zeros(row.shape[1])

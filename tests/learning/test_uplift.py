@@ -70,3 +70,40 @@ def test_what_no_message_showed_stays_as_it_was_believed() -> None:
     learnt = uplift.learn(units)
     assert learnt.gain["came_and_left=yes"] == offers.PRIOR.gain["came_and_left=yes"]
     assert learnt.gain[""] < offers.PRIOR.gain[""]
+
+
+def _story(*events: dict[str, object]) -> list[uplift.Unit]:
+    start = pd.Timestamp("2026-01-01", tz="UTC")
+    about = {"invoice_id": "in_1", "customer_id": "cus_1"}
+    failed = {"kind": "attempt", "amount": 1000, "currency": "usd", "outcome": "failed",
+              "decline_code": "insufficient_funds", "day": 0}  # fmt: skip
+    rows = [{**about, **e, "at": start + pd.Timedelta(days=e["day"])} for e in (failed, *events)]
+    checked, _ = log.validate(pd.DataFrame(rows))
+    return uplift.units_of(checked)
+
+
+_OFFER = {"kind": "offer", "day": 1, "amount": 200, "currency": "usd", "propensity": 0.3}
+_PAID = {"kind": "attempt", "day": 5, "amount": 800, "currency": "usd", "outcome": "succeeded",
+         "source": "customer"}  # fmt: skip
+
+
+@pytest.mark.parametrize("reminders", [0, 1, 3])
+def test_who_pays_with_the_discount_after_a_reminder_counts_as_paid(reminders: int) -> None:
+    later: list[dict[str, object]] = [
+        {"kind": "message", "day": 2 + 0.5 * n} for n in range(reminders)
+    ]
+    [unit] = _story(_OFFER, *later, _PAID)
+    assert (unit.paid, unit.given) == (True, 0.2)
+
+
+def test_a_message_that_was_drawn_later_takes_the_full_payments_after_it() -> None:
+    drawn = {"kind": "message", "day": 3, "propensity": 0.5}
+    first, second = _story(_OFFER, drawn, {**_PAID, "amount": 1000})
+    assert (first.paid, first.given, second.paid) == (False, 0.0, True)
+    first, second = _story(_OFFER, drawn, _PAID)
+    assert (first.paid, first.given) == (True, 0.2), "the discount was that of the first"
+
+
+def test_a_discount_in_another_currency_is_no_share_of_what_is_owed() -> None:
+    units = _story({**_OFFER, "currency": "jpy"}, {**_PAID, "currency": "jpy"})
+    assert all(unit.share == 0.0 and unit.given == 0.0 for unit in units)
