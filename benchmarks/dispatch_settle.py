@@ -33,6 +33,7 @@ import redis
 from retry_engine import settings, wiring
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.adapters.stripe_gateway import StripeGateway
+from retry_engine.recovery.gate import permit
 
 _POOL = "2"
 
@@ -206,13 +207,16 @@ def _bare(port: int, dsn: str, numbers: range) -> None:
         pace=lambda _: None,
         sleep=time.sleep,
     )
+    leave = permit("takeover", "takeover")
     with psycopg.connect(dsn) as connection:
         for n in numbers:
             gateway.invoice("", f"in_{n}")
             gateway.payment_method("", f"pm_{n}")
             connection.execute("insert into floor values (%s, 'unknown')", (n,))
             connection.commit()
-            gateway.pay("", f"in_{n}", method_id=f"pm_{n}", idempotency_key=f"floor:{n}")
+            gateway.pay(
+                "", f"in_{n}", permit=leave, method_id=f"pm_{n}", idempotency_key=f"floor:{n}"
+            )
             connection.execute("update floor set outcome = 'succeeded' where id = %s", (n,))
             connection.commit()
 

@@ -18,6 +18,7 @@ from retry_engine.domain.errors import (
     AccountWithdrew,
     BrokerUnavailable,
     InvalidInput,
+    NotPermitted,
     RetryEngineError,
     SettingsError,
     StoreUnavailable,
@@ -38,6 +39,7 @@ from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.foreseeing import Foresight
+from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.messaging import Messenger, Post
@@ -265,6 +267,10 @@ class Engine:
         with self.database.transaction() as connection:
             return learning_rows.active_version(connection) is not None
 
+    @property
+    def _gate(self) -> Gate:
+        return Gate(self.settings.mode)
+
     @cached_property
     def _intake(self) -> Intake:
         return Intake(
@@ -280,7 +286,11 @@ class Engine:
     @cached_property
     def _executor(self) -> Executor:
         return Executor(
-            database=self.database, gateway=self.gateway, planner=self.planner, clock=self.clock
+            database=self.database,
+            gateway=self.gateway,
+            planner=self.planner,
+            gate=self._gate,
+            clock=self.clock,
         )
 
     @cached_property
@@ -295,6 +305,7 @@ class Engine:
             is_quiet=dunning.is_quiet,
             public_url=self.settings.public_url,
             keys=self._link_keys,
+            gate=self._gate,
             clock=self.clock,
         )
 
@@ -344,7 +355,7 @@ class Engine:
             ),
             post=self._post() if writes else None,
             policy=self.policy,
-            engine_mode=self.settings.mode,
+            gate=self._gate,
             is_quiet=_is_quiet_there,
             public_url=self.settings.public_url,
             keys=self._link_keys,
@@ -362,6 +373,7 @@ class Engine:
             database=self.database,
             gateway=self.gateway,
             terms_of=lambda version: self._policy_of(version).offers,
+            gate=self._gate,
             clock=self.clock,
         )
 
@@ -371,6 +383,7 @@ class Engine:
             database=self.database,
             gateway=self.gateway,
             terms_of=lambda version: self._policy_of(version).offers,
+            gate=self._gate,
             clock=self.clock,
         )
 
@@ -382,6 +395,7 @@ class Engine:
             giver=self._giver,
             self_service=self._self_service,
             keys=self._link_keys,
+            gate=self._gate,
             clock=self.clock,
         )
 
@@ -407,6 +421,7 @@ class Engine:
             database=self.database,
             publish_actions=self.broker.publish_actions,
             publish_events=self.broker.publish_events,
+            gate=self._gate,
             clock=self.clock,
         )
 
@@ -549,6 +564,8 @@ class Engine:
             except CaseBusy:
                 with self.database.transaction() as connection:
                     schedule.put_back(connection, action)
+            except NotPermitted as refused:
+                self._leave_unwritten(action, refused)
             except StoreUnavailable:
                 raise
             except (StripeUnavailable, StripeForbidden) as error:
@@ -567,6 +584,15 @@ class Engine:
             if shut:
                 schedule.put_back(connection, action)
         return shut
+
+    def _leave_unwritten(self, action: schedule.Action, refused: NotPermitted) -> None:
+        """It waits where the engine's mode forbids it, and is over where the case's does."""
+        log.info("not_permitted", kind=action.kind, because=str(refused))
+        with self.database.transaction() as connection:
+            if refused.passes:
+                schedule.put_back(connection, action)
+            else:
+                schedule.finish(connection, action.id, result=str(refused), state="cancelled")
 
     def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
         if action.kind == "message":
@@ -639,11 +665,14 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """How much work there is, by each case's own clock."""
         with self.database.transaction() as connection:
-            counted = schedule.counts(connection, now=self.clock())
+            counted = schedule.counts(connection, now=self.clock(), shut=self._gate.is_shut)
             events = inbox.counts(connection)
             states = rows.counts(connection)
+            modes = rows.living_modes(connection)
             paused = engine_state.read(connection).paused
-            warnings = 0 if paused else renewals.due(connection, now=self.clock())
+            warnings = (
+                0 if paused or self._gate.is_shut else renewals.due(connection, now=self.clock())
+            )
             model = learning_rows.active_version(connection)
         return {
             "inbox_pending": events["pending"],
@@ -654,6 +683,7 @@ class Engine:
             "cases_in_review": states.get("in_review", 0),
             "paused": paused,
             "mode": self.settings.mode,
+            "cases_that_wait_for_takeover": modes.get("takeover", 0) if self._gate.is_shut else 0,
             "model": model or PRIOR_VERSION,
             "events_dead": events["dead"],
             "events_aside": events["aside"],
@@ -872,7 +902,7 @@ class Engine:
             heard=EVENT_TYPES,
             now=self.clock(),
         )
-        checks += [self._check_events(), self._check_accounts()]
+        checks += [self._check_modes(), self._check_events(), self._check_accounts()]
         mend = "train anew: `retry-engine model train`; until then the prior decides"
         checks.append(check_part("model", self._describe_model, mend=mend))
         return checks
@@ -954,6 +984,28 @@ class Engine:
             detail=f"{count} configured, mode {self.settings.mode}",
         )
 
+    def _check_modes(self) -> Check:
+        with self.database.transaction() as connection:
+            found = rows.living_modes(connection)
+        mode, held, watched = self.settings.mode, found.get("takeover", 0), found.get("shadow", 0)
+        if self._gate.is_shut and held:
+            return Check(
+                name="modes",
+                status="warn",
+                detail=f"{held} living cases were taken over, and this engine is in {mode}: it "
+                "writes nothing, and Stripe does not retry them either",
+                mend="RETRY_ENGINE_MODE=takeover goes on with them; to end one, run "
+                "`retry-engine cases release` with that setting",
+            )
+        if not self._gate.is_shut and watched:
+            return Check(
+                name="modes",
+                status="warn",
+                detail=f"{watched} living cases were opened in shadow: they stay Stripe's",
+                mend="nothing: the failures that come from now on are taken over",
+            )
+        return Check(name="modes", status="ok", detail=f"engine and living cases: {mode}")
+
     def _check_events(self) -> Check:
         with self.database.transaction() as connection:
             found = inbox.counts(connection)
@@ -1027,4 +1079,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"

@@ -29,6 +29,7 @@ from tenacity import (
 from retry_engine.adapters import letters
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.policy import Messages
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.messaging import Letter
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
@@ -57,7 +58,7 @@ class HookPost:
     channel: str = "http"
     needs_address: bool = False
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter, *, permit: Permit) -> None:
         """Hand it over; errors as `recovery.messaging.Post` says, none with the address in it."""
         body = json.dumps(_document(letter, self.manners), ensure_ascii=False).encode()
         left = False

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from retry_engine.adapters import letters
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.policy import Messages
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.messaging import Letter
 
 _TIMEOUT = 20.0
@@ -35,7 +36,7 @@ class SmtpPost:
     channel: str = "email"
     needs_address: bool = True
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter, *, permit: Permit) -> None:
         """Send it; errors as `recovery.messaging.Post` says, none with the address in it."""
         mail = as_mail(letter, sender=self.sender, manners=self.manners, now=self.clock())
         try:

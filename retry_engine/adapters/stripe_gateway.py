@@ -27,6 +27,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
     ChargeFacts,
@@ -390,7 +391,7 @@ class StripeGateway:
     # -- writing
 
     def pay(
-        self, account: str, invoice_id: str, *, method_id: str, idempotency_key: str
+        self, account: str, invoice_id: str, *, permit: Permit, method_id: str, idempotency_key: str
     ) -> PayResult:
         """Charge what remains of the invoice on that method, off-session."""
         options = self._options(account)
@@ -409,7 +410,9 @@ class StripeGateway:
         paid = invoice.status == "paid"
         return PayResult(outcome=Outcome.SUCCEEDED if paid else Outcome.PROCESSING)
 
-    def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
+    def set_auto_advance(
+        self, account: str, invoice_id: str, *, permit: Permit, on: bool
+    ) -> InvoiceFacts:
         """Sets a value: doing it twice is doing it once. The key only marks the call as ours."""
         options = self._options(account)
         options["idempotency_key"] = f"{OUR_KEYS}auto_advance:{uuid.uuid4().hex}"
@@ -420,7 +423,7 @@ class StripeGateway:
         return _invoice(found.to_dict())
 
     def cancel_subscription(
-        self, account: str, subscription_id: str, *, idempotency_key: str
+        self, account: str, subscription_id: str, *, permit: Permit, idempotency_key: str
     ) -> None:
         """End it at once; `invoice_now` and `prorate` are off."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
@@ -436,6 +439,7 @@ class StripeGateway:
         account: str,
         subscription_id: str,
         *,
+        permit: Permit,
         until: datetime | None = None,
         idempotency_key: str,
     ) -> None:
@@ -448,7 +452,13 @@ class StripeGateway:
         )
 
     def move_renewals(
-        self, account: str, subscription_id: str, *, to: datetime, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        permit: Permit,
+        to: datetime,
+        idempotency_key: str,
     ) -> None:
         """A trial until then, without prorations: what the days between are worth is given."""
         moved = {"trial_end": int(to.timestamp()), "proration_behavior": "none"}
@@ -463,7 +473,9 @@ class StripeGateway:
             lambda: self._client.v1.subscriptions.update(subscription_id, changed, options),
         )
 
-    def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
+    def portal_session(
+        self, account: str, customer_id: str, *, permit: Permit, return_url: str
+    ) -> str:
         """A session of the customer portal."""
         found = self._call(
             "billing_portal.sessions.create",
@@ -473,7 +485,9 @@ class StripeGateway:
         )
         return str(found.url)
 
-    def setup_secret(self, account: str, customer_id: str, *, idempotency_key: str) -> str:
+    def setup_secret(
+        self, account: str, customer_id: str, *, permit: Permit, idempotency_key: str
+    ) -> str:
         """The client secret of a SetupIntent for charges off-session."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
         found = self._call(
@@ -490,7 +504,13 @@ class StripeGateway:
         return str(found.client_secret)
 
     def set_default_method(
-        self, account: str, subscription_id: str, method_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        method_id: str,
+        *,
+        permit: Permit,
+        idempotency_key: str,
     ) -> None:
         """`default_payment_method` of the subscription."""
         self._change_subscription(
@@ -498,7 +518,14 @@ class StripeGateway:
         )
 
     def credit_invoice(
-        self, account: str, invoice_id: str, *, amount: int, offer_id: str, idempotency_key: str
+        self,
+        account: str,
+        invoice_id: str,
+        *,
+        permit: Permit,
+        amount: int,
+        offer_id: str,
+        idempotency_key: str,
     ) -> str:
         """A credit note with `email_type` none: a finalised invoice cannot be discounted."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
@@ -538,7 +565,9 @@ class StripeGateway:
             None,
         )
 
-    def void_credit_note(self, account: str, note_id: str, *, idempotency_key: str) -> None:
+    def void_credit_note(
+        self, account: str, note_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """Void it, unless it is."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
         found = self._call(
@@ -556,6 +585,7 @@ class StripeGateway:
         account: str,
         subscription_id: str,
         *,
+        permit: Permit,
         amount: int,
         currency: str,
         offer_id: str,
@@ -594,7 +624,13 @@ class StripeGateway:
         return coupon_id if coupon_id in carried else None
 
     def take_coupon_back(
-        self, account: str, subscription_id: str, coupon_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        coupon_id: str,
+        *,
+        permit: Permit,
+        idempotency_key: str,
     ) -> bool:
         """The other discounts stay."""
         found = self._discounts(account, subscription_id)
@@ -619,7 +655,9 @@ class StripeGateway:
             for d in found.get("discounts") or ()
         ]
 
-    def send_invoice(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+    def send_invoice(
+        self, account: str, invoice_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """Stripe's own e-mail, with its hosted page; in test mode it sends none."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
         self._call(
@@ -627,7 +665,9 @@ class StripeGateway:
             lambda: self._client.v1.invoices.send_invoice(invoice_id, {}, options),
         )
 
-    def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+    def mark_uncollectible(
+        self, account: str, invoice_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """Mark it."""
         options: Any = {**self._options(account), "idempotency_key": idempotency_key}
         self._call(

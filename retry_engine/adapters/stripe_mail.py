@@ -10,6 +10,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
 from retry_engine.recovery.messaging import Letter
 
@@ -22,7 +23,7 @@ class StripePost:
     channel: str = "stripe"
     needs_address: bool = True
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter, *, permit: Permit) -> None:
         """Have it sent; errors as `recovery.messaging.Post` says."""
         if letter.invoice_id is None:
             raise MailRefused("Stripe writes about invoices only", address=False)
@@ -30,6 +31,7 @@ class StripePost:
             self.gateway.send_invoice(
                 letter.account,
                 letter.invoice_id,
+                permit=permit,
                 idempotency_key=f"{OUR_KEYS}message:{letter.message_id}",
             )
         except StripeUnavailable as error:

@@ -6,6 +6,7 @@ RetryEngineError
 ├── Refused                  asked for, understood, not allowed           (exit 1, HTTP 409)
 │   ├── AttemptRefused       the networks' rules forbid the attempt
 │   ├── TransitionRefused    the case's state forbids it
+│   ├── NotPermitted         the case's mode or the engine's forbids to write
 │   ├── InvalidInput         a file's content is not what it should be
 │   └── CannotLearn          the data carry no model
 ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
@@ -57,6 +58,14 @@ class AttemptRefused(Refused):
 
 class TransitionRefused(Refused):
     """The case's state does not allow this."""
+
+
+class NotPermitted(Refused):
+    """Nothing may be written; `passes`: only as long as the engine is in its present mode."""
+
+    def __init__(self, message: str, *, passes: bool) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 class InvalidInput(Refused):

@@ -60,6 +60,7 @@ def open_case(
         deadline_at=moment.now + timedelta(days=policy.limits.horizon_days),
         billing_reason=invoice.billing_reason,
         invoice_created_at=invoice.created_at,
+        auto_advance_found=invoice.auto_advance,
     )
     if case is None:
         return None

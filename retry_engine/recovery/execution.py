@@ -31,6 +31,7 @@ from retry_engine.domain.errors import (
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import absences, cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
     ChargeFacts,
@@ -60,6 +61,7 @@ class Executor:
     database: Database
     gateway: Gateway
     planner: Planner
+    gate: Gate
     clock: Callable[[], datetime]
 
     def run(self, connection: Connection, case_id: str, action: Action) -> None:
@@ -89,7 +91,8 @@ class Executor:
             self._finish(connection, action, "the case is closed")
             return
         try:
-            picture = refresh.read(self.gateway, case, now=self._now(connection, case))
+            now = self._now(connection, case)
+            picture = refresh.read(self.gateway, case, gate=self.gate, now=now)
         except StripeRejected as error:
             if error.status != 404 or not self._ended_as_gone(connection, case, action):
                 raise
@@ -119,7 +122,9 @@ class Executor:
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         result = "nothing left to hand back"
         if policy.end.hand_back and invoice.status == "open" and not invoice.auto_advance:
-            self.gateway.set_auto_advance(case.account, case.invoice_id, on=True)
+            self.gateway.set_auto_advance(
+                case.account, case.invoice_id, permit=self.gate.permit(case.mode), on=True
+            )
             result = "Stripe owns the invoice's retries again"
         with connection.begin():
             rows.change(connection, case_id, taken_over=False)
@@ -138,6 +143,7 @@ class Executor:
             self._hand_back(connection, case_id, action)
             return
         done: list[str] = []
+        permit = self.gate.permit(case.mode)
         if invoice.status == "open" and invoice.amount_remaining > 0:
             # a pause of the engine waits for this lock, and this for its end
             self.database.money_may_move(connection)
@@ -145,11 +151,12 @@ class Executor:
                 if engine_state.read(connection).paused:
                     schedule.put_back(connection, action)
                     return
-            done += self._end_subscription(case, action, invoice, end.subscription)
+            done += self._end_subscription(case, action, invoice, end.subscription, permit)
             if end.mark_uncollectible:
                 self.gateway.mark_uncollectible(
                     case.account,
                     case.invoice_id,
+                    permit=permit,
                     idempotency_key=f"{OUR_KEYS}end:{action.id}:uncollectible",
                 )
                 done.append("the invoice is marked uncollectible")
@@ -190,13 +197,14 @@ class Executor:
                     case.account,
                     found.id,
                     method_id,
+                    permit=self.gate.permit(case.mode),
                     idempotency_key=f"{OUR_KEYS}new_default:{action.id}",
                 )
                 result = "the method that paid is the subscription's default now"
         return result
 
     def _end_subscription(
-        self, case: Case, action: Action, invoice: InvoiceFacts, wanted: str
+        self, case: Case, action: Action, invoice: InvoiceFacts, wanted: str, permit: Permit
     ) -> list[str]:
         if wanted == "leave" or invoice.subscription_id is None:
             return []
@@ -205,11 +213,13 @@ class Executor:
             return [f"the subscription is {found.status} already"]
         key = f"{OUR_KEYS}end:{action.id}:{wanted}"
         if wanted == "cancel":
-            self.gateway.cancel_subscription(case.account, found.id, idempotency_key=key)
+            self.gateway.cancel_subscription(
+                case.account, found.id, permit=permit, idempotency_key=key
+            )
             return ["the subscription is cancelled"]
         if found.collection_paused:
             return ["the subscription's collection is paused already"]
-        self.gateway.pause_subscription(case.account, found.id, idempotency_key=key)
+        self.gateway.pause_subscription(case.account, found.id, permit=permit, idempotency_key=key)
         return ["the subscription's collection is paused"]
 
     # -- charging
@@ -237,6 +247,9 @@ class Executor:
         if case.mode == "shadow":
             self._shadow(connection, case_id, action)
             return
+        permit = self.gate.permit(
+            case.mode
+        )  # before the intent, which then nothing is in the way of
         if known.unknown or known.processing:
             kind = "settle" if known.unknown else "refresh"
             self._find_out_first(connection, case_id, action, kind)
@@ -249,7 +262,7 @@ class Executor:
         self.database.money_may_move(connection)
         intent = self._commit_intent(connection, case_id, action, policy, charges)
         if intent is not None:
-            self._send(connection, case, action, intent)
+            self._send(connection, case, action, intent, permit)
 
     def _find_out_first(
         self, connection: Connection, case_id: str, action: Action, kind: str
@@ -339,12 +352,20 @@ class Executor:
                 return None
             return _write_intent(moment, case, action, view)
 
-    def _send(self, connection: Connection, case: Case, action: Action, intent: Row[Any]) -> None:
+    def _send(
+        self,
+        connection: Connection,
+        case: Case,
+        action: Action,
+        intent: Row[Any],
+        permit: Permit,
+    ) -> None:
         try:
             result: PayResult | None = self.gateway.pay(
                 case.account,
                 case.invoice_id,
                 method_id=intent.payment_method_id,
+                permit=permit,
                 idempotency_key=intent.idempotency_key,
             )
             refused = None
@@ -467,7 +488,7 @@ class Executor:
             policy = self.planner.policy_of(case.policy_version)
             if (
                 case.state != CaseState.OPEN
-                or case.mode != "takeover"
+                or self.gate.refusal(case.mode) is not None
                 or engine_state.read(connection).paused
                 or not outcomes.may_repeat(intent, real_now=self.clock())
                 or now - intent.at > timedelta(hours=policy.limits.late_action_hours)
@@ -483,7 +504,8 @@ class Executor:
     ) -> None:
         case = self._case(connection, case_id)
         # StripeUnavailable goes up: the action is held and this is asked once more
-        result = outcomes.repeat(self.gateway, case, intent)
+        permit = self.gate.permit(case.mode)
+        result = outcomes.repeat(self.gateway, case, intent, permit=permit)
         with connection.begin():
             case = rows.get(connection, case_id)
             moment = self._moment(connection, case)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from retry_engine.domain.attempts import Outcome
+from retry_engine.recovery.gate import Permit
 
 # Begins every idempotency key of ours: an event that carries it was caused by our own call.
 OUR_KEYS = "retry-engine:"
@@ -180,7 +181,7 @@ class Gateway(Protocol):
     """Stripe. `account` is '' for our own, else the connected account's id.
 
     Every call raises StripeUnavailable (no usable answer), StripeRejected (a definite no) or
-    StripeForbidden (key, permission).
+    StripeForbidden (key, permission). Whatever writes takes a `Permit`, which only the gate gives.
     """
 
     def invoice(self, account: str, invoice_id: str) -> InvoiceFacts: ...
@@ -197,15 +198,17 @@ class Gateway(Protocol):
     def clock(self, account: str, clock_id: str) -> tuple[datetime, str]: ...
 
     def pay(
-        self, account: str, invoice_id: str, *, method_id: str, idempotency_key: str
+        self, account: str, invoice_id: str, *, permit: Permit, method_id: str, idempotency_key: str
     ) -> PayResult:
         """Charge the whole of what remains, off-session. A decline is an answer, not an error."""
 
-    def set_auto_advance(self, account: str, invoice_id: str, *, on: bool) -> InvoiceFacts:
+    def set_auto_advance(
+        self, account: str, invoice_id: str, *, permit: Permit, on: bool
+    ) -> InvoiceFacts:
         """Take Stripe's own retries of this invoice away (off) or give them back (on)."""
 
     def cancel_subscription(
-        self, account: str, subscription_id: str, *, idempotency_key: str
+        self, account: str, subscription_id: str, *, permit: Permit, idempotency_key: str
     ) -> None:
         """End it at once, with nothing invoiced or credited for the rest of its period."""
 
@@ -214,37 +217,63 @@ class Gateway(Protocol):
         account: str,
         subscription_id: str,
         *,
+        permit: Permit,
         until: datetime | None = None,
         idempotency_key: str,
     ) -> None:
         """Coming invoices become void until then, or until somebody resumes the collection."""
 
     def move_renewals(
-        self, account: str, subscription_id: str, *, to: datetime, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        *,
+        permit: Permit,
+        to: datetime,
+        idempotency_key: str,
     ) -> None:
         """The next renewal is then, and those after it on that day; nothing is asked for before."""
 
     def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay: ...
-    def portal_session(self, account: str, customer_id: str, *, return_url: str) -> str:
+    def portal_session(
+        self, account: str, customer_id: str, *, permit: Permit, return_url: str
+    ) -> str:
         """The address where they change what is saved at Stripe; good for minutes."""
 
-    def setup_secret(self, account: str, customer_id: str, *, idempotency_key: str) -> str:
+    def setup_secret(
+        self, account: str, customer_id: str, *, permit: Permit, idempotency_key: str
+    ) -> str:
         """What a browser adds a method to the customer with."""
 
     def set_default_method(
-        self, account: str, subscription_id: str, method_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        method_id: str,
+        *,
+        permit: Permit,
+        idempotency_key: str,
     ) -> None:
         """What the subscription's coming invoices are charged on."""
 
     def credit_invoice(
-        self, account: str, invoice_id: str, *, amount: int, offer_id: str, idempotency_key: str
+        self,
+        account: str,
+        invoice_id: str,
+        *,
+        permit: Permit,
+        amount: int,
+        offer_id: str,
+        idempotency_key: str,
     ) -> str:
         """Lower what an open invoice asks for, without a mail from Stripe; the credit note's id."""
 
     def credit_note_of(self, account: str, invoice_id: str, *, offer_id: str) -> str | None:
         """The credit note that was made for that offer and stands."""
 
-    def void_credit_note(self, account: str, note_id: str, *, idempotency_key: str) -> None:
+    def void_credit_note(
+        self, account: str, note_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """The invoice asks for it again. One that is void already stays so."""
 
     def give_coupon(
@@ -252,6 +281,7 @@ class Gateway(Protocol):
         account: str,
         subscription_id: str,
         *,
+        permit: Permit,
         amount: int,
         currency: str,
         offer_id: str,
@@ -263,12 +293,22 @@ class Gateway(Protocol):
         """The offer's coupon, where the subscription carries it."""
 
     def take_coupon_back(
-        self, account: str, subscription_id: str, coupon_id: str, *, idempotency_key: str
+        self,
+        account: str,
+        subscription_id: str,
+        coupon_id: str,
+        *,
+        permit: Permit,
+        idempotency_key: str,
     ) -> bool:
         """False where the subscription does not carry it any more: a renewal has used it."""
 
-    def send_invoice(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+    def send_invoice(
+        self, account: str, invoice_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """An e-mail of Stripe's own that asks for what is due."""
 
-    def mark_uncollectible(self, account: str, invoice_id: str, *, idempotency_key: str) -> None:
+    def mark_uncollectible(
+        self, account: str, invoice_id: str, *, permit: Permit, idempotency_key: str
+    ) -> None:
         """Bad debt in the books; it can still be paid."""

@@ -22,6 +22,7 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
 from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.offering import NeedsAPerson
@@ -79,7 +80,7 @@ class Post(Protocol):
     @property
     def needs_address(self) -> bool: ...
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter, *, permit: Permit) -> None:
         """Send it.
 
         Raises:
@@ -89,10 +90,10 @@ class Post(Protocol):
         """
 
 
-def hand_over(post: Post, letter: Letter) -> tuple[str, str | None]:
+def hand_over(post: Post, letter: Letter, *, permit: Permit) -> tuple[str, str | None]:
     """What became of it: sent, not_sent (nothing left), refused, bounced or unknown; and why."""
     try:
-        post.send(letter)
+        post.send(letter, permit=permit)
     except MailNotSent as failure:
         return "not_sent", str(failure)
     except MailRefused as failure:
@@ -117,6 +118,7 @@ class Messenger:
     is_quiet: Callable[[CaseView, datetime, Messages], bool]
     public_url: str | None
     keys: LinkKeys
+    gate: Gate
     clock: Callable[[], datetime]
 
     def run(self, connection: Connection, case_id: str, action: Action) -> None:
@@ -136,11 +138,12 @@ class Messenger:
             kept = self._kept_back(connection, case, action)
         if kept is not None:
             return
+        permit = self.gate.permit(case.mode)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         customer = self.gateway.customer(case.account, case.customer_id)
         letter = self._commit_intent(connection, case, action, invoice, customer)
         if letter is not None:
-            self._send(connection, case, action, letter)
+            self._send(connection, case, action, letter, permit)
 
     def _kept_back(self, connection: Connection, case: Case, action: Action) -> str | None:
         """Why nothing is sent now, already written down; None: go ahead."""
@@ -295,8 +298,10 @@ class Messenger:
         token = self.keys.sign(moment.connection, UNSUBSCRIBE, message_id, now=moment.real_now)
         return f"{self.public_url}/u/{token}"
 
-    def _send(self, connection: Connection, case: Case, action: Action, letter: Letter) -> None:
-        state, error = hand_over(self.post, letter)
+    def _send(
+        self, connection: Connection, case: Case, action: Action, letter: Letter, permit: Permit
+    ) -> None:
+        state, error = hand_over(self.post, letter, permit=permit)
         state = "not_sent" if state == "refused" else state
         log.info("message", state=state, kind=letter.kind, error=error)
         with connection.begin():

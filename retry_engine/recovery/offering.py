@@ -24,6 +24,7 @@ from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailabl
 from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Offers
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, offers, reviews, schedule
@@ -87,6 +88,7 @@ class Giver:
     database: Database
     gateway: Gateway
     terms_of: Callable[[str], Offers]
+    gate: Gate
     clock: Callable[[], datetime]
 
     def take(self, connection: Connection, case_id: str) -> StoredOffer:
@@ -163,7 +165,7 @@ class Giver:
             return offer  # pressed twice
         if offer.state != OfferState.OPEN or moment.now >= offer.until:
             raise Refused("the offer has ended")
-        if paused or case.state not in TAKEABLE or case.mode != "takeover":
+        if paused or case.state not in TAKEABLE or self.gate.refusal(case.mode):
             raise Refused("the offer cannot be taken at the moment")
         if history.open_intent(moment.connection, case.id) is not None:
             raise Refused("a payment is under way; please look again in a few minutes")
@@ -180,7 +182,7 @@ class Giver:
                 refused = "it never reached Stripe"
             else:
                 try:
-                    given = self._give(case, offer)
+                    given = self._give(case, offer, self.gate.permit(case.mode))
                 except StripeRejected as error:
                     refused = str(error)
         with connection.begin():
@@ -202,7 +204,7 @@ class Giver:
                 schedule.plan(connection, case, "refresh", at=moment.now)
             log.info("offer", state="refused" if given is None else "taken", amount=offer.amount)
 
-    def _give(self, case: Case, offer: StoredOffer) -> str:
+    def _give(self, case: Case, offer: StoredOffer, permit: Permit) -> str:
         key = f"{OUR_KEYS}{_name(offer)}:take"
         if offer.way == Way.COUPON:
             return self.gateway.give_coupon(
@@ -211,6 +213,7 @@ class Giver:
                 amount=offer.amount,
                 currency=offer.currency,
                 offer_id=_name(offer),
+                permit=permit,
                 idempotency_key=key,
             )
         return self.gateway.credit_invoice(
@@ -218,6 +221,7 @@ class Giver:
             case.invoice_id,
             amount=offer.amount,
             offer_id=_name(offer),
+            permit=permit,
             idempotency_key=key,
         )
 
@@ -232,15 +236,22 @@ class Giver:
         key = f"{OUR_KEYS}{_name(offer)}:void"
         if offer.given_as is None:
             return None
+        permit = self.gate.permit(case.mode)
         if offer.way == Way.COUPON:
             was_there = self.gateway.take_coupon_back(
-                case.account, _subscription(case), offer.given_as, idempotency_key=key
+                case.account,
+                _subscription(case),
+                offer.given_as,
+                permit=permit,
+                idempotency_key=key,
             )
             # a process that died after it was taken back left the state at `ending`
             used = not was_there and offer.state == OfferState.TAKEN
             return "a renewal has used it" if used else None
         if invoice_is_open:
-            self.gateway.void_credit_note(case.account, offer.given_as, idempotency_key=key)
+            self.gateway.void_credit_note(
+                case.account, offer.given_as, permit=permit, idempotency_key=key
+            )
         return None
 
     def _end(  # noqa: PLR0911  # one return a way out
@@ -262,6 +273,7 @@ class Giver:
             under_way = history.open_intent(connection, case.id) is not None
             if under_way or case.state == CaseState.PROCESSING:
                 return moment.now + _ANOTHER_DAY
+        self.gate.permit(case.mode)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         if invoice.status == "paid":
             return None  # used: that is what it was for

@@ -10,6 +10,7 @@ from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
 from retry_engine.recovery.planning import Planner
 from retry_engine.store import history
@@ -91,7 +92,7 @@ def is_settled_by_silence(intent: Row[Any], *, real_now: datetime) -> bool:
     return bool(real_now - intent.sent_at > NO_LONGER_ON_ITS_WAY)
 
 
-def repeat(gateway: Gateway, case: Case, intent: Row[Any]) -> PayResult | None:
+def repeat(gateway: Gateway, case: Case, intent: Row[Any], *, permit: Permit) -> PayResult | None:
     """Send the same request under the same key: Stripe answers what it answered, or does it now.
 
     None: Stripe refuses the request as such, so that nothing was charged under this key.
@@ -101,6 +102,7 @@ def repeat(gateway: Gateway, case: Case, intent: Row[Any]) -> PayResult | None:
             case.account,
             case.invoice_id,
             method_id=intent.payment_method_id,
+            permit=permit,
             idempotency_key=intent.idempotency_key,
         )
     except StripeRejected:

@@ -17,6 +17,7 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import (
     ChargeFacts,
     CustomerFacts,
@@ -52,6 +53,7 @@ class Picture:
     other_charges: Sequence[ChargeFacts]
     mandates: dict[str, bool]
     read_at: datetime
+    auto_advance_found: bool  # before it was taken over on the way
 
     @property
     def default_method_id(self) -> str | None:
@@ -59,16 +61,19 @@ class Picture:
         return default_of(self.invoice, self.subscription, self.customer)
 
 
-def read(gateway: Gateway, case: Case, *, now: datetime) -> Picture:
+def read(gateway: Gateway, case: Case, *, gate: Gate, now: datetime) -> Picture:
     """Ask Stripe for the whole picture; taking the invoice over on the way if it is ours to.
 
     The other charges of the customer count against the networks' limits of their cards: half a year
     of them at the first look, then those since the last one.
     """
     invoice = gateway.invoice(case.account, case.invoice_id)
-    if _is_ours_to_take(case, invoice):
+    found = invoice.auto_advance
+    if _is_ours_to_take(case, invoice) and gate.refusal(case.mode) is None:
         invoice = replace(
-            gateway.set_auto_advance(case.account, invoice.id, on=False),
+            gateway.set_auto_advance(
+                case.account, invoice.id, permit=gate.permit(case.mode), on=False
+            ),
             subscription=invoice.subscription,
         )
     trail = gateway.payment_trail(case.account, case.invoice_id)
@@ -83,6 +88,7 @@ def read(gateway: Gateway, case: Case, *, now: datetime) -> Picture:
         other_charges=charges_since(gateway, case, now=now),
         mandates=_mandates(gateway, case.account, trail.charges),
         read_at=now,
+        auto_advance_found=found,
     )
 
 
@@ -124,12 +130,7 @@ def _methods(gateway: Gateway, case: Case, default_id: str | None) -> Sequence[M
 
 
 def _is_ours_to_take(case: Case, invoice: InvoiceFacts) -> bool:
-    return (
-        case.mode == "takeover"
-        and case.state != CaseState.CLOSED
-        and invoice.auto_advance
-        and invoice.status == "open"
-    )
+    return case.state != CaseState.CLOSED and invoice.auto_advance and invoice.status == "open"
 
 
 def _subscription(
@@ -190,6 +191,7 @@ def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) 
         "payment_intent_id": picture.trail.payment_intent_id or case.payment_intent_id,
         "stripe_next_attempt_at": invoice.next_payment_attempt if invoice.auto_advance else None,
         "taken_over": case.taken_over or (case.mode == "takeover" and not invoice.auto_advance),
+        "auto_advance_found": bool(case.auto_advance_found) or picture.auto_advance_found,
         "default_method_id": picture.default_method_id,
         "billing_reason": invoice.billing_reason,
         "customer_country": customer.country or _card_country(picture),

@@ -14,11 +14,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from retry_engine.domain.errors import StripeRejected
+from retry_engine.domain.errors import NotPermitted, StripeRejected
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.recovery import cases, links, refresh
 from retry_engine.recovery.foreseeing import Coming, Foresight
+from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
 from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.messaging import Letter, Post, hand_over
@@ -46,7 +47,7 @@ class Lookout:
     foresight: Foresight
     post: Post | None
     policy: Policy
-    engine_mode: str
+    gate: Gate
     is_quiet: Callable[[str | None, str | None, datetime, Messages], bool]
     public_url: str | None
     keys: LinkKeys
@@ -103,10 +104,17 @@ class Lookout:
         manners = self.policy.messages
         if not manners.enabled or not manners.before_renewal:
             return False
-        if self.engine_mode != "takeover" or self.public_url is None or self.post is None:
+        if self.public_url is None or self.post is None:
             return False
+        return self.gate.refusal(self._mode_of(customer_id)) is None
+
+    def _mode_of(self, customer_id: str) -> str:
+        """The mode that a case of theirs would be opened in now."""
         holdout = self.policy.comparison.holdout
-        return cases.mode_for(customer_id, self.engine_mode, holdout=holdout) != "holdout"
+        return cases.mode_for(customer_id, self.gate.engine_mode, holdout=holdout)
+
+    def _permit(self, renewal: Renewal) -> Permit:
+        return self.gate.permit(self._mode_of(renewal.customer_id))
 
     def _why(self, coming: Coming, now: datetime) -> dict[str, Any] | None:
         """What is wrong with the method, as columns of its row; None: nothing."""
@@ -125,7 +133,7 @@ class Lookout:
 
     def send_due(self) -> int:
         """Send what is due; how many were looked at."""
-        if self.post is None:
+        if self.post is None or self.gate.refusal(self.gate.engine_mode) is not None:
             return 0
         for count in range(_MOST_AT_ONCE):
             real_now = self.clock()
@@ -145,9 +153,10 @@ class Lookout:
         with self.database.transaction() as connection:
             warned = renewals.warned_of(connection, account, customer_id)
         for renewal in warned:
-            if renewal.method_id == method_id or self.engine_mode != "takeover":
+            if renewal.method_id == method_id:
                 continue
             try:
+                permit = self._permit(renewal)
                 customer = self.gateway.customer(account, customer_id)
                 default = self._default(account, renewal.subscription_id, customer)
                 if default is not None and default.id == renewal.method_id:
@@ -155,9 +164,10 @@ class Lookout:
                         account,
                         renewal.subscription_id,
                         method_id,
+                        permit=permit,
                         idempotency_key=f"{OUR_KEYS}renewal:{renewal.id}:{method_id}",
                     )
-            except StripeRejected as error:
+            except (StripeRejected, NotPermitted) as error:
                 log.warning("renewal_not_mended", renewal=renewal.id, error=str(error))
                 continue
             with self.database.transaction() as connection:
@@ -167,14 +177,17 @@ class Lookout:
         """The renewal behind a link and a secret to add a card with; None: no link of ours, over.
 
         Raises:
-            StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
+            StripeUnavailable, StripeForbidden, NotPermitted: it cannot be shown at the moment.
         """
         found = self._of_link(token)
         if found is None:
             return None
         day = self.clock().strftime("%Y%m%d")
         secret = self.gateway.setup_secret(
-            found.account, found.customer_id, idempotency_key=f"{OUR_KEYS}setup:{found.id}:{day}"
+            found.account,
+            found.customer_id,
+            permit=self._permit(found),
+            idempotency_key=f"{OUR_KEYS}setup:{found.id}:{day}",
         )
         return found, secret
 
@@ -183,7 +196,9 @@ class Lookout:
         found = self._of_link(token)
         if found is None:
             return None
-        return self.gateway.portal_session(found.account, found.customer_id, return_url=return_url)
+        return self.gateway.portal_session(
+            found.account, found.customer_id, permit=self._permit(found), return_url=return_url
+        )
 
     def _of_link(self, token: str) -> Renewal | None:
         with self.database.transaction() as connection:
@@ -193,6 +208,7 @@ class Lookout:
     # -- one letter
 
     def _warn(self, renewal: Renewal, post: Post) -> None:
+        permit = self._permit(renewal)
         customer = self.gateway.customer(renewal.account, renewal.customer_id)
         why = self._mended_already(renewal, customer)
         with self.database.transaction() as connection:
@@ -211,7 +227,7 @@ class Lookout:
             if letter is None:
                 renewals.change(connection, renewal.id, state="dropped", result=why)
                 return
-        state, error = hand_over(post, letter)
+        state, error = hand_over(post, letter, permit=permit)
         if state == "not_sent" and renewal.tries < _MOST_TRIES:
             state = "planned"
         elif state == "refused":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from retry_engine.recovery.gate import Gate
 from retry_engine.store import inbox, schedule
 from retry_engine.store.database import Database
 
@@ -25,6 +26,7 @@ class Dispatcher:
     database: Database
     publish_actions: Callable[[Sequence[int]], None]
     publish_events: Callable[[Sequence[str]], None]
+    gate: Gate
     clock: Callable[[], datetime]
 
     def dispatch(self) -> int:
@@ -34,7 +36,12 @@ class Dispatcher:
             claimed, paused = schedule.in_flight(connection)
             room = MAX_IN_FLIGHT - claimed
             ids = schedule.claim_due(
-                connection, now=now, paused=paused, lease=LEASE, limit=max(room, 20)
+                connection,
+                now=now,
+                paused=paused,
+                shut=self.gate.is_shut,
+                lease=LEASE,
+                limit=max(room, 20),
             )
         if ids:
             self.publish_actions(ids)

@@ -22,6 +22,7 @@ from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailabl
 from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Offers
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, SubscriptionFacts
 from retry_engine.recovery.offering import KEY_LIFETIME, TAKEABLE
 from retry_engine.store import cases as rows
@@ -53,6 +54,7 @@ class SelfService:
     database: Database
     gateway: Gateway
     terms_of: Callable[[str], Offers]
+    gate: Gate
     clock: Callable[[], datetime]
 
     def choices(self, case_id: str) -> Choices:
@@ -180,13 +182,16 @@ class SelfService:
             if self.clock() - change.sent_at > KEY_LIFETIME:
                 error = "it never reached Stripe"
             else:
+                permit = self._permit(connection, change)
                 try:
                     if change.kind is Change.PAUSE:
                         self.gateway.pause_subscription(
-                            *of, until=change.until, idempotency_key=key
+                            *of, until=change.until, permit=permit, idempotency_key=key
                         )
                     else:
-                        self.gateway.move_renewals(*of, to=change.until, idempotency_key=key)
+                        self.gateway.move_renewals(
+                            *of, to=change.until, permit=permit, idempotency_key=key
+                        )
                 except StripeRejected as refused:
                     error = str(refused)[:500]
         state = OfferState.TAKEN if error is None else OfferState.REFUSED
@@ -203,6 +208,10 @@ class SelfService:
                 schedule.plan(connection, case, "refresh", at=moment.now)
         log.info("change", kind=change.kind, state=state, error=error)
 
+    def _permit(self, connection: Connection, change: StoredChange) -> Permit:
+        with connection.begin():
+            return self.gate.permit(rows.get(connection, change.case_id).mode)
+
     def _is_made(self, change: StoredChange) -> bool:
         found = self.gateway.subscription(change.account, change.subscription_id)
         if change.kind is Change.PAUSE:
@@ -210,8 +219,11 @@ class SelfService:
         return found.trial_ends_at == change.until
 
     def _not_now(self, connection: Connection, case: Case) -> str | None:
-        if case.state not in TAKEABLE or case.mode != "takeover" or case.subscription_id is None:
+        if case.state not in TAKEABLE or case.subscription_id is None:
             return f"the case is {case.state}"
+        refused = self.gate.refusal(case.mode)
+        if refused is not None:
+            return str(refused)
         if history.open_intent(connection, case.id) is not None:
             return "a payment is under way"
         return "the engine is paused" if engine_state.read(connection).paused else None

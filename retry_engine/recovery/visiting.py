@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.offers import Change, OfferState
+from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import Gateway, InvoiceToPay
 from retry_engine.recovery.links import RECOVER, LinkKeys
 from retry_engine.recovery.offering import TAKEABLE, Giver
@@ -51,6 +52,7 @@ class Reception:
     gateway: Gateway
     giver: Giver
     self_service: SelfService
+    gate: Gate
     keys: LinkKeys
     clock: Callable[[], datetime]
 
@@ -79,7 +81,8 @@ class Reception:
             invoice = self.gateway.invoice_to_pay(case.account, case.invoice_id)
         except StripeRejected:
             return None
-        bill = _bill(case, message.language or "", invoice, offer, now=now, paused=paused)
+        waits = paused or self.gate.refusal(case.mode) is not None
+        bill = _bill(case, message.language or "", invoice, offer, now=now, waits=waits)
         if bill.state != "due":
             return bill
         return replace(bill, choices=self.self_service.choices(case.id))
@@ -116,10 +119,11 @@ class Reception:
         """The address of Stripe's portal for the link's customer, made now: it soon goes stale."""
         with self.database.transaction() as connection:
             message = self._message(connection, token)
-        if message is None:
-            return None
+            if message is None:
+                return None
+            permit = self.gate.permit(rows.get(connection, message.case_id).mode)
         return self.gateway.portal_session(
-            message.account, message.customer_id, return_url=return_url
+            message.account, message.customer_id, permit=permit, return_url=return_url
         )
 
     def _message(self, connection: Connection, token: str) -> Row[Any] | None:
@@ -134,14 +138,14 @@ def _bill(
     offer: StoredOffer | None,
     *,
     now: datetime,
-    paused: bool,
+    waits: bool,
 ) -> Bill:
     state = {"open": "due", "paid": "paid"}.get(invoice.status, "over")
     if state == "due" and (invoice.under_way or case.state == CaseState.PROCESSING):
         state = "under_way"
     shown = None
     if state == "due" and offer is not None:
-        takeable = case.state in TAKEABLE and case.mode == "takeover" and not paused
+        takeable = case.state in TAKEABLE and not waits
         is_open = offer.state == OfferState.OPEN and now < offer.until
         if (is_open and takeable and offer.amount < invoice.amount_remaining) or (
             offer.state in (OfferState.TAKING, OfferState.TAKEN)

@@ -54,6 +54,8 @@ class Case:
     enriched: bool
     pause_cause: str | None
     attempt_sequence: int
+    auto_advance_found: bool | None
+    owed_beside: str | None
     charges_read_at: datetime | None
 
     @property
@@ -193,6 +195,13 @@ def last_with_method(
         )
     )
     return _one(connection, statement.limit(1))
+
+
+def living_modes(connection: Connection) -> dict[str, int]:
+    """How many living cases were opened in each mode."""
+    statement = select(cases.c.mode, func.count()).where(cases.c.state != "closed")
+    found = connection.execute(statement.group_by(cases.c.mode))
+    return {row[0]: row[1] for row in found}
 
 
 def create(connection: Connection, **values: Any) -> Case | None:

@@ -82,6 +82,14 @@ _IN_FLIGHT = Prepared(
 
 # What charges, gives or says something.
 _WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'change', 'new_default')"
+# And what writes to Stripe without taking or giving anything.
+_WRITES = _WAIT_WHILE_PAUSED.replace(")", ", 'hand_back')")
+
+# A case that was opened in takeover waits as long as the engine itself may not write.
+_SHUT = f"""(:shut and a.kind in {_WRITES}
+                and exists (select from cases k where k.id = a.case_id and k.mode = 'takeover'))"""
+_FREE = f"(a.kind not in {_WAIT_WHILE_PAUSED} or not :paused) and not {_SHUT}"
+_FREE_NOW = f"(a.kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused) and not {_SHUT}"
 
 # Accounts whose breaker is open, and whether it is time to ask them once more.
 _CLOSED_ACCOUNTS = """
@@ -115,7 +123,7 @@ _CLAIM = text(
         select a.id, a.due_at from actions a
           where a.state = 'planned' and a.test_clock is null
             and a.account = turns.account and a.due_at <= :now
-            and (a.kind not in {_WAIT_WHILE_PAUSED} or not :paused)
+            and {_FREE}
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
           order by a.due_at limit turns.share for update skip locked) found
@@ -126,7 +134,7 @@ _CLAIM = text(
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
             and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-            and (a.kind not in {_WAIT_WHILE_PAUSED} or not :paused)
+            and {_FREE}
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
           order by a.due_at limit case when shut.account is null then :limit else 1 end
@@ -153,13 +161,13 @@ _RECLAIM = text(
 _COUNTS = text(
     f"""
     select
-      (select count(*) from actions where state = 'planned' and test_clock is null
-        and due_at <= :now and (kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused))
+      (select count(*) from actions a where state = 'planned' and test_clock is null
+        and due_at <= :now and {_FREE_NOW})
       + (select coalesce(sum(found.due), 0) from clocks c cross join lateral (
           select count(*) as due from actions a
             where a.state = 'planned' and a.test_clock is not null
               and a.account = c.account and a.test_clock = c.id and a.due_at <= c.frozen_time
-              and (a.kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused)
+              and {_FREE_NOW}
           ) found) as due,
       (select count(*) from actions where state = 'planned') as planned,
       (select count(*) from actions where state = 'claimed') as in_flight,
@@ -222,9 +230,12 @@ def cancel(connection: Connection, case_id: str, *, kind: str, result: str) -> N
 
 
 def claim_due(
-    connection: Connection, *, now: datetime, paused: bool, lease: timedelta, limit: int
+    connection: Connection, *, now: datetime, paused: bool, shut: bool, lease: timedelta, limit: int
 ) -> list[int]:
-    """Claim what is due by each case's clock, and what a dead worker held for too long."""
+    """Claim what is due by each case's clock, and what a dead worker held for too long.
+
+    `shut`: this engine writes nothing, so that cases taken over wait.
+    """
     again = connection.execute(
         _RECLAIM, {"now": now, "until": now + lease, "limit": limit}
     ).scalars()
@@ -234,6 +245,7 @@ def claim_due(
             "now": now,
             "until": now + lease,
             "paused": paused,
+            "shut": shut,
             "limit": limit - len(ids),
         }
         rows = sorted(connection.execute(_CLAIM, parameters), key=lambda row: (row[1], row[0]))
@@ -339,9 +351,9 @@ def planned_retries(connection: Connection, case_ids: list[str]) -> dict[str, Ac
     return {action.case_id: action for action in found}
 
 
-def counts(connection: Connection, *, now: datetime) -> Counts:
-    """The schedule in figures; what waits for the paused engine counts as planned."""
-    row = connection.execute(_COUNTS, {"now": now}).one()
+def counts(connection: Connection, *, now: datetime, shut: bool) -> Counts:
+    """The schedule in figures; what waits for a paused or `shut` engine counts as planned."""
+    row = connection.execute(_COUNTS, {"now": now, "shut": shut}).one()
     return Counts(
         due=int(row.due),
         in_flight=row.in_flight,

@@ -184,6 +184,7 @@ def _claims(here: EngineShop, *, limit: int = 100) -> dict[str, int]:
             connection,
             now=here.time.now,
             paused=False,
+            shut=False,
             lease=timedelta(seconds=30),
             limit=limit,
         )

@@ -9,6 +9,7 @@ import pytest
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 
+from retry_engine.recovery.gate import permit
 from retry_engine.store import schedule
 
 pytestmark = pytest.mark.integration
@@ -97,7 +98,9 @@ def test_a_process_that_dies_after_the_cancellation_is_followed_by_one_that_goes
     # what a process did that never came to write it down
     key = f"retry-engine:end:{action}:cancel"
     ref = invoice.parent.subscription_details.subscription
-    engine_shop.engine.gateway.cancel_subscription("", ref, idempotency_key=key)
+    engine_shop.engine.gateway.cancel_subscription(
+        "", ref, permit=permit("takeover", "takeover"), idempotency_key=key
+    )
     engine_shop.engine.run_action(action)
     assert _invoice(engine_shop, invoice).status == "uncollectible"
     with engine_shop.engine.database.transaction() as connection:

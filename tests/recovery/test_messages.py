@@ -18,6 +18,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from retry_engine.entrypoints.web.app import create_app
+from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.messaging import Letter
 
 pytestmark = pytest.mark.integration
@@ -35,9 +36,9 @@ class Dying:
         self._first = first
         self.channel, self.needs_address = real.channel, real.needs_address
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter, *, permit: Permit) -> None:
         if not self._first:
-            self._real.send(letter)
+            self._real.send(letter, permit=permit)
         raise Crash
 
 
