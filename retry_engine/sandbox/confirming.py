@@ -51,8 +51,8 @@ def confirm(account: Account, intent: Obj, params: Obj, *, source: str) -> Obj:
             "confirm it again directly with a payment method.",
             code="payment_intent_unexpected_state",
         )
-    if "setup_future_usage" in params and invoice is None:
-        intent["setup_future_usage"] = params["setup_future_usage"] or None
+    if invoice is None:
+        _describe_own(intent, params)
     if params.get("off_session") not in (None, "", False, "false"):
         return _take(account, intent, invoice, method, source=source, on_session=False)
     if not _is_challenged(account, intent, method):
@@ -62,6 +62,19 @@ def confirm(account: Account, intent: Obj, params: Obj, *, source: str) -> Obj:
     _challenge(account, intent, method, params)
     account.emit("payment_intent.requires_action", intent)
     return intent
+
+
+# what a confirmation may say anew of an intent that is for no invoice
+_SAID = ("setup_future_usage", "receipt_email", "shipping", "capture_method")
+
+
+def _describe_own(intent: Obj, params: Obj) -> None:
+    for name in _SAID:
+        if name in params:
+            intent[name] = params[name] or None
+    if params.get("payment_method_options"):
+        options = intent["payment_method_options"]
+        intent["payment_method_options"] = {**options, **params["payment_method_options"]}
 
 
 def _refuse_what_cannot_be_confirmed(account: Account, intent: Obj, invoice: Obj | None) -> None:

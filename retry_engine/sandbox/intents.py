@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retry_engine.sandbox import charging, confirming, objects
+from retry_engine.sandbox import charging, confirming, objects, verdicts
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.merging import merged
 from retry_engine.sandbox.refusals import Obj, invalid
@@ -16,6 +16,7 @@ _SHOWN = (
     "payment_method_options", "excluded_payment_method_types",
 )  # fmt: skip
 _METHODS = {"card", *DEBITS}
+_CAPTURED = ("automatic", "automatic_async", "manual")
 _CANCELLED_FOR = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 
 
@@ -36,9 +37,7 @@ def create(account: Account, params: Obj) -> Obj:
         description=None,
         setup_future_usage=None,
         payment_method_types=_types(params),
-        capture_method=_one_of(
-            params, "capture_method", "automatic_async", "automatic", "manual", first="automatic"
-        ),
+        capture_method=_one_of(params, "capture_method", *_CAPTURED),
         confirmation_method=_one_of(params, "confirmation_method", "automatic", "manual"),
     )
     intent["automatic_payment_methods"] = _automatic(params)
@@ -75,8 +74,8 @@ def _currency(params: Obj) -> str:
     return currency
 
 
-def _one_of(params: Obj, name: str, *words: str, first: str | None = None) -> str:
-    given = params.get(name) or first or words[0]
+def _one_of(params: Obj, name: str, *words: str) -> str:
+    given = params.get(name) or words[0]
     if given not in words:
         raise invalid(f"Invalid {name}: must be one of {', '.join(words)}", param=name)
     return str(given)
@@ -142,6 +141,8 @@ def update(account: Account, intent: Obj, params: Obj) -> Obj:
         intent["currency"] = _currency(params)
     if params.get("customer"):
         intent["customer"] = account.get("customer", params["customer"], param="customer")["id"]
+    if params.get("capture_method"):
+        intent["capture_method"] = _one_of(params, "capture_method", *_CAPTURED)
     if _named_types(params):
         intent["payment_method_types"] = _types(params)
     _fill(account, intent, params)
@@ -228,6 +229,8 @@ def charge_for_something_else(account: Account, customer: Obj, method: Obj, give
         currency=str(given.get("currency") or customer["currency"] or "usd"),
     )
     intent.update(description="Something else", setup_future_usage=None)
+    if given.get("verdict"):
+        verdicts.say_once(account, method, given["verdict"])
     account.put("payment_intent", intent)
     account.emit("payment_intent.created", intent)
     result = confirming.charge_own(

@@ -438,7 +438,8 @@ ROUTES: tuple[Route, ...] = (
     Route(method="DELETE", pattern="/v1/customers/*",
           run=lambda c: customers.delete(c.account, c.thing("customer"))),
     Route(method="POST", pattern="/v1/customers/*/sources",
-          run=lambda c: sources.create(c.account, c.thing("customer"), c.params.get("source")),
+          run=lambda c: sources.create(
+              c.account, c.thing("customer"), c.params.get("source"), c.params.get("metadata")),
           spec=_spec(source="any", metadata="map", validate="flag")),
     Route(method="GET", pattern="/v1/customers/*/sources",
           run=lambda c: customers.shown_sources(
@@ -770,6 +771,8 @@ _COMPILED = tuple(
 
 def match(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
     """The route of a request, or Stripe's 404 for what the sandbox does not have."""
+    if path.endswith("/search"):
+        raise invalid(f"The sandbox has no search ({path}); lists and their filters.", status=404)
     for pattern, route in _COMPILED:
         found = pattern.match(path)
         if found and route.method == method:

@@ -31,9 +31,11 @@ def card_of(method: Obj) -> Obj:
     return objects.legacy_card(deepcopy(method), brand=_BRANDS.get(method["card"]["brand"], "Visa"))
 
 
-def create(account: Account, customer: Obj, given: object) -> Obj:
+def create(account: Account, customer: Obj, given: object, metadata: object = None) -> Obj:
     """`POST /v1/customers/{id}/sources`; the first one is the default."""
     method = _new(account, customer, given)
+    if metadata:
+        methods.set_metadata(account, method, metadata)
     account.emit("customer.source.created", card_of(method))
     if customer["default_source"] is None:
         set_default(account, customer, method["id"])

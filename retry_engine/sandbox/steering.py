@@ -7,8 +7,9 @@
 - `dispute`: `charge` (the newest paid one), `reason`, `inquiry`. At any time, and more than once.
 - `dispute_closed`: `dispute` (the newest open one), `status` (`won`, `lost`, `warning_closed`).
 - `early_fraud_warning`: `charge`.
-- `other_charge`: `amount`, `currency`, `payment_method` (the customer's default), `on_session`:
-  money is taken for something else; the charge, declined or not.
+- `other_charge`: `amount`, `currency`, `payment_method` (the customer's default), `on_session`,
+  `verdict` (an entry of a script, see `verdicts`; what the bank says anyway): money is taken for
+  something else; the charge, declined or not.
 - `card_automatically_updated`: `payment_method`; `exp_month`, `exp_year` (four years on), with the
   number it had unless `new_number`; `works` (true): whether it can be charged from then on.
 """

@@ -60,6 +60,10 @@ def create(account: Account, params: Obj) -> Obj:
     if trial_end:
         subscription.update(status="trialing", trial_start=now, trial_end=trial_end)
     _plan_end(account, subscription, params.get("cancel_at"))
+    if not later_start and params.get("payment_behavior") == "error_if_incomplete":
+        _first_invoice(account, customer, subscription, "error_if_incomplete")
+        account.emit("customer.subscription.created", subscription)
+        return subscription
     account.emit("customer.subscription.created", subscription)
     if trial_end:
         _warn_of_trial_end(account, subscription)
@@ -239,7 +243,7 @@ def _first_invoice(account: Account, customer: Obj, subscription: Obj, behavior:
         result = invoicing.attempt(account, invoice)
         if behavior == "error_if_incomplete" and result and not result.went_through:
             invoicing.void(account, invoice)
-            subscription["status"] = "incomplete_expired"
+            _forget(account, subscription)
             raise charging.declined(account, result)
     # a bank debit that is under way is good enough to begin with
     if invoice["status"] == "paid" or has_payment_under_way(account, invoice):
@@ -414,6 +418,7 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     watched = (
         *_PLAIN, "default_payment_method", "default_source", "pause_collection",
         "discounts", "trial_end", "status", "billing_cycle_anchor", "cancel_at",
+        "cancellation_details",
     )  # fmt: skip
     was = {name: deepcopy(subscription[name]) for name in watched}
     invoicing.set_default_method(account, subscription, params)
@@ -421,6 +426,9 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
     if "cancel_at_period_end" in params:
         ends = subscription["items"]["data"][0]["current_period_end"]
         subscription["cancel_at"] = ends if params["cancel_at_period_end"] else None
+    if params.get("cancellation_details"):
+        said = {**subscription["cancellation_details"], **params["cancellation_details"]}
+        subscription["cancellation_details"] = said
     if "cancel_at" in params:
         subscription["cancel_at"] = None
         _plan_end(account, subscription, params["cancel_at"])
@@ -575,6 +583,8 @@ def resume(account: Account, subscription: Obj) -> Obj:
 def cancel(account: Account, subscription: Obj, params: Obj) -> Obj:
     """`DELETE /v1/subscriptions/{id}`."""
     account.refuse_while_advancing(subscription)
+    if params.get("prorate"):
+        raise invalid("The sandbox cancels without prorations only.", param="prorate")
     if subscription["status"] in ("canceled", "incomplete_expired"):
         raise invalid(f"No such subscription: '{subscription['id']}'", code="resource_missing")
     return end(
