@@ -184,6 +184,17 @@ def of_network(
 
 
 @cache
+def banning() -> list[str]:
+    """Every code that is final for a number, whoever says it; what it means depends on who."""
+    found = [code.code for code in table().values() if _bans(code.finality)]
+    return found + [code.code for code in network_table().values() if _bans(code.finality)]
+
+
+def _bans(finality: Finality) -> bool:
+    return finality.reach is FinalFor.NUMBER
+
+
+@cache
 def lookup(code: str | None) -> DeclineCode:
     """The code's row; no code at all reads as `generic_decline`.
 

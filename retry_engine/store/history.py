@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.domain import codes
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.payment_methods import PaymentMethod
@@ -49,7 +50,16 @@ _OF_CASE = Prepared(
 )
 _ON_CARDS = Prepared(
     select(attempts)
-    .where(attempts.c.at >= bindparam("since"), _NOT_ABANDONED)
+    .where(
+        or_(
+            attempts.c.at >= bindparam("since"),
+            # what a number is banned for does not grow old
+            attempts.c.decline_code == any_(bindparam("banned", type_=ARRAY(Text))),
+            attempts.c.network_decline_code == any_(bindparam("banned", type_=ARRAY(Text))),
+            attempts.c.network_advice_code == any_(bindparam("banned", type_=ARRAY(Text))),
+        ),
+        _NOT_ABANDONED,
+    )
     .where(or_(attempts.c.case_id.is_(None), attempts.c.case_id != bindparam("case_id")))
     .where(
         or_(
@@ -227,7 +237,10 @@ def card_attempts(
     fingerprints: Sequence[str],
     since: datetime,
 ) -> list[Row[Any]]:
-    """Everybody's attempts on those cards, or of that customer, for other invoices, in time."""
+    """Everybody's attempts on those cards, or of that customer, for other invoices, in time.
+
+    From `since` on; those by which a number was banned for good, whenever.
+    """
     found = _ON_CARDS.run(
         connection,
         since=since,
@@ -236,6 +249,7 @@ def card_attempts(
         customer_id=customer_id,
         fingerprints=list(fingerprints),
         method_ids=list(method_ids),
+        banned=codes.banning(),
     )
     return list(found)
 

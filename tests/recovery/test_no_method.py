@@ -4,6 +4,8 @@ import pytest
 from correspondence import ADDRESS, Writing, page_of, pays_at_stripe, reader
 from post_office import PostOffice
 
+from retry_engine.entrypoints import rendering
+
 pytestmark = pytest.mark.integration
 
 
@@ -23,7 +25,10 @@ def test_who_has_no_method_at_all_is_waited_for_and_written_to(
     assert here.shop.ledger(invoice) == []
     case = here.case(invoice)
     assert (case["state"], case["attempts"]) == ("needs_customer", [])
-    assert here.engine.explain_case(invoice.id)["curves"] == []
+    why = here.engine.explain_case(invoice.id)
+    assert why["curves"] == []
+    rendering.show_case(case)
+    rendering.show_explanation(why)
 
     here.days_pass(customer, 2, step_hours=3)
     letter = post_office.to(ADDRESS)[0]

@@ -236,3 +236,36 @@ def test_a_default_that_stripe_does_not_list_is_a_method_all_the_same(
     tells(engine_shop, "invoice.updated", {"id": invoice.id, "object": "invoice"})
     assert engine_shop.case(invoice)["next_action"]["payment_method"] == method.id
     assert customer.id
+
+
+def test_a_networks_ban_of_a_number_does_not_grow_old(engine_shop: EngineShop) -> None:
+    customer, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
+    years = -2 * 365 * 24
+    soft = bought(engine_shop, customer, method, hours=years, reason="do_not_honor")
+    banned = bought(engine_shop, customer, method, hours=years, **LOST)
+    for name in (soft, banned):  # so long ago that only the record still holds it
+        tells(engine_shop, "charge.failed", charge_of(engine_shop, name))
+        assert len(recorded(engine_shop, name)) == 1
+    assert engine_shop.case(invoice)["state"] == "needs_customer"
+    assert "Visa category 1 (41)" in str(engine_shop.case(invoice)["decisions"][-1])
+
+
+def test_a_legacy_card_is_a_method_and_its_default_is_charged(engine_shop: EngineShop) -> None:
+    """Through Stripe's own old API: a source of the customer, and no payment method anywhere."""
+    v1 = engine_shop.shop.stripe.v1
+    customer, method = engine_shop.shop.customer_with("succeeded", "insufficient_funds")
+    old = v1.customers.payment_sources.create(customer.id, {"source": "tok_visa"})
+    assert old.id.startswith("card_")
+    engine_shop.shop.subscribed(customer)
+    v1.customers.update(
+        customer.id, {"invoice_settings": {"default_payment_method": ""}, "default_source": old.id}
+    )
+    saved = engine_shop.shop.sandbox.platform.tables["payment_method"]
+    saved[old.id]["metadata"] = {"sandbox_script": '["insufficient_funds", "succeeded"]'}
+    v1.payment_methods.detach(method.id)
+    engine_shop.shop.advances(customer, days=31, hours=2)
+    engine_shop.works()
+    invoice = engine_shop.shop.newest_invoice(customer)
+    assert engine_shop.case(invoice)["next_action"]["payment_method"] == old.id
+    engine_shop.days_pass(customer, 8)
+    assert engine_shop.case(invoice)["close_reason"] == "recovered_by_engine"
