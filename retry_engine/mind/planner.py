@@ -27,7 +27,7 @@ from retry_engine.domain.decisions import Candidate, Decision, DecisionKind, Rea
 from retry_engine.domain.network_rules import Forbidden
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
-from retry_engine.mind import dunning
+from retry_engine.mind import breaches, dunning
 from retry_engine.mind.prior import Charge, PriorModel, SuccessModel, describe
 
 Floats = npt.NDArray[np.float64]
@@ -232,7 +232,12 @@ def _best_retry(
     explain: bool,
 ) -> Decision:
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
-    cost = policy.value.attempt_cost + policy.value.attempt_shadow_price_share * view.amount
+    risks = [breaches.expected_cost(view, option.method, policy) for option in options]
+    cost = (
+        policy.value.attempt_cost
+        + policy.value.attempt_shadow_price_share * view.amount
+        + np.array(risks)[:, None]
+    )
     left = min(_STEPS, policy.limits.max_attempts - len(view.attempts))
     ages = (slots - view.opened_at.timestamp()) / _DAY
     alive = model.leaving.staying(ages, policy.value.churn_per_day)
