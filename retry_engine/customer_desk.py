@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from retry_engine.adapters import letters
 from retry_engine.domain.errors import BadRequest, NotFound, Refused
@@ -18,6 +18,16 @@ from retry_engine.recovery.renewals import Lookout
 from retry_engine.recovery.visiting import Reception
 from retry_engine.settings import Settings
 from retry_engine.store.database import Database
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A page; `leads_to` is where its button to pay leads on to."""
+
+    page: str
+    leads_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +75,15 @@ class CustomerDesk:
         except OSError as error:
             raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
 
-    def recovery_page(
-        self, token: str, *, note_visit: bool, alert: str | None = None
-    ) -> str | None:
+    def recovery_page(self, token: str, *, alert: str | None = None) -> "Shown | None":
         """The page behind a message's link; None where the link is none of ours, or has ended.
 
         Raises:
             StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
         """
-        bill = self.reception.bill(token, note_visit=note_visit)
+        bill = self.reception.bill(token)
         if bill is None:
             return None
-        if note_visit:
-            self.nudge()
         key = self.settings.stripe_publishable_key
         element = None
         if key and bill.client_secret:
@@ -86,11 +92,26 @@ class CustomerDesk:
                 element = letters.Element(
                     key=key, script=self.settings.stripe_js, order=",".join(order)
                 )
-        portal = self.policy.messages.portal_link
-        return letters.recovery_page(
-            bill, token=token, element=element, portal=portal, alert=alert,
-            manners=self.policy.messages,
-        )  # fmt: skip
+        page = letters.recovery_page(
+            bill, token=token, element=element, alert=alert, manners=self.policy.messages
+        )
+        return Shown(page=page, leads_to=bill.hosted_url if bill.pays_here else None)
+
+    def has_come(self, token: str) -> bool:
+        """The holder of the link did something on its page; False where it is none of ours."""
+        return self._acted(self.reception.has_come(token))
+
+    def pay(self, token: str) -> str | None:
+        """Where the holder of the link pays; None where it is none of ours.
+
+        Raises:
+            Refused: there is nothing to pay (any more).
+        """
+        return self._acted(self.reception.pay(token))
+
+    def _acted(self, answer: _T) -> _T:
+        self.nudge()
+        return answer
 
     def later_page(self) -> str:
         """In place of the page, while it cannot be shown."""
@@ -102,9 +123,7 @@ class CustomerDesk:
         Raises:
             Refused: it cannot be had (any more).
         """
-        taken = self.reception.take_offer(token)
-        self.nudge()
-        return taken
+        return self._acted(self.reception.take_offer(token))
 
     def change_subscription(self, token: str, kind: str, *, day: str | None) -> bool:
         """The holder of the link changes it; `day` is a date and time in ISO 8601.
@@ -116,19 +135,29 @@ class CustomerDesk:
             wanted, at = Change(kind), datetime.fromisoformat(day) if day else None
         except ValueError:
             raise Refused("there is nothing of that kind to change") from None
-        changed = self.reception.change(token, wanted, day=at)
-        self.nudge()
-        return changed
+        return self._acted(self.reception.change(token, wanted, day=at))
 
     def card_page(self, token: str, *, added: bool) -> str | None:
         """Where a customer adds a card before a renewal; None where the link is none of ours.
 
         `added`: they say that they have.
         """
-        found = self.lookout.card_page(token)
+        return self._card_page(token, added=added, secret=None)
+
+    def card_form(self, token: str) -> str | None:
+        """The same with the form for a card, for who has pressed for it.
+
+        Raises:
+            Refused: no card is wanted any more.
+        """
+        secret = self.lookout.setup(token)
+        return None if secret is None else self._card_page(token, added=False, secret=secret)
+
+    def _card_page(self, token: str, *, added: bool, secret: str | None) -> str | None:
+        found = self.lookout.behind(token)
         if found is None:
             return None
-        renewal, secret = found
+        renewal, is_wanted = found
         key = self.settings.stripe_publishable_key
         element = None
         if key:
@@ -136,18 +165,26 @@ class CustomerDesk:
             element = letters.Element(key=key, script=self.settings.stripe_js, order=order)
         return letters.card_page(
             renewal, token=token, secret=secret, element=element, added=added,
-            manners=self.policy.messages,
+            is_wanted=is_wanted, manners=self.policy.messages,
         )  # fmt: skip
 
     def card_portal(self, token: str) -> str | None:
-        """Stripe's portal for the customer of a link to add a card."""
+        """Where Stripe lets the customer of a link add a card.
+
+        Raises:
+            Refused: none is wanted any more.
+        """
         back = f"{self.settings.public_url}/c/{token}"
         return self.lookout.portal(token, return_url=back)
 
     def portal(self, token: str) -> str | None:
-        """Stripe's portal for the link's customer."""
+        """Stripe's portal for the link's customer.
+
+        Raises:
+            Refused: the policy does not open it, or there is nothing to pay (any more).
+        """
         back = f"{self.settings.public_url}/r/{token}"
-        return self.reception.portal(token, return_url=back)
+        return self._acted(self.reception.portal(token, return_url=back))
 
     def unsubscribe_page(self, language: str, *, done: bool) -> str:
         """What the link shows."""

@@ -394,6 +394,7 @@ class Engine:
             gateway=self.gateway,
             giver=self._giver,
             self_service=self._self_service,
+            manners=self.policy.messages,
             keys=self._link_keys,
             gate=self._gate,
             clock=self.clock,

@@ -110,7 +110,11 @@ class StripeGateway:
 
     def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay:
         """The invoice with its confirmation secret and its payment."""
-        expand = ["confirmation_secret", "payments.data.payment.payment_intent"]
+        expand = [
+            "confirmation_secret",
+            "payments.data.payment.payment_intent",
+            "parent.subscription_details.subscription",
+        ]
         found = self._call(
             "invoices.read",
             lambda: self._client.v1.invoices.retrieve(
@@ -128,6 +132,7 @@ class StripeGateway:
                 isinstance(i, Mapping) and i.get("status") == "processing" for i in intents
             ),
             client_secret=(found.get("confirmation_secret") or {}).get("client_secret"),
+            subscription=_subscription_in(found),
         )
 
     def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail:
@@ -474,14 +479,21 @@ class StripeGateway:
         )
 
     def portal_session(
-        self, account: str, customer_id: str, *, permit: Permit, return_url: str
+        self,
+        account: str,
+        customer_id: str,
+        *,
+        permit: Permit,
+        return_url: str,
+        only_method: bool = False,
     ) -> str:
         """A session of the customer portal."""
+        wanted: Any = {"customer": customer_id, "return_url": return_url}
+        if only_method:
+            wanted["flow_data"] = {"type": "payment_method_update"}
         found = self._call(
             "billing_portal.sessions.create",
-            lambda: self._client.v1.billing_portal.sessions.create(
-                {"customer": customer_id, "return_url": return_url}, self._options(account)
-            ),
+            lambda: self._client.v1.billing_portal.sessions.create(wanted, self._options(account)),
         )
         return str(found.url)
 
@@ -877,6 +889,13 @@ def _decline_code(decline_code: str | None, code: str | None) -> str | None:
     return None if code in (None, "", "card_declined") else code
 
 
+def _subscription_in(invoice: _Json) -> SubscriptionFacts | None:
+    """The invoice's subscription, where it came along in the same answer."""
+    details = ((invoice.get("parent") or {}).get("subscription_details")) or {}
+    found = details.get("subscription")
+    return _subscription(found) if isinstance(found, dict) else None
+
+
 def _invoice(invoice: _Json) -> InvoiceFacts:
     details = ((invoice.get("parent") or {}).get("subscription_details")) or {}
     subscription = details.get("subscription")
@@ -896,7 +915,7 @@ def _invoice(invoice: _Json) -> InvoiceFacts:
         billing_reason=invoice.get("billing_reason"),
         default_payment_method_id=_id(invoice.get("default_payment_method")),
         default_source_id=_id(invoice.get("default_source")),
-        subscription=_subscription(subscription) if isinstance(subscription, dict) else None,
+        subscription=_subscription_in(invoice),
         paid_at=_time_or_none(passed.get("paid_at")),
         voided_at=_time_or_none(passed.get("voided_at")),
         uncollectible_at=_time_or_none(passed.get("marked_uncollectible_at")),

@@ -48,6 +48,7 @@ class InvoiceToPay:
     hosted_url: str | None
     under_way: bool
     client_secret: str | None = field(default=None, repr=False)
+    subscription: "SubscriptionFacts | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +237,18 @@ class Gateway(Protocol):
 
     def invoice_to_pay(self, account: str, invoice_id: str) -> InvoiceToPay: ...
     def portal_session(
-        self, account: str, customer_id: str, *, permit: Permit, return_url: str
+        self,
+        account: str,
+        customer_id: str,
+        *,
+        permit: Permit,
+        return_url: str,
+        only_method: bool = False,
     ) -> str:
-        """The address where they change what is saved at Stripe; good for minutes."""
+        """The address where they change what is saved at Stripe; good for minutes.
+
+        `only_method`: a payment method can be added there, and nothing else done.
+        """
 
     def setup_secret(
         self, account: str, customer_id: str, *, permit: Permit, idempotency_key: str

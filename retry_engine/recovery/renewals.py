@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from retry_engine.domain.errors import NotPermitted, StripeRejected
+from retry_engine.domain.errors import NotPermitted, Refused, StripeRejected
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.recovery import cases, links, refresh
@@ -173,37 +173,59 @@ class Lookout:
             with self.database.transaction() as connection:
                 renewals.change(connection, renewal.id, state="mended", result=method_id)
 
-    def card_page(self, token: str) -> "tuple[Renewal, str] | None":
-        """The renewal behind a link and a secret to add a card with; None: no link of ours, over.
+    def behind(self, token: str) -> "tuple[Renewal, bool] | None":
+        """The renewal behind a link, and whether a card is still wanted; None: no link of ours."""
+        with self.database.transaction() as connection:
+            message_id = self.keys.read(connection, NEW_CARD, token, now=self.clock())
+            found = renewals.by_message_id(connection, message_id) if message_id else None
+            if found is None:
+                return None
+            now = self._now(connection, found.account, found.test_clock)
+        return found, found.state in renewals.SAID and now < found.renews_at
+
+    def setup(self, token: str) -> str | None:
+        """A secret to add a card with, for who has pressed for it; None: no link of ours.
 
         Raises:
-            StripeUnavailable, StripeForbidden, NotPermitted: it cannot be shown at the moment.
+            Refused: no card is wanted any more, or nothing may be written.
+            StripeUnavailable, StripeForbidden: it cannot be had at the moment.
         """
-        found = self._of_link(token)
+        found = self._wanted(token)
         if found is None:
             return None
         day = self.clock().strftime("%Y%m%d")
-        secret = self.gateway.setup_secret(
+        return self.gateway.setup_secret(
             found.account,
             found.customer_id,
             permit=self._permit(found),
             idempotency_key=f"{OUR_KEYS}setup:{found.id}:{day}",
         )
-        return found, secret
 
     def portal(self, token: str, *, return_url: str) -> str | None:
-        """Stripe's portal for the link's customer."""
-        found = self._of_link(token)
+        """Where Stripe lets the link's customer add a card, and do nothing else.
+
+        Raises:
+            Refused: no card is wanted any more, or nothing may be written.
+        """
+        found = self._wanted(token)
         if found is None:
             return None
         return self.gateway.portal_session(
-            found.account, found.customer_id, permit=self._permit(found), return_url=return_url
+            found.account,
+            found.customer_id,
+            permit=self._permit(found),
+            return_url=return_url,
+            only_method=True,
         )
 
-    def _of_link(self, token: str) -> Renewal | None:
-        with self.database.transaction() as connection:
-            message_id = self.keys.read(connection, NEW_CARD, token, now=self.clock())
-            return renewals.by_message_id(connection, message_id) if message_id else None
+    def _wanted(self, token: str) -> Renewal | None:
+        behind = self.behind(token)
+        if behind is None:
+            return None
+        found, is_wanted = behind
+        if not is_wanted:
+            raise Refused("no card is asked for any more")
+        return found
 
     # -- one letter
 

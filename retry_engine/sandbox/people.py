@@ -3,9 +3,9 @@
 A letter that reaches a customer is opened, or not, when `tempers` says. What follows is done as a
 person would do it: the link in the mail is followed with a real HTTP client, forms are sent, and
 what a person knows of it is what the pages show. A page may offer something (a form with
-`data-offer` or a field `offer`), pays by itself (Stripe's hosted page) or leads there by a link
-with `rel="payment"`. While they visit, the clock that is being advanced stands still and is
-ready, so that an engine may do what they ask for; it then moves on.
+`data-offer` or a field `offer`), pays by itself (Stripe's hosted page) or leads there by a form
+with `data-payment` or a link with `rel="payment"`. While they visit, the clock that is being
+advanced stands still and is ready, so that an engine may do what they ask for; it then moves on.
 """
 
 from collections.abc import Callable, Sequence
@@ -176,9 +176,10 @@ class People:
             else:
                 self._note(life, "leaves_offer")
         for _ in range(_CARD_HOPS):
-            if page.form("data-pay") or page.form("data-card") or not page.link("payment"):
+            way, link = page.form("data-payment"), page.link("payment")
+            if page.form("data-pay") or page.form("data-card") or not (way or link):
                 break
-            page = await browser.open(str(page.link("payment")))
+            page = await (browser.send(page, way, {}) if way else browser.open(str(link)))
         if page.form("data-card") is not None:
             await self._saves_card(life, browser, page, rng)
         elif page.form("data-pay") is not None:

@@ -122,11 +122,18 @@ def reader(here: EngineShop) -> TestClient:
     return TestClient(app, follow_redirects=False)
 
 
-def pays_at_stripe(page: httpx.Response, *, number: str = "4242424242424242") -> httpx.Response:
-    """Follow the page's link to Stripe's hosted page and pay there with a card."""
-    found = re.search(r'href="([^"]+)" rel="payment"', page.text)
-    assert found is not None, page.text
-    url = found.group(1)
+def comes(client: TestClient, page: str) -> None:
+    """Press the button to pay, and look at Stripe's page: somebody has come."""
+    assert client.post(f"{page}/pay").status_code == 303
+
+
+def pays_at_stripe(
+    client: TestClient, page: str, *, number: str = "4242424242424242"
+) -> httpx.Response:
+    """Press the page's button to pay, and pay with a card where it leads."""
+    shown = client.get(page)
+    assert f'action="{page}/pay" data-payment' in shown.text, shown.text
+    url = client.post(f"{page}/pay").headers["Location"]
     with httpx.Client(follow_redirects=True, trust_env=False) as browser:
         form = browser.get(url)
         action = re.search(r'<form[^>]*action="([^"]*)"[^>]*data-pay', form.text)

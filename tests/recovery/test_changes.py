@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from correspondence import ADDRESS, Writing, failed, page_of, pays_at_stripe, reader
+from correspondence import ADDRESS, Writing, comes, failed, page_of, pays_at_stripe, reader
 from engine_shop import EngineShop
 from post_office import PostOffice
 
@@ -35,7 +35,7 @@ def offered(here: EngineShop, post: PostOffice) -> tuple[Any, Any, str]:
     """(customer, invoice, page) of somebody who came, left, and is offered something."""
     customer, invoice = failed(here, "lost_card")
     here.days_pass(customer, 1, step_hours=3)
-    assert reader(here).get(page_of(post.to(ADDRESS)[0])).status_code == 200
+    comes(reader(here), page_of(post.to(ADDRESS)[0]))
     here.works()
     here.days_pass(customer, 4, step_hours=3)
     return customer, invoice, page_of(post.to(ADDRESS)[1])
@@ -76,7 +76,7 @@ def test_a_coupon_makes_the_renewal_after_the_payment_cheaper_beside_other_disco
     assert (first, v1.coupons.retrieve(ours).amount_off) == (loyal.id, 400)
     assert v1.invoices.retrieve(invoice.id).amount_remaining == 2000
 
-    assert pays_at_stripe(client.get(page)).status_code == 200
+    assert pays_at_stripe(client, page).status_code == 200
     here.works()
     here.days_pass(customer, 35)
     renewed = here.shop.newest_invoice(customer)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from correspondence import ADDRESS, Writing, failed, page_of, pays_at_stripe, reader, words
+from correspondence import ADDRESS, Writing, comes, failed, page_of, pays_at_stripe, reader, words
 from engine_shop import EngineShop
 from post_office import PostOffice
 from sqlalchemy import text
@@ -36,7 +36,7 @@ def offered(here: EngineShop, post: PostOffice) -> tuple[Any, Any, EmailMessage]
     customer, invoice = failed(here, "lost_card")
     here.days_pass(customer, 1, step_hours=3)
     (mail,) = post.to(ADDRESS)
-    assert reader(here).get(page_of(mail)).status_code == 200
+    comes(reader(here), page_of(mail))
     here.works()
     here.days_pass(customer, 4, step_hours=3)
     return customer, invoice, post.to(ADDRESS)[1]
@@ -78,7 +78,7 @@ def test_an_offer_that_is_taken_lowers_the_invoice_and_is_used(
     assert owed(giving, invoice) == 1600
     assert offer_of(giving, invoice)["state"] == "taken"
 
-    paid = pays_at_stripe(client.get(page))
+    paid = pays_at_stripe(client, page)
     assert paid.status_code == 200
     giving.works()
     giving.days_pass(customer, 10)
@@ -226,7 +226,7 @@ def test_a_large_offer_waits_for_a_person(writes: Writing, post_office: PostOffi
     here = writes(ON + "review_above = 300\n")
     customer, invoice = failed(here, "lost_card")
     here.days_pass(customer, 1, step_hours=3)
-    reader(here).get(page_of(post_office.to(ADDRESS)[0]))
+    comes(reader(here), page_of(post_office.to(ADDRESS)[0]))
     here.works()
     here.days_pass(customer, 3, step_hours=3)
     assert here.case(invoice)["state"] == "in_review"
@@ -244,7 +244,7 @@ def test_who_was_offered_something_is_not_offered_again_at_the_next_failure(
     giving: EngineShop, post_office: PostOffice
 ) -> None:
     customer, _, mail = offered(giving, post_office)
-    pays_at_stripe(reader(giving).get(page_of(mail)))
+    pays_at_stripe(reader(giving), page_of(mail))
     giving.works()
     giving.days_pass(customer, 30)
     later = giving.shop.newest_invoice(customer)

@@ -10,8 +10,7 @@ from post_office import PostOffice
 from sqlalchemy import text
 
 from retry_engine import settings
-from retry_engine.adapters import reports
-from retry_engine.domain.errors import SettingsError
+from retry_engine.domain.errors import Refused, SettingsError
 from retry_engine.recovery import links
 
 NOW = datetime(2030, 1, 7, 6, tzinfo=UTC)
@@ -66,8 +65,8 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
     (mail,) = post_office.to(ADDRESS)
     path = page_of(mail)
     way_out = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
-    message = str(mail["Message-ID"]).strip("<>").rpartition(".")[0].partition("@")[0]
-    message = message.rpartition(".")[0] if message.count(".") > 1 else message
+    signed = str(mail["Message-ID"]).strip("<>").partition("@")[0]
+    message = signed.rpartition(".")[0]
     with before.engine.database.connection() as connection:
         stolen: Any = connection.execute(text("select link_key, address_key from engine_state"))
         keys = [bytes(key) for key in stolen.one()]
@@ -77,7 +76,6 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
         forged = links.sign(key, links.RECOVER, message, until=until)
         assert reader(before).get(f"/r/{forged}").status_code == 404
         mac = links._signature(key, "letter", message.encode()).hex()
-        assert before.engine._link_keys.secrets == (_OLD.encode(),)
         with before.engine.database.transaction() as connection:
             assert before.engine._link_keys.letter_named(connection, f"{message}.{mac}") is None
     both, after = (writes(RETRY_ENGINE_LINK_SECRET=value) for value in (f"{_NEW},{_OLD}", _NEW))
@@ -87,6 +85,5 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
     # who has unsubscribed stays so, whatever links are signed with
     assert reader(both).post(way_out).status_code == 200
     assert after.engine.suppressed()["unsubscribed"] == 1
-    with pytest.raises(Exception, match="asked for no more"):
+    with pytest.raises(Refused, match="asked for no more"):
         after.engine.unsuppress(ADDRESS, reason="to see that it is known", by="test")
-    assert reports.LARGEST

@@ -21,6 +21,7 @@ from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.offers import Change, OfferState, Way
 from retry_engine.domain.policy import Messages, Policy
+from retry_engine.domain.standing import Outlook, Standing
 from retry_engine.recovery.messaging import Letter
 from retry_engine.recovery.self_service import Choices
 from retry_engine.recovery.visiting import Bill
@@ -100,24 +101,24 @@ def recovery_page(
     *,
     token: str,
     element: Element | None,
-    portal: bool,
     alert: str | None,
     manners: Messages,
 ) -> str:
-    """What is owed, what is offered, and the ways to pay; `alert` names what went wrong."""
+    """How it stands, what is offered, and the ways to pay; `alert` names what went wrong."""
     language = _language(bill.language, manners.language)
     words = _words()[language]
     page = words["page"]
     amount = _money(bill.amount, bill.currency, language)
     here = f"/r/{token}"
-    due = bill.state == "due"
     parts: dict[str, Any] = {
-        "heading": page[bill.state].format(amount=amount),
+        "heading": page[_HEADINGS.get(bill.standing, bill.standing.value)].format(amount=amount),
         "alert": page[alert] if alert else None,
-        "note": page["note"] if due else None,
-        "pay_url": bill.hosted_url,
+        "note": _note(bill, page),
+        "seen": f"{here}/seen",
+        "pay_action": f"{here}/pay" if bill.pays_here else None,
+        "pay_url": None if bill.pays_here else bill.hosted_url,
         "pay_words": page["hosted_too"] if element else page["hosted"],
-        "portal_action": f"{here}/portal" if portal and due else None,
+        "portal_action": f"{here}/portal" if bill.portal else None,
         "portal_words": page["portal"],
     }
     offer = bill.offer
@@ -160,6 +161,22 @@ def recovery_page(
     return _recovery(language, words, manners, parts)
 
 
+# Where something is owed the heading says how much.
+_HEADINGS = {Standing.ENDED: "due", Standing.OWED: "due"}
+
+
+def _note(bill: Bill, page: dict[str, Any]) -> str | None:
+    """What the customer is told beside the heading: only what is so."""
+    if bill.standing is Standing.CHECKED:
+        return str(page["checked_note"])
+    if bill.standing is Standing.ENDED:
+        return str(page["note_ended"])
+    if bill.standing is not Standing.DUE:
+        return None
+    notes = {Outlook.GOES_ON: "note", Outlook.PAUSED: "note_paused", Outlook.ENDED: "note_ended"}
+    return str(page[notes[bill.outlook]]) if bill.outlook in notes else None
+
+
 def _changes(
     choices: Choices, page: dict[str, Any], here: str, timezone: str | None, language: str
 ) -> list[dict[str, Any]]:
@@ -190,29 +207,35 @@ def _offered(words: dict[str, Any], letter: Letter) -> str:
     return str(words["page"]["letter_coupon" if letter.way == Way.COUPON else "letter_offer"])
 
 
-def card_page(
+def card_page(  # each is one fact of the page
     renewal: Renewal,
     *,
     token: str,
-    secret: str,
+    secret: str | None,
     element: Element | None,
     added: bool,
+    is_wanted: bool,
     manners: Messages,
 ) -> str:
-    """Where a card is added before a renewal: Stripe's Payment Element, and its portal.
+    """Where a card is added before a renewal: Stripe's Payment Element, or its portal.
 
-    `added`: the browser has just done it, and Stripe's event may still be on its way.
+    `added`: the browser has just done it, and Stripe's event may still be on its way. `secret`:
+    the customer has pressed for the form.
     """
     language = _language(renewal.language or "", manners.language)
     words = _words()[language]
     page = words["page"]
     mended = added or renewal.state == "mended"
+    heading = "card_added" if mended else "card_wanted" if is_wanted else "over"
+    asks = is_wanted and not mended
     parts: dict[str, Any] = {
-        "heading": page["card_added"] if mended else page["card_wanted"],
-        "portal_action": None if mended else f"/c/{token}/portal",
+        "heading": page[heading],
+        "begin_action": f"/c/{token}" if asks and element and secret is None else None,
+        "begin_words": words[MessageKind.CARD_EXPIRING.value]["button"],
+        "portal_action": f"/c/{token}/portal" if asks else None,
         "portal_words": page["portal"],
     }
-    if element is not None and not mended:
+    if element is not None and asks and secret is not None:
         parts["element"] = {
             "key": element.key,
             "script": element.script,
@@ -237,7 +260,7 @@ def _recovery(
 ) -> str:
     absent = (
         "alert", "note", "offer_open", "offer_taken", "element", "pay_url", "portal_action",
-        "changes", "changed",
+        "changes", "changed", "seen", "pay_action", "begin_action",
     )  # fmt: skip
     return (
         _pages()

@@ -1,6 +1,7 @@
 """Pages that customers open from a message. Whoever guesses a link learns nothing."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.resources import files
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,28 +48,39 @@ def routes(engine: Engine) -> list[Route]:
 def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
     """What is owed: to be paid, with an offer or without, or changed."""
 
-    async def show(request: Request, *, note_visit: bool, alert: str | None = None) -> Response:
+    async def show(request: Request, *, alert: str | None = None) -> Response:
         token = request.path_params["token"]
-
-        def page() -> str | None:
-            return engine.customers.recovery_page(token, note_visit=note_visit, alert=alert)
-
-        return await _shown(engine, page, headers)
+        try:
+            shown = await run_in_threadpool(engine.customers.recovery_page, token, alert=alert)
+        except RetryEngineError:
+            return await _later(engine, headers)
+        if shown is None:
+            return _no_link_of_ours()
+        policy = _policy_of(engine.settings, leads_to=shown.leads_to)
+        with_policy = {**headers, "Content-Security-Policy": policy}
+        return Response(shown.page, media_type=_HTML, headers=with_policy)
 
     async def recover(request: Request) -> Response:
-        # a HEAD is a machine's; a machine that sends GET counts as a visit
-        return await show(request, note_visit=request.method == "GET")
+        return await show(request)  # writes nothing: machines follow links too
 
-    async def done(request: Request, act: Callable[[], bool], *, refused: str) -> Response:
+    async def seen(request: Request) -> Response:
+        found = await run_in_threadpool(engine.customers.has_come, request.path_params["token"])
+        return Response(status_code=204, headers=_ALWAYS) if found else _no_link_of_ours()
+
+    async def done(
+        request: Request, act: Callable[[], bool | str | None], *, refused: str | None
+    ) -> Response:
+        """Do it, and lead back to the page or on to where it says."""
         try:
             found = await run_in_threadpool(act)
         except (Refused, CaseBusy):
-            return await show(request, note_visit=False, alert=refused)
+            return await show(request, alert=refused)
         except RetryEngineError:
-            return await show(request, note_visit=False, alert="later")
+            return await show(request, alert="later")
         if not found:
             return _no_link_of_ours()
-        return RedirectResponse(f"/r/{request.path_params['token']}", 303, headers=_ALWAYS)
+        to = found if isinstance(found, str) else f"/r/{request.path_params['token']}"
+        return RedirectResponse(to, 303, headers=_ALWAYS)
 
     async def offer(request: Request) -> Response:
         token = request.path_params["token"]
@@ -83,15 +95,18 @@ def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
             refused="change_gone",
         )
 
+    async def pay(request: Request) -> Response:
+        token = request.path_params["token"]
+        return await done(request, lambda: engine.customers.pay(token), refused=None)
+
     async def portal(request: Request) -> Response:
-        try:
-            url = await run_in_threadpool(engine.customers.portal, request.path_params["token"])
-        except RetryEngineError:
-            return await show(request, note_visit=False, alert="later")
-        return _led_to(url)
+        token = request.path_params["token"]
+        return await done(request, lambda: engine.customers.portal(token), refused="change_gone")
 
     return [
         Route("/r/{token}", recover),
+        Route("/r/{token}/seen", seen, methods=["POST"]),
+        Route("/r/{token}/pay", pay, methods=["POST"]),
         Route("/r/{token}/offer", offer, methods=["POST"]),
         Route("/r/{token}/change/{kind}", change, methods=["POST"]),
         Route("/r/{token}/portal", portal, methods=["POST"]),
@@ -102,19 +117,32 @@ def _card_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
     """Where a card is added before a renewal."""
 
     async def card(request: Request) -> Response:
-        token, added = request.path_params["token"], "added" in request.query_params
-        return await _shown(engine, lambda: engine.customers.card_page(token, added=added), headers)
+        token = request.path_params["token"]
+        if request.method != "POST":
+            added = "added" in request.query_params
+            page = partial(engine.customers.card_page, token, added=added)
+            return await _shown(engine, page, headers)
+        try:
+            return await _shown(engine, partial(engine.customers.card_form, token), headers)
+        except Refused:
+            return await refused(token)
 
     async def portal(request: Request) -> Response:
+        token = request.path_params["token"]
         try:
-            token = request.path_params["token"]
             url = await run_in_threadpool(engine.customers.card_portal, token)
+        except Refused:
+            return await refused(token)
         except RetryEngineError:
             return await _later(engine, headers)
-        return _led_to(url)
+        return RedirectResponse(url, 303, headers=_ALWAYS) if url else _no_link_of_ours()
+
+    async def refused(token: str) -> Response:
+        page = partial(engine.customers.card_page, token, added=False)
+        return await _shown(engine, page, headers)
 
     return [
-        Route("/c/{token}", card, methods=["GET"]),
+        Route("/c/{token}", card, methods=["GET", "POST"]),
         Route("/c/{token}/portal", portal, methods=["POST"]),
     ]
 
@@ -156,6 +184,8 @@ async def _shown(
 ) -> Response:
     try:
         page = await run_in_threadpool(make)
+    except Refused:
+        raise
     except RetryEngineError:
         return await _later(engine, headers)
     if page is None:
@@ -168,17 +198,14 @@ async def _later(engine: Engine, headers: dict[str, str]) -> Response:
     return Response(page, 503, media_type=_HTML, headers=headers)
 
 
-def _led_to(url: str | None) -> Response:
-    return RedirectResponse(url, 303, headers=_ALWAYS) if url else _no_link_of_ours()
-
-
 def _no_link_of_ours() -> Response:
     return problems.response(404, "this link is not valid, or no longer", headers=_HEADERS)
 
 
-def _policy_of(settings: Settings) -> str:
+def _policy_of(settings: Settings, *, leads_to: str | None = None) -> str:
     """What the page may load: ours, and Stripe's where its Payment Element is shown.
 
+    `leads_to`: where a form's answer leads on to, which browsers hold against `form-action` too.
     Source: docs.stripe.com/security/guide, "Content security policy".
     """
     own = (
@@ -186,15 +213,19 @@ def _policy_of(settings: Settings) -> str:
         "img-src 'self'"
     )
     forms = "form-action 'self' https://billing.stripe.com"
-    if settings.stripe_api_base:
-        forms += f" {settings.stripe_api_base}"
+    further = {settings.stripe_api_base, _origin(leads_to) if leads_to else None} - {None}
+    forms = " ".join([forms, *sorted(str(one) for one in further)])
     if not settings.stripe_publishable_key:
-        return f"{own}; {forms}"
-    parts = urlsplit(settings.stripe_js)
-    scripts = f"{parts.scheme}://{parts.netloc}"
+        return f"{own}; {forms}; script-src 'self'; connect-src 'self'"
+    scripts = _origin(settings.stripe_js)
     api = settings.stripe_api_base or "https://api.stripe.com"
     frames = f"{scripts} https://hooks.stripe.com"
     return (
         f"{own} https://*.stripe.com; {forms}; script-src 'self' {scripts}; frame-src {frames}; "
         f"connect-src 'self' {api}"
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,3 +1,18 @@
+// That somebody is here: told once, when they touch the page or press a key. A machine that merely
+// opens the link does neither.
+(() => {
+  "use strict";
+  const seen = document.body.dataset.seen;
+  if (!seen || !navigator.sendBeacon) return;
+  const kinds = ["pointerdown", "keydown"];
+  const tell = (event) => {
+    if (!event.isTrusted) return;
+    for (const kind of kinds) removeEventListener(kind, tell, true);
+    navigator.sendBeacon(seen);
+  };
+  for (const kind of kinds) addEventListener(kind, tell, true);
+})();
+
 // Stripe's Payment Element, where Stripe.js could be loaded; the link below it works without.
 (() => {
   "use strict";
