@@ -1,9 +1,9 @@
 """What the engine needs of Stripe, in the field's words; `adapters.stripe_gateway` provides it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from retry_engine.domain.attempts import Outcome
 from retry_engine.recovery.gate import Permit
@@ -188,6 +188,9 @@ class Gateway(Protocol):
     def invoice(self, account: str, invoice_id: str) -> InvoiceFacts: ...
     def payment_trail(self, account: str, invoice_id: str) -> PaymentTrail: ...
     def charge(self, account: str, charge_id: str) -> ChargeFacts: ...
+    def charge_told(self, body: Mapping[str, Any]) -> ChargeFacts | None:
+        """A charge as an event tells of it; None where that is not a whole one. Asks nobody."""
+
     def customer_charges(
         self, account: str, customer_id: str, *, since: datetime
     ) -> Sequence[ChargeFacts]: ...

@@ -27,6 +27,7 @@ _FAILURES = (
     "invoice.payment_action_required",
     "invoice.payment_attempt_required",
 )
+_DECLINED = (Outcome.FAILED, Outcome.REQUIRES_ACTION)
 # The objects of a payment; whose other payments concern the same customer's cases too.
 _PAYMENTS = ("charge.", "payment_intent.")
 _METHOD_CHANGES = ("payment_method.automatically_updated", "payment_method.updated")
@@ -234,8 +235,9 @@ class Intake:
     def _charge_beside(self, event: StoredEvent, body: Mapping[str, Any]) -> ChargeFacts | None:
         """A charge for something else, of a customer, or on a card, that a living case is about.
 
-        The event only names it: what is true of it Stripe says. A case's own charges are found in
-        its trail, whether anybody tells of them or not.
+        The event only names it: what is true of it Stripe says. Where Stripe does not know it any
+        more, a decline is believed all the same, as it can only hold a charge back. A case's own
+        charges are found in its trail, whether anybody tells of them or not.
         """
         key = (event.payload.get("request") or {}).get("idempotency_key")
         charge_id = _charge_id(event, body)
@@ -248,7 +250,8 @@ class Intake:
             return self.gateway.charge(event.account, charge_id)
         except StripeRejected:
             log.warning("charge_not_found", charge=charge_id)
-            return None
+            told = self.gateway.charge_told(body)
+            return told if told is not None and told.outcome in _DECLINED else None
 
     @staticmethod
     def _record_beside(

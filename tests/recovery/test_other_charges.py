@@ -80,6 +80,25 @@ def test_a_card_that_was_lost_on_another_invoice_is_not_charged_any_more(
     assert engine_shop.engine_charges(invoice) == []
 
 
+@pytest.mark.parametrize("kind", ["charge.failed", "charge.succeeded"])
+def test_of_a_charge_that_stripe_does_not_know_only_a_decline_is_believed(
+    engine_shop: EngineShop, kind: str
+) -> None:
+    code = "insufficient_funds" if kind == "charge.failed" else "incorrect_cvc"
+    customer, method, invoice = engine_shop.fails(code, "succeeded")
+    said = LOST if kind == "charge.failed" else {}
+    other = bought(engine_shop, customer, method, **said)
+    told = charge_of(engine_shop, other) | {"id": "ch_unknown"}
+    del engine_shop.shop.sandbox.platform.tables["charge"][other]
+    tells(engine_shop, kind, told)
+    assert engine_shop.case(invoice)["state"] == "needs_customer"
+    assert len(recorded(engine_shop, "ch_unknown")) == (kind == "charge.failed")
+    for broken in ({}, {"created": None}, {"amount": None}, {"payment_method_details": []}):
+        body = {"id": f"ch_{len(str(broken))}", "object": "charge", "customer": customer.id}
+        tells(engine_shop, kind, {**body, **broken})
+    assert engine_shop.engine.status()["events_dead"] == 0
+
+
 def test_a_payment_on_another_invoice_frees_a_card_whose_data_were_called_wrong(
     engine_shop: EngineShop,
 ) -> None:
