@@ -183,6 +183,14 @@ def of_network(
     }
 
 
+def official_wait(brand: str | None, advice: str | None) -> float | None:
+    """Hours that Mastercard itself names, beside an empty account and nothing else."""
+    if brand != Network.MASTERCARD or advice is None:
+        return None
+    said = network_table().get((Network.MASTERCARD, Field.ADVICE, advice))
+    return said.wait_hours if said is not None and said.shows_life else None
+
+
 @cache
 def banning() -> list[str]:
     """Every code that is final for a number, whoever says it; what it means depends on who."""

@@ -38,7 +38,6 @@ from retry_engine.domain.policy import Policy
 
 # -- the networks' tables
 
-_MAC_OFFICIAL_WAITS = frozenset("24 25 26 27 28 29 30".split())
 # The cardholder stopped this payment, or all of them.
 _VISA_CONSENT_GONE = frozenset("R0 R1 R3".split())
 _MAC_CONSENT_GONE = "21"
@@ -566,8 +565,7 @@ def _is_plain_decline(s: Subject, attempt: Attempt) -> bool:
     """A decline that was not technical and that no network gave its own wait."""
     if attempt.outcome not in (Outcome.FAILED, Outcome.REQUIRES_ACTION):
         return False
-    waits = attempt.network_advice_code in _MAC_OFFICIAL_WAITS
-    if waits and _brand(s, attempt) == "mastercard":
+    if codes.official_wait(_brand(s, attempt), attempt.network_advice_code) is not None:
         return False
     return not codes.lookup(attempt.decline_code).is_technical
 

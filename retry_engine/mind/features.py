@@ -18,7 +18,7 @@ import numpy.typing as npt
 from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.codes import Category
+from retry_engine.domain.codes import Category, Network
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.mind import paydays, rhythm
 from retry_engine.mind.prior import PriorModel
@@ -557,13 +557,10 @@ def _advised_later(scene: Scene) -> Value:
 def _advised_wait_left(scene: Scene) -> Value:
     """Hours left of the wait that Mastercard's advice code named; negative after it, 0 if none."""
     last = scene.last_here
-    hours = _MAC_HOURS.get(last.network_advice_code or "") if last else None
+    hours = codes.official_wait(Network.MASTERCARD, last.network_advice_code) if last else None
     if last is None or hours is None:
         return 0.0
     return np.clip(hours - (scene.slots - last.at.timestamp()) / _HOUR, -96.0, 240.0)
-
-
-_MAC_HOURS = {"24": 1.0, "25": 24.0, "26": 48.0, "27": 96.0, "28": 144.0, "29": 192.0, "30": 240.0}
 
 
 @_feature("Radar", "risk")
