@@ -57,6 +57,7 @@ PREFIXES = {
     "balance_transaction": "txn",
     "scheduled_query_run": "sqr",
     "file": "file",
+    "customer_cash_balance_transaction": "ccsbtxn",
 }
 _TABLE_OF_PREFIX = {prefix: table for table, prefix in PREFIXES.items()}
 

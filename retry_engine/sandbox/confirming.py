@@ -53,6 +53,8 @@ def confirm(account: Account, intent: Obj, params: Obj, *, source: str) -> Obj:
         )
     if invoice is None:
         _describe_own(intent, params)
+    if method["type"] == "customer_balance":
+        return _await_transfer(account, intent, invoice, method)
     if params.get("off_session") not in (None, "", False, "false"):
         return _take(account, intent, invoice, method, source=source, on_session=False)
     if not _is_challenged(account, intent, method):
@@ -140,6 +142,27 @@ def _challenge(account: Account, intent: Obj, method: Obj, params: Obj) -> None:
 def challenge_url(account: Account, intent: Obj) -> str:
     """Where the bank asks whether it is really them."""
     return f"{account.terms.pages_at}/challenge/{account.id}/{intent['client_secret']}"
+
+
+def _await_transfer(account: Account, intent: Obj, invoice: Obj | None, method: Obj) -> Obj:
+    """A bank transfer is asked for; `cash` has what becomes of it."""
+    if invoice is not None or intent["customer"] is None:
+        raise invalid(
+            "The sandbox takes bank transfers for a customer's one-off payments only.",
+            param="payment_method",
+        )
+    options = (intent["payment_method_options"] or {}).get("customer_balance") or {}
+    kind = str((options.get("bank_transfer") or {}).get("type") or "us_bank_transfer")
+    action = checkout_objects.transfer_instructions(
+        amount=intent["amount"],
+        currency=intent["currency"],
+        kind=kind.replace("_bank_account", "_bank_transfer"),
+        reference=intent["id"][-12:].upper(),
+        url=f"{account.terms.pages_at}/bank_transfers/{intent['id']}",
+    )
+    intent.update(status="requires_action", payment_method=method["id"], next_action=action)
+    account.emit("payment_intent.requires_action", intent)
+    return intent
 
 
 def _take(

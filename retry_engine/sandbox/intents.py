@@ -15,7 +15,7 @@ _SHOWN = (
     "statement_descriptor_suffix", "transfer_group", "setup_future_usage",
     "payment_method_options", "excluded_payment_method_types",
 )  # fmt: skip
-_METHODS = {"card", *DEBITS}
+_METHODS = {"card", "customer_balance", *DEBITS}
 _CAPTURED = ("automatic", "automatic_async", "manual")
 _CANCELLED_FOR = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 

@@ -27,6 +27,8 @@ def create(account: Account, params: Obj) -> Obj:
         return _create_card(account, params)
     if kind in DEBITS:
         return _create_debit(account, str(kind), params)
+    if kind == "customer_balance":
+        return _keep(account, kind, {}, created=account.real_now(), country=None)
     raise invalid(
         f"The sandbox has no payment methods of type {kind!r}; it has card, sepa_debit, "
         "us_bank_account and bacs_debit",

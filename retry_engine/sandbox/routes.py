@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retry_engine.sandbox import (
+    cash,
     catalogue,
     charges,
     clocks,
@@ -624,6 +625,11 @@ ROUTES: tuple[Route, ...] = (
           run=_list("event", types=_types, type=_one_type, delivery_success=_delivered),
           spec=_page_spec(type="text", types="list", created="range", delivery_success="flag")),
     Route(method="GET", pattern="/v1/events/*", run=_retrieve("event"), spec=_spec()),
+    Route(method="POST", pattern="/v1/test_helpers/customers/*/fund_cash_balance",
+          run=lambda c: cash.fund(c.account, c.thing("customer"), c.params),
+          spec=_spec(amount="number", currency="text", reference="text")),
+    Route(method="GET", pattern="/v1/customers/*/cash_balance",
+          run=lambda c: cash.balance(c.account, c.thing("customer")), spec=_spec()),
     Route(method="POST", pattern="/v1/test_helpers/test_clocks",
           run=lambda c: clocks.create(c.account, c.params),
           spec=_spec(frozen_time="number", name="text")),

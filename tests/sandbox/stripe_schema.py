@@ -32,6 +32,10 @@ _OF_OBJECT = {
     "charge": "_charge.Charge",
     "card": "_card.Card",
     "token": "_token.Token",
+    "cash_balance": "_cash_balance.CashBalance",
+    "customer_cash_balance_transaction": (
+        "_customer_cash_balance_transaction.CustomerCashBalanceTransaction"
+    ),
     "plan": "_plan.Plan",
     "tax_rate": "_tax_rate.TaxRate",
     "invoiceitem": "_invoice_item.InvoiceItem",
