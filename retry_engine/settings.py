@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from retry_engine.domain.errors import SettingsError
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import OFFER_FEATURES, Policy
 
 _SECTIONS = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
@@ -106,7 +107,7 @@ class Settings(BaseModel):
     stripe_api_key: SecretStr | None = None
     stripe_webhook_secrets: tuple[SecretStr, ...] = ()
     stripe_api_base: str | None = None
-    mode: str = "shadow"
+    mode: Mode = Mode.SHADOW
     smtp_url: SecretStr | None = None
     mail_from: str = ""
     messages_url: str | None = None
@@ -296,13 +297,13 @@ def _publishable_key(value: str | None) -> str | None:
     return value
 
 
-def _mode(value: str | None, key: SecretStr | None) -> str:
+def _mode(value: str | None, key: SecretStr | None) -> Mode:
     if value is None:
         is_test = key is not None and key.get_secret_value()[3:].startswith("test_")
-        return "takeover" if is_test else "shadow"
-    if value not in ("takeover", "shadow"):
+        return Mode.TAKEOVER if is_test else Mode.SHADOW
+    if value not in (Mode.TAKEOVER, Mode.SHADOW):
         raise SettingsError(f"RETRY_ENGINE_MODE is {value!r}; expected takeover or shadow")
-    return value
+    return Mode(value)
 
 
 def _webhook_secrets(value: str) -> tuple[SecretStr, ...]:

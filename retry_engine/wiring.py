@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.adapters.pacing import Pace
+from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
@@ -27,6 +28,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Way
 from retry_engine.domain.outlook import Outlook
 from retry_engine.domain.payment_methods import PaymentMethod
@@ -553,7 +555,7 @@ class Engine:
         """Carry out one claimed action, unless somebody else has or does."""
         with self.database.connection() as connection, alone(connection):
             action = schedule.get(connection, action_id)
-        if action is None or action.state != "claimed" or self._waits_its_turn(action):
+        if action is None or action.state != ActionState.CLAIMED or self._waits_its_turn(action):
             return
         answers = self._answers()
         with structlog.contextvars.bound_contextvars(case=action.case_id, action=action.id):
@@ -593,14 +595,16 @@ class Engine:
             if refused.passes:
                 schedule.put_back(connection, action)
             else:
-                schedule.finish(connection, action.id, result=str(refused), state="cancelled")
+                schedule.finish(
+                    connection, action.id, result=str(refused), state=ActionState.CANCELLED
+                )
 
     def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
-        if action.kind == "message":
+        if action.kind == ActionKind.MESSAGE:
             self._messenger.run(connection, action.case_id, action)
-        elif action.kind in ("offer", "offer_end"):
+        elif action.kind in (ActionKind.OFFER, ActionKind.OFFER_END):
             self._giver.run(connection, action.case_id, action)
-        elif action.kind == "change":
+        elif action.kind == ActionKind.CHANGE:
             self._self_service.run(connection, action.case_id, action)
         else:
             self._executor.run(connection, action.case_id, action)
@@ -609,7 +613,7 @@ class Engine:
     def _still_claimed(connection: Connection, action_id: int) -> bool:
         with alone(connection):
             action = schedule.get(connection, action_id)
-        return action is not None and action.state == "claimed"
+        return action is not None and action.state == ActionState.CLAIMED
 
     def _hold(self, action_id: int, error: str, *, ours: bool = False) -> int:
         """Taken up again later; how often it has failed by its own fault so far."""
@@ -624,7 +628,7 @@ class Engine:
         if self._hold(action.id, text, ours=True) < _MAX_FAILURES:
             return
         with self.database.transaction() as connection:
-            schedule.finish(connection, action.id, result=text, state="cancelled")
+            schedule.finish(connection, action.id, result=text, state=ActionState.CANCELLED)
         with suppress(RetryEngineError):
             self.override(
                 action.case_id, action="hold", reason=f"the engine failed: {text}", by="engine"
@@ -684,7 +688,9 @@ class Engine:
             "cases_in_review": states.get("in_review", 0),
             "paused": paused,
             "mode": self.settings.mode,
-            "cases_that_wait_for_takeover": modes.get("takeover", 0) if self._gate.is_shut else 0,
+            "cases_that_wait_for_takeover": modes.get(Mode.TAKEOVER, 0)
+            if self._gate.is_shut
+            else 0,
             "model": model or PRIOR_VERSION,
             "events_dead": events["dead"],
             "events_aside": events["aside"],
@@ -910,7 +916,7 @@ class Engine:
 
     def _writes(self) -> list[str]:
         """What the engine may have to write at Stripe."""
-        if self.settings.mode != "takeover":
+        if self.settings.mode != Mode.TAKEOVER:
             return []
         terms = self.policy.offers
         coupons = terms.enabled and terms.way == Way.COUPON
@@ -988,7 +994,11 @@ class Engine:
     def _check_modes(self) -> Check:
         with self.database.transaction() as connection:
             found = rows.living_modes(connection)
-        mode, held, watched = self.settings.mode, found.get("takeover", 0), found.get("shadow", 0)
+        mode, held, watched = (
+            self.settings.mode,
+            found.get(Mode.TAKEOVER, 0),
+            found.get(Mode.SHADOW, 0),
+        )
         if self._gate.is_shut and held:
             return Check(
                 name="modes",

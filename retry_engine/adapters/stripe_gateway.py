@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import stripe
+import structlog
 import urllib3
 from tenacity import (
     Retrying,
@@ -27,6 +28,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus, SubscriptionStatus
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -43,7 +45,10 @@ from retry_engine.recovery.gateway import (
 )
 
 _Json = Mapping[str, Any]
+
+log = structlog.get_logger()
 _T = TypeVar("_T")
+_State = TypeVar("_State", InvoiceStatus, SubscriptionStatus, CollectionMethod)
 
 # The version whose shapes are read here. The library pins the same one; saying it keeps an
 # upgrade of the library from changing what we read without anybody noticing.
@@ -124,7 +129,7 @@ class StripeGateway:
         payments = (found.get("payments") or {}).get("data") or []
         intents = [(p.get("payment") or {}).get("payment_intent") for p in payments]
         return InvoiceToPay(
-            status=found["status"],
+            status=_state(InvoiceStatus, found["status"]),
             amount_remaining=int(found["amount_remaining"]),
             currency=found["currency"],
             hosted_url=found.get("hosted_invoice_url"),
@@ -419,7 +424,7 @@ class StripeGateway:
         except _Declined as declined:
             return declined.result
         # 200 with an open invoice: a bank debit is on its way, its result comes as an event
-        paid = invoice.status == "paid"
+        paid = invoice.status == InvoiceStatus.PAID
         return PayResult(outcome=Outcome.SUCCEEDED if paid else Outcome.PROCESSING)
 
     def set_auto_advance(
@@ -903,19 +908,30 @@ def _subscription_in(invoice: _Json) -> SubscriptionFacts | None:
     return _subscription(found) if isinstance(found, dict) else None
 
 
+def _state(states: type[_State], value: str) -> _State:
+    """The member that Stripe's word names; its `UNKNOWN`, said aloud, where none does."""
+    try:
+        return states(value)
+    except ValueError:
+        log.warning("unknown_state_of_stripe", of=states.__name__, value=str(value)[:60])
+        return states("unknown")
+
+
 def _invoice(invoice: _Json) -> InvoiceFacts:
     details = ((invoice.get("parent") or {}).get("subscription_details")) or {}
     subscription = details.get("subscription")
     passed = invoice.get("status_transitions") or {}
     return InvoiceFacts(
         id=invoice["id"],
-        status=invoice.get("status") or "draft",
+        status=_state(InvoiceStatus, invoice.get("status") or "draft"),
         customer_id=_id(invoice.get("customer")) or "",
         subscription_id=_id(subscription),
         amount_remaining=invoice.get("amount_remaining") or 0,
         currency=invoice["currency"],
         created_at=_time(invoice["created"]),
-        collection_method=invoice.get("collection_method") or "charge_automatically",
+        collection_method=_state(
+            CollectionMethod, invoice.get("collection_method") or "charge_automatically"
+        ),
         auto_advance=bool(invoice.get("auto_advance")),
         attempted=bool(invoice.get("attempted")),
         next_payment_attempt=_time_or_none(invoice.get("next_payment_attempt")),
@@ -935,7 +951,7 @@ def _subscription(subscription: _Json) -> SubscriptionFacts:
     price = (items[0].get("price") or {}) if items else {}
     return SubscriptionFacts(
         id=subscription["id"],
-        status=subscription.get("status") or "active",
+        status=_state(SubscriptionStatus, subscription.get("status") or "active"),
         default_payment_method_id=_id(subscription.get("default_payment_method")),
         default_source_id=_id(subscription.get("default_source")),
         collection_paused=bool(subscription.get("pause_collection")),

@@ -20,6 +20,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.stripe_states import CollectionMethod
 from retry_engine.recovery import refresh
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -312,7 +313,7 @@ def _sources(connection: Connection, account: str, story: _Story) -> dict[str, S
     A charge itself does not say. Where nothing is known it was Stripe, which makes nearly all, but
     none for invoices that are sent: those their customers pay.
     """
-    sent = story.invoice.collection_method == "send_invoice"
+    sent = story.invoice.collection_method is CollectionMethod.SEND_INVOICE
     usual = Source.CUSTOMER if sent else Source.STRIPE
     ids = [c.id for c in story.charges]
     recorded = history.known_charges(connection, account, ids)

@@ -11,6 +11,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.modes import Mode
 
 _MUST_HEAR = (
     "invoice.payment_failed",
@@ -179,7 +180,7 @@ def _who_retries(stripe: Inspected, mode: str) -> Check:
     failed = [i for i in invoices if i.get("attempted")]
     planned = sum(i.get("next_payment_attempt") is not None for i in failed)
     detail = f"of {len(failed)} open, failed invoices Stripe itself plans to retry {planned}"
-    if mode == "shadow":
+    if mode == Mode.SHADOW:
         return Check(name=name, status="ok", detail=f"Stripe does (shadow); {detail}")
     if planned:
         return Check(

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
+from retry_engine.domain.modes import Mode
 from retry_engine.oversight import documents
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
@@ -143,7 +145,7 @@ class Overseer:
             raise Refused(f"the engine is paused by {engine.by}: {engine.reason}")
         if case.state != CaseState.OPEN:
             raise TransitionRefused(f"the case is {case.state}; only an open case can be retried")
-        if case.mode != "takeover":
+        if case.mode != Mode.TAKEOVER:
             raise TransitionRefused(f"the case is in mode {case.mode}: the engine charges nothing")
         at = max(wanted.at or moment.now, moment.now)
         method_id = wanted.payment_method or self._usual_method(moment, case)
@@ -193,7 +195,7 @@ class Overseer:
             transition = "resumed" if case.state == CaseState.PAUSED else "approved"
         case = cases.move(moment, case, transition, cause=cause, by=by, pause_cause=None)
         # Stripe is read before anything is charged: much may have happened meanwhile
-        schedule.plan(moment.connection, case, "refresh", at=moment.now)
+        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
         return case
 
     def _hold(self, moment: Moment, case: Case, wanted: Override) -> Case:

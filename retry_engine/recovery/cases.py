@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from retry_engine.domain import case_states
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
@@ -65,16 +67,16 @@ def open_case(
     if case is None:
         return None
     _record(moment, case, "opened", None, case.state, cause=cause)
-    schedule.plan(moment.connection, case, "refresh", at=moment.now)
+    schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
     return case
 
 
 def mode_for(customer_id: str, engine_mode: str, *, holdout: float) -> str:
     """A customer is in the holdout for good: a stable hash decides, not a die at each failure."""
-    if engine_mode == "takeover" and holdout > 0:
+    if engine_mode == Mode.TAKEOVER and holdout > 0:
         digest = hashlib.blake2b(customer_id.encode(), digest_size=8, person=b"holdout").digest()
         if int.from_bytes(digest, "big") / 2**64 < holdout:
-            return "holdout"
+            return Mode.HOLDOUT
     return engine_mode
 
 
@@ -111,11 +113,11 @@ def close(
         by=by,
     )
     if reason not in _RECOVERED and offers.of_case(moment.connection, case.id) is not None:
-        schedule.plan(moment.connection, closed, "offer_end", at=moment.now)
+        schedule.plan(moment.connection, closed, ActionKind.OFFER_END, at=moment.now)
     if case.taken_over and reason is CloseReason.EXHAUSTED:
-        schedule.plan(moment.connection, closed, "end", at=moment.now)
+        schedule.plan(moment.connection, closed, ActionKind.END, at=moment.now)
     elif case.taken_over and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
-        schedule.plan(moment.connection, closed, "hand_back", at=moment.now)
+        schedule.plan(moment.connection, closed, ActionKind.HAND_BACK, at=moment.now)
     return closed
 
 
@@ -163,7 +165,7 @@ def keep_watch(moment: Moment, case: Case) -> None:
     at = moment.now + SAFETY_INTERVAL
     if case.deadline_at > moment.now:
         at = min(at, case.deadline_at)
-    schedule.plan(moment.connection, case, "refresh", at=at)
+    schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
 
 
 def _record(

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import Connection, Row
 
 from retry_engine.domain import network_rules
+from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
@@ -28,7 +29,9 @@ from retry_engine.domain.errors import (
     StripeRejected,
     StripeUnavailable,
 )
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import absences, cases, outcomes, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
@@ -70,15 +73,15 @@ class Executor:
         Raises:
             StripeUnavailable, StripeForbidden: nothing was decided; the action is to be held.
         """
-        if action.kind == "retry":
+        if action.kind == ActionKind.RETRY:
             self._retry(connection, case_id, action)
-        elif action.kind == "settle":
+        elif action.kind == ActionKind.SETTLE:
             self._settle(connection, case_id, action)
-        elif action.kind == "hand_back":
+        elif action.kind == ActionKind.HAND_BACK:
             self._hand_back(connection, case_id, action)
-        elif action.kind == "end":
+        elif action.kind == ActionKind.END:
             self._end(connection, case_id, action)
-        elif action.kind == "new_default":
+        elif action.kind == ActionKind.NEW_DEFAULT:
             self._new_default(connection, case_id, action)
         else:
             self._refresh(connection, case_id, action)
@@ -121,7 +124,11 @@ class Executor:
         policy = self.planner.policy_of(case.policy_version)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         result = "nothing left to hand back"
-        if policy.end.hand_back and invoice.status == "open" and not invoice.auto_advance:
+        if (
+            policy.end.hand_back
+            and invoice.status == InvoiceStatus.OPEN
+            and not invoice.auto_advance
+        ):
             self.gateway.set_auto_advance(
                 case.account, case.invoice_id, permit=self.gate.permit(case.mode), on=True
             )
@@ -144,7 +151,7 @@ class Executor:
             return
         done: list[str] = []
         permit = self.gate.permit(case.mode)
-        if invoice.status == "open" and invoice.amount_remaining > 0:
+        if invoice.status == InvoiceStatus.OPEN and invoice.amount_remaining > 0:
             # a pause of the engine waits for this lock, and this for its end
             self.database.money_may_move(connection)
             with connection.begin():
@@ -188,7 +195,7 @@ class Executor:
             default = refresh.default_of(None, found, customer)
             saved = self.gateway.payment_method(case.account, method_id)
             if (
-                found.status not in ("canceled", "incomplete_expired")
+                not found.status.is_ended
                 and default in failed
                 and method_id not in (default, *failed)
                 and saved.customer_id == case.customer_id
@@ -209,7 +216,7 @@ class Executor:
         if wanted == "leave" or invoice.subscription_id is None:
             return []
         found = self.gateway.subscription(case.account, invoice.subscription_id)
-        if found.status in ("canceled", "incomplete_expired"):
+        if found.status.is_ended:
             return [f"the subscription is {found.status} already"]
         key = f"{OUR_KEYS}end:{action.id}:{wanted}"
         if wanted == "cancel":
@@ -236,22 +243,24 @@ class Executor:
                 method_id=action.payment_method_id,
             )
         policy = self.planner.policy_of(case.policy_version)
-        if case.state != CaseState.OPEN or case.mode == "holdout":
-            self._finish(connection, action, f"the case is {case.state}", state="cancelled")
+        if case.state != CaseState.OPEN or case.mode == Mode.HOLDOUT:
+            self._finish(
+                connection, action, f"the case is {case.state}", state=ActionState.CANCELLED
+            )
             return
         if now - action.due_at > timedelta(hours=policy.limits.late_action_hours):
             self._look_again(
                 connection, case_id, action, "found too late to be carried out blindly"
             )
             return
-        if case.mode == "shadow":
+        if case.mode == Mode.SHADOW:
             self._shadow(connection, case_id, action)
             return
         permit = self.gate.permit(
             case.mode
         )  # before the intent, which then nothing is in the way of
         if known.unknown or known.processing:
-            kind = "settle" if known.unknown else "refresh"
+            kind = ActionKind.SETTLE if known.unknown else ActionKind.REFRESH
             self._find_out_first(connection, case_id, action, kind)
             return
         changed = self._what_changed(case, action, known)
@@ -265,7 +274,7 @@ class Executor:
             self._send(connection, case, action, intent, permit)
 
     def _find_out_first(
-        self, connection: Connection, case_id: str, action: Action, kind: str
+        self, connection: Connection, case_id: str, action: Action, kind: ActionKind
     ) -> None:
         """A charge of this case is on its way, or its process died: that is found out first."""
         with connection.begin():
@@ -284,7 +293,7 @@ class Executor:
     def _what_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
         """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
         invoice = self.gateway.invoice(case.account, case.invoice_id)
-        if invoice.status != "open":
+        if invoice.status != InvoiceStatus.OPEN:
             return f"the invoice is {invoice.status}"
         if invoice.amount_remaining != case.amount_remaining:
             return "what is owed has changed"
@@ -313,7 +322,7 @@ class Executor:
             subscription = self.gateway.subscription(case.account, invoice.subscription_id)
         if subscription is None:
             return None
-        if subscription.status in ("canceled", "incomplete_expired"):
+        if subscription.status.is_ended:
             return f"the subscription is {subscription.status}"
         return "collection is paused in Stripe" if subscription.collection_paused else None
 
@@ -346,7 +355,7 @@ class Executor:
             if refusal is not None:
                 log.info("attempt_refused", rule=refusal.rule, detail=str(refusal))
                 schedule.finish(
-                    connection, action.id, result=f"refused: {refusal}", state="cancelled"
+                    connection, action.id, result=f"refused: {refusal}", state=ActionState.CANCELLED
                 )
                 self.planner.plan(moment, case)
                 return None
@@ -394,7 +403,7 @@ class Executor:
             moment = self._moment(connection, case)
             history.change_attempt(connection, intent.id, error=error[:500])
             schedule.finish(connection, action.id, result=f"outcome unknown: {error}")
-            schedule.plan(connection, case, "settle", at=moment.now)
+            schedule.plan(connection, case, ActionKind.SETTLE, at=moment.now)
 
     def _nothing_was_done(
         self, moment: Moment, case: Case, action: Action, intent: Row[Any], error: str
@@ -420,7 +429,7 @@ class Executor:
                 policy=policy,
             )
             return
-        schedule.plan(moment.connection, case, "refresh", at=moment.now)
+        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
 
     # -- finding out
 
@@ -530,7 +539,7 @@ class Executor:
         case = rows.get(connection, case_id)
         if case.is_living:
             now = rows.time_of(connection, case, self.clock())
-            schedule.plan(connection, case, "refresh", at=now)
+            schedule.plan(connection, case, ActionKind.REFRESH, at=now)
 
     # -- small parts
 
@@ -548,7 +557,12 @@ class Executor:
         return Moment(connection=connection, now=now, real_now=real_now)
 
     def _finish(
-        self, connection: Connection, action: Action, result: str, *, state: str = "done"
+        self,
+        connection: Connection,
+        action: Action,
+        result: str,
+        *,
+        state: ActionState = ActionState.DONE,
     ) -> None:
         with connection.begin():
             schedule.finish(connection, action.id, result=result, state=state)
@@ -560,9 +574,9 @@ class Executor:
         log.info("plan_is_stale", because=because)
         with connection.begin():
             case = rows.get(connection, case_id)
-            schedule.finish(connection, action.id, result=because, state="cancelled")
+            schedule.finish(connection, action.id, result=because, state=ActionState.CANCELLED)
             now = rows.time_of(connection, case, self.clock())
-            schedule.plan(connection, case, "refresh", at=now)
+            schedule.plan(connection, case, ActionKind.REFRESH, at=now)
 
 
 def refusal_of(

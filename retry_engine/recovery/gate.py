@@ -9,8 +9,7 @@ pass the type checker.
 from dataclasses import dataclass
 
 from retry_engine.domain.errors import NotPermitted
-
-TAKEOVER = "takeover"
+from retry_engine.domain.modes import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +26,9 @@ def permit(case_mode: str, engine_mode: str) -> Permit:
     Raises:
         NotPermitted: one of the two forbids it.
     """
-    if case_mode != TAKEOVER:
+    if case_mode != Mode.TAKEOVER:
         raise NotPermitted(f"the case is in mode {case_mode}: nothing is written", passes=False)
-    if engine_mode != TAKEOVER:
+    if engine_mode != Mode.TAKEOVER:
         raise NotPermitted(f"the engine is in {engine_mode}: nothing is written", passes=True)
     return Permit(case_mode, engine_mode)
 
@@ -43,7 +42,7 @@ class Gate:
     @property
     def is_shut(self) -> bool:
         """Nothing is written here, whatever a case says."""
-        return self.engine_mode != TAKEOVER
+        return self.engine_mode != Mode.TAKEOVER
 
     def permit(self, case_mode: str) -> Permit:
         """As `permit`, in this process."""

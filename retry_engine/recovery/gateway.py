@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from retry_engine.domain.attempts import Outcome
+from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus, SubscriptionStatus
 from retry_engine.recovery.gate import Permit
 
 # Begins every idempotency key of ours: an event that carries it was caused by our own call.
@@ -17,13 +18,13 @@ class InvoiceFacts:
     """An invoice as Stripe has it now. Amounts in minor units; times UTC."""
 
     id: str
-    status: str
+    status: InvoiceStatus
     customer_id: str
     subscription_id: str | None
     amount_remaining: int
     currency: str
     created_at: datetime
-    collection_method: str
+    collection_method: CollectionMethod
     auto_advance: bool
     attempted: bool
     next_payment_attempt: datetime | None
@@ -42,7 +43,7 @@ class InvoiceFacts:
 class InvoiceToPay:
     """An invoice as its payer needs it; `client_secret` confirms its payment in the browser."""
 
-    status: str
+    status: InvoiceStatus
     amount_remaining: int
     currency: str
     hosted_url: str | None
@@ -56,7 +57,7 @@ class SubscriptionFacts:
     """A subscription's part in collecting."""
 
     id: str
-    status: str
+    status: SubscriptionStatus
     default_payment_method_id: str | None
     collection_paused: bool
     interval: str | None

@@ -8,9 +8,11 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus
 from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
@@ -115,8 +117,8 @@ class Intake:
             return
         try:
             invoice = self.gateway.invoice(event.account, invoice_id)
-            owed = invoice.status == "open" and invoice.amount_remaining > 0
-            if not owed or invoice.collection_method != "charge_automatically":
+            owed = invoice.status == InvoiceStatus.OPEN and invoice.amount_remaining > 0
+            if not owed or invoice.collection_method != CollectionMethod.CHARGE_AUTOMATICALLY:
                 self._done(event)
                 return
             customer = self.gateway.customer(event.account, invoice.customer_id)
@@ -310,7 +312,7 @@ class Intake:
         for case_id in case_ids:
             case = rows.find(connection, case_id)
             at = rows.time_of(connection, case, self.clock())
-            schedule.plan(connection, case, "refresh", at=at)
+            schedule.plan(connection, case, ActionKind.REFRESH, at=at)
             log.info("case_to_be_looked_at", case=case_id)
 
     def _done(self, event: StoredEvent) -> None:

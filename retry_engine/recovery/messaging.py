@@ -14,12 +14,15 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy import Connection, Row
 
+from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
+from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
@@ -151,7 +154,7 @@ class Messenger:
         policy = self.planner.policy_of(case.policy_version)
         since = moment.now - timedelta(days=30)
         said = messages.said_to_customer(connection, case.account, case.customer_id, since=since)
-        if case.state not in _SPOKEN_TO or case.mode == "holdout":
+        if case.state not in _SPOKEN_TO or case.mode == Mode.HOLDOUT:
             why = f"the case is {case.state}"
         elif said >= policy.messages.most_per_customer_30_days:
             why = f"{said} messages to this customer in 30 days"
@@ -159,17 +162,19 @@ class Messenger:
             why = "found too late to be sent blindly"
         else:
             return self._not_now(moment, case, action, policy.messages)
-        schedule.finish(connection, action.id, result=why, state="cancelled")
+        schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
         if why.startswith("found too late"):
             self.planner.plan_message(moment, case)
         return why
 
     def _not_now(self, moment: Moment, case: Case, action: Action, policy: Messages) -> str | None:
         if self.is_quiet(view_of(moment, case), moment.now, policy):
-            schedule.finish(moment.connection, action.id, result="quiet hours", state="cancelled")
+            schedule.finish(
+                moment.connection, action.id, result="quiet hours", state=ActionState.CANCELLED
+            )
             self.planner.plan_message(moment, case)
             return "quiet hours"
-        if case.mode == "shadow":
+        if case.mode == Mode.SHADOW:
             self._begin(moment, case, action, state="shadow")
             self._done(moment.connection, case, action, "shadow: would have been sent now")
             return "shadow"
@@ -195,7 +200,7 @@ class Messenger:
             why = None
             if case.state not in _SPOKEN_TO:
                 why = f"the case is {case.state}"
-            elif invoice.status != "open" or invoice.amount_remaining == 0:
+            elif invoice.status != InvoiceStatus.OPEN or invoice.amount_remaining == 0:
                 why = f"the invoice is {invoice.status}"
             elif customer.deleted:
                 why = "the customer is deleted"
@@ -204,9 +209,9 @@ class Messenger:
             else:
                 why = messages.suppression_of(connection, case.account, hashed)
             if why is not None:
-                schedule.finish(connection, action.id, result=why, state="cancelled")
-                if invoice.status != "open":
-                    schedule.plan(connection, case, "refresh", at=moment.now)
+                schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
+                if invoice.status != InvoiceStatus.OPEN:
+                    schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
                 return None
             message_id = f"{case.id}.{action.id}"
             try:
@@ -256,7 +261,9 @@ class Messenger:
 
     def _ask(self, moment: Moment, case: Case, action: Action, question: NeedsAPerson) -> None:
         _, discount = self.planner.decided_message(moment, action)
-        schedule.finish(moment.connection, action.id, result=str(question), state="cancelled")
+        schedule.finish(
+            moment.connection, action.id, result=str(question), state=ActionState.CANCELLED
+        )
         cases.hold(
             moment,
             case,
@@ -325,7 +332,9 @@ class Messenger:
         tries = sum(m.state == "not_sent" for m in messages.of_case(moment.connection, case.id))
         if case.state in _SPOKEN_TO and tries < _MOST_TRIES:
             at = moment.now + _TRY_AGAIN * 2 ** (tries - 1)
-            schedule.plan(moment.connection, case, "message", at=at, decision_id=action.decision_id)
+            schedule.plan(
+                moment.connection, case, ActionKind.MESSAGE, at=at, decision_id=action.decision_id
+            )
 
     def _done(self, connection: Connection, case: Case, action: Action, result: str) -> None:
         schedule.finish(connection, action.id, result=result)

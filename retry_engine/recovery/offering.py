@@ -19,10 +19,12 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailable
 from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Offers
+from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
@@ -77,7 +79,7 @@ def make(
         way=terms.way,
     )
     if made is not None:
-        schedule.plan(moment.connection, case, "offer_end", at=until)
+        schedule.plan(moment.connection, case, ActionKind.OFFER_END, at=until)
     return made
 
 
@@ -115,7 +117,7 @@ class Giver:
                     pay_until=moment.now + timedelta(days=terms.pay_within_days),
                 )
                 # whoever comes after a crash goes on from there
-                schedule.plan(connection, case, "offer", at=moment.now)
+                schedule.plan(connection, case, ActionKind.OFFER, at=moment.now)
                 offer = _present(connection, case_id)
         if offer.state == OfferState.TAKING:
             with suppress(StripeUnavailable):
@@ -146,12 +148,12 @@ class Giver:
                 self._apply(connection, case, offer)
                 offer = _fresh(connection, case_id)
             result = f"the offer is {offer.state}"
-            if action.kind == "offer_end":
+            if action.kind == ActionKind.OFFER_END:
                 again = self._end(connection, case, offer)
                 if again is not None:
                     with connection.begin():
                         schedule.finish(connection, action.id, result=result)
-                        schedule.plan(connection, case, "offer_end", at=again)
+                        schedule.plan(connection, case, ActionKind.OFFER_END, at=again)
                     return
                 result = f"the offer is {_fresh(connection, case_id).state}"
         with connection.begin():
@@ -196,12 +198,12 @@ class Giver:
             else:
                 offers.change(connection, offer.id, OfferState.TAKEN, given_as=given)
                 at = offer.pay_until or moment.now
-                schedule.plan(connection, case, "offer_end", at=max(at, moment.now))
+                schedule.plan(connection, case, ActionKind.OFFER_END, at=max(at, moment.now))
                 if not case.is_living:
-                    schedule.plan(connection, case, "offer_end", at=moment.now)
-            schedule.cancel(connection, case.id, kind="offer", result="done")
+                    schedule.plan(connection, case, ActionKind.OFFER_END, at=moment.now)
+            schedule.cancel(connection, case.id, kind=ActionKind.OFFER, result="done")
             if case.is_living:
-                schedule.plan(connection, case, "refresh", at=moment.now)
+                schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
             log.info("offer", state="refused" if given is None else "taken", amount=offer.amount)
 
     def _give(self, case: Case, offer: StoredOffer, permit: Permit) -> str:
@@ -275,11 +277,11 @@ class Giver:
                 return moment.now + _ANOTHER_DAY
         self.gate.permit(case.mode)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
-        if invoice.status == "paid":
+        if invoice.status == InvoiceStatus.PAID:
             return None  # used: that is what it was for
         with connection.begin():
             offers.change(connection, offer.id, OfferState.ENDING)
-        kept = self._take_back(case, offer, invoice_is_open=invoice.status == "open")
+        kept = self._take_back(case, offer, invoice_is_open=invoice.status == InvoiceStatus.OPEN)
         with connection.begin():
             case = rows.get(connection, case.id)
             moment = self._moment(connection, case)
@@ -287,7 +289,7 @@ class Giver:
             state = OfferState.WITHDRAWN if kept is None else OfferState.TAKEN
             offers.change(connection, offer.id, state, ended_at=moment.now, error=kept)
             if case.is_living:
-                schedule.plan(connection, case, "refresh", at=moment.now)
+                schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
         log.info("offer", state=state, amount=offer.amount)
         return None
 

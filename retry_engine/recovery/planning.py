@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import Message, MessageKind
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
@@ -33,7 +35,7 @@ class Planner:
 
     def plan(self, moment: Moment, case: Case) -> Case:
         """Decide anew, store the decision with its reasons, and make the schedule say the same."""
-        if case.mode == "holdout":
+        if case.mode == Mode.HOLDOUT:
             return _leave_to_stripe(moment, case)
         policy = self.policy_of(case.policy_version)
         view = view_of(moment, case)
@@ -86,7 +88,9 @@ class Planner:
             return False
         # in shadow a charge that was only thought of changes nothing: Stripe's next one will
         return (
-            standing is not None or case.state == CaseState.NEEDS_CUSTOMER or case.mode == "shadow"
+            standing is not None
+            or case.state == CaseState.NEEDS_CUSTOMER
+            or case.mode == Mode.SHADOW
         )
 
     def _enact(
@@ -95,7 +99,7 @@ class Planner:
         cause = decision.reasons[0].text if decision.reasons else decision.kind.value
         if decision.kind is DecisionKind.RETRY:
             return _schedule_retry(moment, case, decision, decision_id)
-        schedule.cancel(moment.connection, case.id, kind="retry", result=cause)
+        schedule.cancel(moment.connection, case.id, kind=ActionKind.RETRY, result=cause)
         if decision.kind is DecisionKind.STOP:
             return _stop(moment, case, cause)
         if decision.kind is DecisionKind.REVIEW:
@@ -230,16 +234,16 @@ def _schedule_retry(moment: Moment, case: Case, decision: Decision, decision_id:
 
 def _schedule_message(moment: Moment, case: Case, decision: Decision, decision_id: int) -> None:
     schedule.cancel(
-        moment.connection, case.id, kind="message", result="replaced by a newer decision"
+        moment.connection, case.id, kind=ActionKind.MESSAGE, result="replaced by a newer decision"
     )
     if decision.message_at is not None and case.state in _SPOKEN_TO:
         at = max(decision.message_at, moment.now)
-        schedule.plan(moment.connection, case, "message", at=at, decision_id=decision_id)
+        schedule.plan(moment.connection, case, ActionKind.MESSAGE, at=at, decision_id=decision_id)
 
 
 def _stop(moment: Moment, case: Case, cause: str) -> Case:
     # in shadow the case stays to see what Stripe's own retries do, as long as the horizon lasts
-    if case.mode == "takeover" or moment.now >= case.deadline_at:
+    if case.mode == Mode.TAKEOVER or moment.now >= case.deadline_at:
         return cases.close(moment, case, CloseReason.EXHAUSTED, cause=cause)
     cases.keep_watch(moment, case)
     return case

@@ -11,10 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import StripeRejected
+from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate
@@ -33,7 +36,6 @@ from retry_engine.store import history, inbox, messages, schedule
 from retry_engine.store.cases import Case
 
 _CARD_LOOK_BACK = timedelta(days=180)
-_ENDED = ("canceled", "incomplete_expired")
 _PAUSED_IN_STRIPE = "collection is paused in Stripe"
 
 # A charge belongs to the intent that was committed shortly before it, give or take two clocks.
@@ -130,7 +132,11 @@ def _methods(gateway: Gateway, case: Case, default_id: str | None) -> Sequence[M
 
 
 def _is_ours_to_take(case: Case, invoice: InvoiceFacts) -> bool:
-    return case.state != CaseState.CLOSED and invoice.auto_advance and invoice.status == "open"
+    return (
+        case.state != CaseState.CLOSED
+        and invoice.auto_advance
+        and invoice.status == InvoiceStatus.OPEN
+    )
 
 
 def _subscription(
@@ -165,7 +171,7 @@ def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> 
         return case
     if history.open_intent(moment.connection, case.id) is not None:
         # whether that one charge went through decides what everything else means
-        schedule.plan(moment.connection, case, "settle", at=moment.now)
+        schedule.plan(moment.connection, case, ActionKind.SETTLE, at=moment.now)
         cases.keep_watch(moment, case)
         return case
     ended = _end(moment, case, picture)
@@ -190,7 +196,7 @@ def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) 
         "subscription_id": invoice.subscription_id,
         "payment_intent_id": picture.trail.payment_intent_id or case.payment_intent_id,
         "stripe_next_attempt_at": invoice.next_payment_attempt if invoice.auto_advance else None,
-        "taken_over": case.taken_over or (case.mode == "takeover" and not invoice.auto_advance),
+        "taken_over": case.taken_over or (case.mode == Mode.TAKEOVER and not invoice.auto_advance),
         "auto_advance_found": bool(case.auto_advance_found) or picture.auto_advance_found,
         "default_method_id": picture.default_method_id,
         "billing_reason": invoice.billing_reason,
@@ -568,15 +574,17 @@ def _may_be(charge: ChargeFacts, row: Row[Any]) -> bool:
 def _end(moment: Moment, case: Case, picture: Picture) -> Case | None:
     """Close the case if what it was about is over; None if it goes on."""
     status = picture.invoice.status
-    if status == "paid" or (status == "open" and picture.invoice.amount_remaining <= 0):
+    if status == InvoiceStatus.PAID or (
+        status == InvoiceStatus.OPEN and picture.invoice.amount_remaining <= 0
+    ):
         return close_paid(moment, case)
-    if status == "void":
+    if status == InvoiceStatus.VOID:
         return cases.close(moment, case, CloseReason.VOIDED, cause="the invoice was voided")
-    if status == "uncollectible":
+    if status == InvoiceStatus.UNCOLLECTIBLE:
         return cases.close(
             moment, case, CloseReason.UNCOLLECTIBLE, cause="the invoice was marked uncollectible"
         )
-    if picture.subscription is not None and picture.subscription.status in _ENDED:
+    if picture.subscription is not None and picture.subscription.status.is_ended:
         return cases.close(
             moment,
             case,
@@ -602,8 +610,8 @@ def close_paid(moment: Moment, case: Case) -> Case:
         return cases.close(
             moment, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
         )
-    if case.mode == "takeover":
-        schedule.plan(moment.connection, case, "new_default", at=moment.now)
+    if case.mode == Mode.TAKEOVER:
+        schedule.plan(moment.connection, case, ActionKind.NEW_DEFAULT, at=moment.now)
     if any(row.visited_at is not None for row in messages.of_case(moment.connection, case.id)):
         return cases.close(
             moment,

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.errors import NotPermitted, Refused, StripeRejected
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
+from retry_engine.domain.stripe_states import CollectionMethod, SubscriptionStatus
 from retry_engine.recovery import cases, links, refresh
 from retry_engine.recovery.foreseeing import Coming, Foresight
 from retry_engine.recovery.gate import Gate, Permit
@@ -35,7 +36,12 @@ _LEASE = timedelta(minutes=5)
 _MOST_AT_ONCE = 50
 _MOST_TRIES = 6
 _AN_HOUR = timedelta(hours=1)
-_ENDED = ("canceled", "incomplete_expired", "unpaid", "paused")
+_ENDED = (
+    SubscriptionStatus.CANCELED,
+    SubscriptionStatus.INCOMPLETE_EXPIRED,
+    SubscriptionStatus.UNPAID,
+    SubscriptionStatus.PAUSED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,10 @@ class Lookout:
         renews_at = _time(body.get("next_payment_attempt") or body.get("period_end"))
         if about is None or renews_at is None or not isinstance(customer_id, str):
             return
-        if not self._may_warn(customer_id) or body.get("collection_method") == "send_invoice":
+        if (
+            not self._may_warn(customer_id)
+            or body.get("collection_method") == CollectionMethod.SEND_INVOICE
+        ):
             return
         try:
             customer = self.gateway.customer(account, customer_id)

@@ -17,10 +17,12 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.domain import codes, money
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.codes import Category
 from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailable
 from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Offers
+from retry_engine.domain.stripe_states import SubscriptionStatus
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, SubscriptionFacts
@@ -35,7 +37,11 @@ from retry_engine.store.schedule import Action
 log = structlog.get_logger()
 
 _MONTH = timedelta(days=30)
-_CAN_BE_CHANGED = ("active", "past_due", "trialing")
+_CAN_BE_CHANGED = (
+    SubscriptionStatus.ACTIVE,
+    SubscriptionStatus.PAST_DUE,
+    SubscriptionStatus.TRIALING,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +117,7 @@ class SelfService:
             if paused or self._not_now(connection, case) is not None:
                 raise Refused("this cannot be changed at the moment")
             change = self._begin(connection, case, kind, until, found)
-            schedule.plan(connection, case, "change", at=change.at)
+            schedule.plan(connection, case, ActionKind.CHANGE, at=change.at)
         with suppress(StripeUnavailable):
             self._apply(connection, change)
         with connection.begin():
@@ -198,14 +204,14 @@ class SelfService:
         with connection.begin():
             case = rows.get(connection, change.case_id)
             offers.settle_change(connection, change.id, state, error=error)
-            schedule.cancel(connection, case.id, kind="change", result="done")
+            schedule.cancel(connection, case.id, kind=ActionKind.CHANGE, result="done")
             if case.is_living:
                 moment = Moment(
                     connection=connection,
                     now=rows.time_of(connection, case, self.clock()),
                     real_now=self.clock(),
                 )
-                schedule.plan(connection, case, "refresh", at=moment.now)
+                schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
         log.info("change", kind=change.kind, state=state, error=error)
 
     def _permit(self, connection: Connection, change: StoredChange) -> Permit:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import Refused, StripeRejected
 from retry_engine.domain.offers import Change, OfferState
@@ -113,7 +114,7 @@ class Reception:
                 return True
             if case.state in TAKEABLE:
                 # what the next message says may depend on it
-                schedule.plan(connection, case, "refresh", at=now)
+                schedule.plan(connection, case, ActionKind.REFRESH, at=now)
         return True
 
     def pay(self, token: str) -> str | None:

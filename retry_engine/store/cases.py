@@ -17,7 +17,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, NotFound
+from retry_engine.domain.modes import Mode
 from retry_engine.store.prepared import Prepared, change_by_id
 from retry_engine.store.tables import attempts, case_transitions, cases, clocks, engine_state
 
@@ -32,8 +34,8 @@ class Case:
     customer_id: str
     subscription_id: str | None
     payment_intent_id: str | None
-    state: str
-    mode: str
+    state: CaseState
+    mode: Mode
     policy_version: str
     amount_remaining: int
     currency: str
@@ -41,7 +43,7 @@ class Case:
     opened_at: datetime
     deadline_at: datetime
     closed_at: datetime | None
-    close_reason: str | None
+    close_reason: CloseReason | None
     billing_reason: str | None
     billing_interval: str | None
     invoice_created_at: datetime | None
@@ -58,10 +60,17 @@ class Case:
     owed_beside: str | None
     charges_read_at: datetime | None
 
+    def __post_init__(self) -> None:
+        # as read: a word that is none of these is met here, and not where it decides something
+        object.__setattr__(self, "state", CaseState(self.state))
+        object.__setattr__(self, "mode", Mode(self.mode))
+        if self.close_reason is not None:
+            object.__setattr__(self, "close_reason", CloseReason(self.close_reason))
+
     @property
     def is_living(self) -> bool:
         """Not closed."""
-        return self.state != "closed"
+        return self.state is not CaseState.CLOSED
 
 
 _COLUMNS = [cases.c[f.name] for f in fields(Case)]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Select, Text, cast, or_, select, text, update
@@ -18,6 +19,15 @@ MAX_TRIES = 8
 _LONGEST_WAIT = timedelta(minutes=5)
 # What an index can hold; Stripe's ids are shorter.
 LONGEST_ID = 500
+
+
+class EventState(StrEnum):
+    """How far an event has come."""
+
+    PENDING = "pending"
+    DONE = "done"
+    DEAD = "dead"
+    ASIDE = "aside"  # of the other mode: not ours to handle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +106,7 @@ def claim(
     """
     free = (
         select(inbox.c.id)
-        .where(inbox.c.id.in_(ids), inbox.c.state == "pending")
+        .where(inbox.c.id.in_(ids), inbox.c.state == EventState.PENDING)
         .where((inbox.c.claimed_until.is_(None)) | (inbox.c.claimed_until < now))
         .where(inbox.c.account.not_in(_shut(now)))
         .with_for_update(skip_locked=True)
@@ -183,7 +193,7 @@ def release(connection: Connection, events: Sequence[Claim]) -> None:
     """Back among the pending, untouched."""
     connection.execute(
         update(inbox)
-        .where(inbox.c.id.in_([event.id for event in events]), inbox.c.state == "pending")
+        .where(inbox.c.id.in_([event.id for event in events]), inbox.c.state == EventState.PENDING)
         .values(claimed_until=None, tries=inbox.c.tries - 1)
     )
 
@@ -192,8 +202,8 @@ def put_aside(connection: Connection, event_id: str, *, why: str, now: datetime)
     """Not ours to handle, and kept for whoever asks; `replay` brings it back."""
     connection.execute(
         update(inbox)
-        .where(inbox.c.id == event_id, inbox.c.state == "pending")
-        .values(state="aside", last_error=why, processed_at=now, claimed_until=None)
+        .where(inbox.c.id == event_id, inbox.c.state == EventState.PENDING)
+        .values(state=EventState.ASIDE, last_error=why, processed_at=now, claimed_until=None)
     )
 
 
@@ -201,8 +211,8 @@ def give_up(connection: Connection, account: str, *, error: str) -> int:
     """All that waits of an account ends among the dead; how many that were."""
     statement = (
         update(inbox)
-        .where(inbox.c.account == account, inbox.c.state == "pending")
-        .values(state="dead", last_error=error[:2000], claimed_until=None)
+        .where(inbox.c.account == account, inbox.c.state == EventState.PENDING)
+        .values(state=EventState.DEAD, last_error=error[:2000], claimed_until=None)
     )
     return int(connection.execute(statement).rowcount)
 
@@ -212,7 +222,7 @@ def finish(connection: Connection, event_id: str, *, now: datetime) -> None:
     connection.execute(
         update(inbox)
         .where(inbox.c.id == event_id)
-        .values(state="done", processed_at=now, claimed_until=None, last_error=None)
+        .values(state=EventState.DONE, processed_at=now, claimed_until=None, last_error=None)
     )
 
 
@@ -233,10 +243,10 @@ def fail(
     failures = event.failures + (0 if transient else 1)
     dead = hopeless or failures >= MAX_TRIES
     wait = min(timedelta(seconds=2 ** min(event.tries, 9)), _LONGEST_WAIT)
-    state = "dead" if dead else "pending"
+    state = EventState.DEAD if dead else EventState.PENDING
     connection.execute(
         update(inbox)
-        .where(inbox.c.id == event.id, inbox.c.state == "pending")
+        .where(inbox.c.id == event.id, inbox.c.state == EventState.PENDING)
         .values(
             state=state,
             failures=failures,
@@ -259,8 +269,8 @@ def replay(connection: Connection, event_id: str, *, now: datetime) -> list[str]
     statement = (
         update(inbox)
         .where(or_(*(c == event_id for c in (inbox.c.id, inbox.c.event_id, inbox.c.account))))
-        .where(inbox.c.state.in_(("dead", "aside")))
-        .values(state="pending", tries=0, failures=0, next_try_at=now, claimed_until=None)
+        .where(inbox.c.state.in_((EventState.DEAD, EventState.ASIDE)))
+        .values(state=EventState.PENDING, tries=0, failures=0, next_try_at=now, claimed_until=None)
         .returning(inbox.c.id)
     )
     ids = list(connection.execute(statement).scalars()) if event_id else []
@@ -281,7 +291,7 @@ def dead(connection: Connection, *, limit: int = 200) -> list[dict[str, Any]]:
             inbox.c.tries,
             inbox.c.last_error,
         )
-        .where(inbox.c.state == "dead")
+        .where(inbox.c.state == EventState.DEAD)
         .order_by(inbox.c.received_at.desc())
         .limit(limit)
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
+from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.store.cases import Case
 from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import actions, breakers, cases
@@ -20,8 +21,8 @@ class Action:
 
     id: int
     case_id: str
-    kind: str
-    state: str
+    kind: ActionKind
+    state: ActionState
     due_at: datetime
     account: str
     failures: int
@@ -30,6 +31,11 @@ class Action:
     decision_id: int | None
     requested_by: str | None
     troubled: bool = False  # whether anything is noted of its account's silence
+
+    def __post_init__(self) -> None:
+        # as read: a word that is none of these is met here, and not where it decides something
+        object.__setattr__(self, "kind", ActionKind(self.kind))
+        object.__setattr__(self, "state", ActionState(self.state))
 
 
 # What fails is taken up again after this long at the latest.
@@ -190,7 +196,9 @@ class Counts:
     next_due_at: datetime | None
 
 
-def plan(connection: Connection, case: Case, kind: str, *, at: datetime, **values: Any) -> None:
+def plan(
+    connection: Connection, case: Case, kind: ActionKind, *, at: datetime, **values: Any
+) -> None:
     """Plan one action; of each kind a case has one planned at most, and the earlier time stands."""
     statement = insert(actions).values(
         case_id=case.id,
@@ -211,11 +219,11 @@ def plan(connection: Connection, case: Case, kind: str, *, at: datetime, **value
 
 def plan_retry(connection: Connection, case: Case, *, at: datetime, **values: Any) -> None:
     """Plan the case's next charge in place of the one that was planned."""
-    cancel(connection, case.id, kind="retry", result="replaced by a newer decision")
+    cancel(connection, case.id, kind=ActionKind.RETRY, result="replaced by a newer decision")
     connection.execute(
         insert(actions).values(
             case_id=case.id,
-            kind="retry",
+            kind=ActionKind.RETRY,
             due_at=at,
             account=case.account,
             test_clock=case.test_clock,
@@ -224,7 +232,7 @@ def plan_retry(connection: Connection, case: Case, *, at: datetime, **values: An
     )
 
 
-def cancel(connection: Connection, case_id: str, *, kind: str, result: str) -> None:
+def cancel(connection: Connection, case_id: str, *, kind: ActionKind, result: str) -> None:
     """Take back what is planned and not yet claimed."""
     _CANCEL.run(connection, case_id=case_id, kind=kind, result=result)
 
@@ -265,7 +273,9 @@ def get(connection: Connection, action_id: int) -> Action | None:
     return None if row is None else Action(**row)
 
 
-def finish(connection: Connection, action_id: int, *, result: str, state: str = "done") -> None:
+def finish(
+    connection: Connection, action_id: int, *, result: str, state: ActionState = ActionState.DONE
+) -> None:
     """Done (or `cancelled`), in the same transaction as what it did."""
     _FINISH.run(connection, action_id=action_id, state=state, result=result[:500])
 
@@ -274,7 +284,7 @@ def hold(connection: Connection, action_id: int, *, until: datetime, result: str
     """Keep it claimed and taken up again at `until` (real time)."""
     connection.execute(
         update(actions)
-        .where(actions.c.id == action_id, actions.c.state == "claimed")
+        .where(actions.c.id == action_id, actions.c.state == ActionState.CLAIMED)
         .values(claimed_until=until, result=result[:500], held=True)
     )
 
@@ -291,11 +301,17 @@ def failed(
     count = {"failures": actions.c.failures + 1} if ours else {"waits": actions.c.waits + 1}
     statement = (
         update(actions)
-        .where(actions.c.id == action_id, actions.c.state == "claimed")
+        .where(actions.c.id == action_id, actions.c.state == ActionState.CLAIMED)
         .values(claimed_until=now + wait, result=result[:500], held=True, **count)
         .returning(actions.c.failures)
     )
     return int(connection.execute(statement).scalar() or 0)
+
+
+_IN_NOBODYS_HANDS = (actions.c.state == ActionState.PLANNED) | (
+    (actions.c.state == ActionState.CLAIMED) & actions.c.held
+)
+_WITHDRAWN = {"state": ActionState.CANCELLED, "finished_at": func.now(), "held": False}
 
 
 def withdraw(connection: Connection, case_ids: Sequence[str], *, result: str) -> None:
@@ -303,8 +319,8 @@ def withdraw(connection: Connection, case_ids: Sequence[str], *, result: str) ->
     connection.execute(
         update(actions)
         .where(actions.c.case_id.in_(case_ids))
-        .where((actions.c.state == "planned") | ((actions.c.state == "claimed") & actions.c.held))
-        .values(state="cancelled", finished_at=func.now(), result=result[:500], held=False)
+        .where(_IN_NOBODYS_HANDS)
+        .values(**_WITHDRAWN, result=result[:500])
     )
 
 
@@ -314,27 +330,32 @@ def withdraw_of_closed(connection: Connection, account: str, *, result: str) -> 
         update(actions)
         .where(actions.c.account == account, actions.c.case_id == cases.c.id)
         .where(cases.c.state == "closed")
-        .where((actions.c.state == "planned") | ((actions.c.state == "claimed") & actions.c.held))
-        .values(state="cancelled", finished_at=func.now(), result=result[:500], held=False)
+        .where(_IN_NOBODYS_HANDS)
+        .values(**_WITHDRAWN, result=result[:500])
     )
+
+
+_PLANNED_AGAIN = {"state": ActionState.PLANNED, "claimed_until": None, "held": False}
 
 
 def put_back(connection: Connection, action: Action) -> None:
     """Back among the planned, or cancelled where the case has planned the same anew meanwhile."""
-    mine = update(actions).where(actions.c.id == action.id, actions.c.state == "claimed")
+    mine = update(actions).where(actions.c.id == action.id, actions.c.state == ActionState.CLAIMED)
     try:
         with connection.begin_nested():
-            connection.execute(mine.values(state="planned", claimed_until=None, held=False))
+            connection.execute(mine.values(**_PLANNED_AGAIN))
     except IntegrityError:
-        connection.execute(mine.values(state="cancelled", result="planned anew meanwhile"))
+        connection.execute(
+            mine.values(state=ActionState.CANCELLED, result="planned anew meanwhile")
+        )
 
 
 def planned_retry(connection: Connection, case_id: str) -> Action | None:
     """The charge that is planned or just being carried out."""
     statement = select(*_COLUMNS).where(
         actions.c.case_id == case_id,
-        actions.c.kind == "retry",
-        actions.c.state.in_(("planned", "claimed")),
+        actions.c.kind == ActionKind.RETRY,
+        actions.c.state.in_((ActionState.PLANNED, ActionState.CLAIMED)),
     )
     row = connection.execute(statement).mappings().first()
     return None if row is None else Action(**row)
@@ -344,8 +365,8 @@ def planned_retries(connection: Connection, case_ids: list[str]) -> dict[str, Ac
     """The same for many cases at once."""
     statement = select(*_COLUMNS).where(
         actions.c.case_id.in_(case_ids),
-        actions.c.kind == "retry",
-        actions.c.state.in_(("planned", "claimed")),
+        actions.c.kind == ActionKind.RETRY,
+        actions.c.state.in_((ActionState.PLANNED, ActionState.CLAIMED)),
     )
     found = (Action(**row) for row in connection.execute(statement).mappings())
     return {action.case_id: action for action in found}

@@ -16,7 +16,7 @@ import redis
 from processes import eventually
 
 from retry_engine import settings, wiring
-from retry_engine.adapters import embedded
+from retry_engine.adapters import server_programs
 from retry_engine.store import inbox as stored
 
 pytestmark = pytest.mark.integration
@@ -36,7 +36,7 @@ class Broker:
         return str(self.folder / "broker.sock")
 
     def starts(self) -> None:
-        valkey = str(embedded._valkey_binary())
+        valkey = str(server_programs.installed().valkey)
         options = ["--port", "0", "--unixsocket", self.socket, "--save", "", "--dir"]
         self.process = subprocess.Popen(
             [valkey, *options, str(self.folder)], stdout=subprocess.DEVNULL

@@ -1,6 +1,8 @@
 """The migrations make what the code declares, and the database guards the money by itself."""
 
+import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import product
 from typing import Any
 
@@ -12,9 +14,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from retry_engine.domain.case_states import TRANSITIONS, CaseState
+from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.attempts import Outcome, Source
+from retry_engine.domain.case_states import TRANSITIONS, CaseState, CloseReason
+from retry_engine.domain.modes import Mode
 from retry_engine.settings import bundled
+from retry_engine.store.breakers import Cause
 from retry_engine.store.database import Database
+from retry_engine.store.inbox import EventState
 from retry_engine.store.tables import metadata
 
 pytestmark = pytest.mark.integration
@@ -195,3 +202,32 @@ def test_what_was_recorded_cannot_be_rewritten(
     )
     with pytest.raises(IntegrityError, match="append-only"):
         connection.execute(text(act.format(table)))
+
+
+VOCABULARIES: dict[tuple[str, str], type[StrEnum]] = {
+    ("actions", "kind"): ActionKind,
+    ("actions", "state"): ActionState,
+    ("attempts", "outcome"): Outcome,
+    ("attempts", "source"): Source,
+    ("breakers", "cause"): Cause,
+    ("cases", "close_reason"): CloseReason,
+    ("cases", "mode"): Mode,
+    ("cases", "state"): CaseState,
+    ("inbox", "state"): EventState,
+}
+
+
+@pytest.mark.parametrize(("table", "column"), VOCABULARIES)
+def test_the_database_and_the_code_use_the_same_words(
+    connection: Connection, table: str, column: str
+) -> None:
+    definitions = connection.execute(
+        text(
+            "select pg_get_constraintdef(oid) from pg_constraint"
+            " where conrelid = cast(:table as regclass) and contype = 'c'"
+        ),
+        {"table": table},
+    ).scalars()
+    begin = f"CHECK (({column} = ANY"
+    [words] = [set(re.findall(r"'(\w+)'", d)) for d in definitions if d.startswith(begin)]
+    assert words == {member.value for member in VOCABULARIES[table, column]}
