@@ -134,11 +134,19 @@ class Shop:
         return [r for r in rows if invoice is None or r["invoice"] == invoice.id]
 
 
+class _Server(ThreadingHTTPServer):
+    # Stripe sends a change's events all at once. With the library's queue of five the others'
+    # connections are dropped, and tried again a whole second later.
+    request_queue_size = 128
+
+
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     box = Inbox()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
+
         def do_POST(self) -> None:
             payload = self.rfile.read(int(self.headers["Content-Length"])).decode()
             refused = box.refuse > 0
@@ -153,7 +161,7 @@ def inbox() -> Iterator[Inbox]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     box.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
