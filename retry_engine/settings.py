@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -30,6 +31,7 @@ _SECTIONS = {f.name: f.default_factory for f in fields(Policy) if f.name != "ver
 # The release of Stripe.js that goes with the version of the API in use.
 _STRIPE_JS = "https://js.stripe.com/endive/stripe.js"
 ROLES = ("viewer", "operator", "admin")
+_SHORTEST_TOKEN = 16
 
 # name -> (lowest, highest), both allowed
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -119,6 +121,8 @@ class Settings(BaseModel):
     home: Path
     policy: Policy
     api_tokens: tuple[ApiToken, ...] = ()
+    api_open: str = "no"
+    metrics_token: ApiToken | None = None
     log_format: str = "auto"
     worker_concurrency: int = 4
     stripe_requests_per_second: float = 25.0
@@ -146,7 +150,7 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         redis_url=_broker_url(env.get("REDIS_URL", "")),
         stripe_api_key=key,
         stripe_webhook_secrets=_webhook_secrets(env.get("STRIPE_WEBHOOK_SECRET", "")),
-        stripe_api_base=_http_url("STRIPE_API_BASE", env.get("STRIPE_API_BASE")),
+        stripe_api_base=_api_base(env.get("STRIPE_API_BASE"), key),
         mode=_mode(env.get("RETRY_ENGINE_MODE"), key),
         smtp_url=_smtp_url(env.get("SMTP_URL")),
         mail_from=_mail_from(env.get("RETRY_ENGINE_MAIL_FROM"), env.get("SMTP_URL")),
@@ -155,11 +159,14 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         public_url=_http_url("RETRY_ENGINE_PUBLIC_URL", env.get("RETRY_ENGINE_PUBLIC_URL")),
         link_secrets=_link_secrets(env.get("RETRY_ENGINE_LINK_SECRET", "")),
         stripe_publishable_key=_publishable_key(env.get("STRIPE_PUBLISHABLE_KEY")),
-        stripe_js=_http_url("RETRY_ENGINE_STRIPE_JS", env.get("RETRY_ENGINE_STRIPE_JS"))
-        or _STRIPE_JS,
+        stripe_js=_stripe_js(
+            env.get("RETRY_ENGINE_STRIPE_JS"), env.get("STRIPE_PUBLISHABLE_KEY", "")
+        ),
         home=_home(env),
         policy=read_policy(env.get("RETRY_ENGINE_CONFIG")),
         api_tokens=_tokens(env.get("RETRY_ENGINE_API_TOKEN", "")),
+        api_open=_choice(env, "RETRY_ENGINE_API_OPEN", "no", ("no", "loopback")),
+        metrics_token=_metrics_token(env),
         log_format=_choice(env, "RETRY_ENGINE_LOG_FORMAT", "auto", ("auto", "json", "console")),
         worker_concurrency=_whole(env, "RETRY_ENGINE_WORKERS", 4, 1, 64),
         stripe_requests_per_second=_number(
@@ -349,6 +356,50 @@ def _http_url(name: str, value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _api_base(value: str | None, key: SecretStr | None) -> str | None:
+    """Where the key goes: a live one to Stripe alone, and none in clear over a network."""
+    name = "STRIPE_API_BASE"
+    base = _http_url(name, value)
+    is_live = key is not None and key.get_secret_value()[3:].startswith("live_")
+    return None if base is None else _stripes_own(name, base, "api.stripe.com", is_live=is_live)
+
+
+def _stripe_js(value: str | None, publishable_key: str) -> str:
+    """Where the script comes from that customers type their card into."""
+    name = "RETRY_ENGINE_STRIPE_JS"
+    source = _http_url(name, value)
+    is_live = publishable_key.startswith("pk_live_")
+    if source is None:
+        return _STRIPE_JS
+    return _stripes_own(name, source, "js.stripe.com", is_live=is_live)
+
+
+def _stripes_own(name: str, url: str, host: str, *, is_live: bool) -> str:
+    parts = urlsplit(url)
+    if is_live and (parts.scheme, parts.netloc.lower()) not in (
+        ("https", host),
+        ("https", f"{host}:443"),
+    ):
+        raise SettingsError(
+            f"{name} is not Stripe's, and the key is a live one; expected https://{host}, "
+            "or a test key"
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise SettingsError(
+            f"{name} is plain http to another machine; expected https://…, or http:// to "
+            "localhost with a test key"
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or `localhost`, is this machine and nobody else's."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _has_host(value: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(value)
@@ -417,7 +468,15 @@ def _is_address(value: str) -> bool:
 
 
 def _tokens(value: str) -> tuple[ApiToken, ...]:
-    return tuple(_token(part.strip()) for part in value.split(",") if part.strip())
+    found = tuple(_token(part.strip()) for part in value.split(",") if part.strip())
+    secrets = [token.token.get_secret_value() for token in found]
+    for number, token in enumerate(found):
+        if secrets[number] in secrets[:number]:
+            raise SettingsError(
+                f"RETRY_ENGINE_API_TOKEN: the token of {token.name} is another's too; "
+                "expected one of its own for each name"
+            )
+    return found
 
 
 def _token(part: str) -> ApiToken:
@@ -432,7 +491,34 @@ def _token(part: str) -> ApiToken:
             # what stands there may be half of a token with a colon in it
             f"RETRY_ENGINE_API_TOKEN: {name} has an unknown role; expected {', '.join(ROLES)}"
         )
+    if token in ROLES:
+        raise SettingsError(
+            f"RETRY_ENGINE_API_TOKEN: the token of {name} is a role's name; "
+            "expected name:role:token"
+        )
+    _long_enough(f"RETRY_ENGINE_API_TOKEN: the token of {name}", token)
     return ApiToken(name=name, role=role, token=SecretStr(token))
+
+
+def _long_enough(what: str, token: str) -> None:
+    if len(token) < _SHORTEST_TOKEN:
+        raise SettingsError(
+            f"{what} has {len(token)} characters; expected {_SHORTEST_TOKEN} or more, such as "
+            "`openssl rand -hex 32` prints"
+        )
+
+
+def _metrics_token(env: Mapping[str, str]) -> ApiToken | None:
+    """The scraper's own: it reads figures and no customers."""
+    value = env.get("RETRY_ENGINE_METRICS_TOKEN")
+    if value is None:
+        return None
+    _long_enough("RETRY_ENGINE_METRICS_TOKEN", value)
+    if value in re.split(r"[:,\s]+", env.get("RETRY_ENGINE_API_TOKEN", "")):
+        raise SettingsError(
+            "RETRY_ENGINE_METRICS_TOKEN is one of RETRY_ENGINE_API_TOKEN too; expected its own"
+        )
+    return ApiToken(name="metrics", role="viewer", token=SecretStr(value))
 
 
 def _home(env: Mapping[str, str]) -> Path:

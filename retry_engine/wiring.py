@@ -27,6 +27,7 @@ from retry_engine.domain.errors import (
     StripeForbidden,
     StripeRejected,
     StripeUnavailable,
+    reason_of,
 )
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Way
@@ -502,8 +503,11 @@ class Engine:
             transient, text = True, str(error)
         except InvalidInput as error:  # a file or a row: it says the same whenever it is read
             hopeless, text = True, str(error)
-        except Exception as error:  # noqa: BLE001  # one bad event must not stop the others
-            text = f"{type(error).__name__}: {error}"
+        except Exception as error:  # one bad event must not stop the others
+            text = reason_of(error)
+            log.error(
+                "event_raised", type=claimed.type, exc_info=not isinstance(error, RetryEngineError)
+            )
         else:
             self._note_answer(claimed.account, None, answers, troubled=troubled)
             return True
@@ -623,7 +627,7 @@ class Engine:
 
     def _fail(self, action: schedule.Action, error: Exception) -> None:
         """Our own fault or Stripe's definite no: tried a few times, then shown to a person."""
-        text = f"{type(error).__name__}: {error}"
+        text = reason_of(error)
         log.error("action_failed", error=text, exc_info=not isinstance(error, RetryEngineError))
         if self._hold(action.id, text, ours=True) < _MAX_FAILURES:
             return
@@ -874,16 +878,22 @@ class Engine:
         with self.database.transaction() as connection:
             return history.invariant_breaches(connection)
 
-    def counts(self) -> dict[str, Any]:
-        """Figures for the metrics page."""
+    def living(self) -> dict[str, Any]:
+        """Figures of what is not over: as cheap as there is little of it."""
         with self.database.transaction() as connection:
             return {
                 "cases": rows.counts(connection),
+                "reviews_open": reviews.open_count(connection),
+            }
+
+    def totals(self) -> dict[str, Any]:
+        """Figures of all that ever was; the cost grows with it."""
+        with self.database.transaction() as connection:
+            return {
                 "attempts": history.attempt_counts(connection),
                 "messages": messages.counts(connection),
                 "offers": offers.counts(connection),
-                "inbox": inbox.counts(connection),
-                "reviews_open": reviews.open_count(connection),
+                "breaches": history.invariant_breaches(connection),
             }
 
     def doctor(self) -> list[Check]:

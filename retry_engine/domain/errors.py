@@ -77,7 +77,15 @@ class CannotLearn(Refused):
 
 
 class StoreUnavailable(RetryEngineError):
-    """PostgreSQL cannot be reached."""
+    """PostgreSQL cannot be reached.
+
+    `detail` says where and why, for logs and for who runs a command here; the text does not, as
+    it is also an answer to strangers.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class BrokerUnavailable(RetryEngineError):
@@ -131,3 +139,14 @@ class StripeForbidden(StripeError):
 
 class AccountWithdrew(StripeForbidden):
     """The connected account is gone, or has taken our access to it away: nothing happened."""
+
+
+def reason_of(error: Exception) -> str:
+    """An error as it is kept in rows and shown to people.
+
+    The text of a foreign one may hold hosts, statements and what customers typed: that is for the
+    log alone.
+    """
+    if isinstance(error, RetryEngineError):
+        return str(error)
+    return f"an error of the engine's own ({type(error).__name__}); its log says more"

@@ -739,7 +739,8 @@ def _complain(error: Exception) -> int:
         error = RetryEngineError(f"{type(error).__name__}: {error}")
     from retry_engine.telemetry import clean_text
 
-    text = " ".join(clean_text(str(error)).split())
+    detail = getattr(error, "detail", "")
+    text = " ".join(clean_text(f"{error}: {detail}" if detail else str(error)).split())
     sys.stderr.write(f"retry-engine: {text}\n")
     return 2 if isinstance(error, (SettingsError, BadRequest)) else 1
 

@@ -211,11 +211,10 @@ def _until_idle(stage: Stage) -> None:
 
 
 def _figures(stage: Stage) -> str:
-    counted = stage.engine.counts()
-    attempts = counted["attempts"]
+    attempts = stage.engine.totals()["attempts"]
     made = sum(n for source, _, n in attempts if source == "engine")
     recovered = sum(n for _, outcome, n in attempts if outcome == "succeeded")
-    living = sum(counted["cases"].values())
+    living = sum(stage.engine.living()["cases"].values())
     return f"{living} open cases, {made} retries, {recovered} paid"
 
 

@@ -88,7 +88,8 @@ def _logged(name: str, work: Callable[..., None]) -> Callable[..., None]:
         try:
             work(*arguments)
         except RetryEngineError as error:
-            log.warning("task_failed", task=name, error=str(error))
+            detail = getattr(error, "detail", "")
+            log.warning("task_failed", task=name, error=str(error), detail=detail)
         except Exception:
             log.exception("task_failed", task=name)
 

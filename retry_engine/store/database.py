@@ -196,6 +196,9 @@ def _errors_of_ours() -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreUnavailable("PostgreSQL: no free connection within 10 s") from error
     except (OperationalError, psycopg.OperationalError) as error:
-        said = str(error.orig if isinstance(error, OperationalError) else error).strip()
-        first_line = said.splitlines()[0] if said else "?"
-        raise StoreUnavailable(f"PostgreSQL cannot be reached: {first_line}") from error
+        cause = error.orig if isinstance(error, OperationalError) else error
+        first_line = str(cause).strip().partition("\n")[0]
+        if getattr(cause, "sqlstate", None) is None:
+            raise StoreUnavailable("PostgreSQL cannot be reached", detail=first_line) from error
+        kind = type(cause).__name__
+        raise StoreUnavailable(f"PostgreSQL refuses now ({kind})", detail=first_line) from error

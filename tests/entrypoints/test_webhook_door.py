@@ -1,102 +1,22 @@
 """What the webhook door lets in, over real HTTP into a real database."""
 
 import asyncio
-import hashlib
-import hmac
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
-import uvicorn
-from sqlalchemy import text
+from serving import NEW, OLD, Web, started
 from unstorable import UNSTORABLE
 
-from retry_engine import settings, wiring
-from retry_engine.entrypoints.web.app import create_app
 from retry_engine.entrypoints.web.webhook_door import Inbox, NotStored, Unacceptable
 from retry_engine.store import inbox as stored
 from retry_engine.store.database import driver_url
 
 pytestmark = pytest.mark.integration
-
-NOW = 1_900_000_000.0
-OLD, NEW = "whsec_old", "whsec_new"
-TOKENS = "ann:admin:t-admin,ola:t-operator,vic:viewer:t-viewer"
-
-
-class Web:
-    """The web process's application under a real server."""
-
-    def __init__(self, engine: wiring.Engine) -> None:
-        self.engine = engine
-        config = uvicorn.Config(
-            create_app(engine, clock=lambda: NOW), port=0, log_level="critical", lifespan="on"
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self) -> "Web":
-        self.thread.start()
-        pause = threading.Event()
-        while not self.server.started:
-            pause.wait(0.005)
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
-        self.server.should_exit = True
-        self.thread.join(10)
-
-    def post(
-        self, event: Any, *, secret: str = NEW, age: float = 0, header: str | None = None
-    ) -> httpx.Response:
-        body = event if isinstance(event, bytes) else json.dumps(event).encode()
-        at = int(NOW - age)
-        signed = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-        signature = f"t={at},v1={signed}" if header is None else header
-        return self.http.post(
-            "/webhooks/stripe", content=body, headers={"Stripe-Signature": signature}
-        )
-
-    def stored(self) -> list[str]:
-        with self.engine.database.connection() as connection:
-            return list(connection.execute(text("select id from inbox order by id")).scalars())
-
-
-def _engine(database_url: str, redis_url: str, **more: str) -> wiring.Engine:
-    return wiring.build(
-        settings.load(
-            {
-                "DATABASE_URL": database_url,
-                "REDIS_URL": redis_url,
-                "STRIPE_API_KEY": "sk_test_door0000000",
-                "STRIPE_WEBHOOK_SECRET": f"{OLD},{NEW}",
-                **more,
-            }
-        )
-    )
-
-
-@pytest.fixture
-def web(database_url: str, redis_url: str) -> Iterator[Web]:
-    with _engine(database_url, redis_url) as engine, Web(engine) as running:
-        yield running
-
-
-@pytest.fixture
-def guarded(database_url: str, redis_url: str) -> Iterator[Web]:
-    engine = _engine(database_url, redis_url, RETRY_ENGINE_API_TOKEN=TOKENS)
-    with engine, Web(engine) as running:
-        yield running
 
 
 def event(number: int = 1, **more: Any) -> dict[str, Any]:
@@ -185,7 +105,7 @@ def test_only_post_is_taken(web: Web) -> None:
 
 def test_an_event_that_cannot_be_stored_is_asked_for_again(redis_url: str) -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/none"
-    with _engine(nowhere, redis_url) as engine, Web(engine) as web:
+    with started(nowhere, redis_url) as engine, Web(engine) as web:
         answer = web.post(event())
         assert answer.status_code == 503
         assert web.http.get("/healthz").status_code == 200
@@ -194,123 +114,11 @@ def test_an_event_that_cannot_be_stored_is_asked_for_again(redis_url: str) -> No
 
 
 def test_a_broker_that_is_away_does_not_matter(database_url: str) -> None:
-    with _engine(database_url, "redis://127.0.0.1:1/0") as engine, Web(engine) as web:
+    with started(database_url, "redis://127.0.0.1:1/0") as engine, Web(engine) as web:
         assert web.post(event()).status_code == 200
         assert web.stored() == [":evt_1"]
         ready = web.http.get("/readyz")
         assert (ready.status_code, ready.json()["broker"]) == (503, "unreachable")
-
-
-# -- who may do what
-
-
-def _as(web: Web, token: str | None, method: str, path: str, **more: Any) -> int:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return web.http.request(method, path, headers=headers, **more).status_code
-
-
-SWITCH = {"action": "resume", "reason": "a test"}
-
-
-@pytest.mark.parametrize(
-    ("token", "read", "write"),
-    [
-        ("t-viewer", 200, 403),
-        ("t-operator", 200, 200),
-        ("t-admin", 200, 200),
-        ("t-nobody", 401, 401),
-        (None, 401, 401),
-    ],
-)
-def test_a_token_allows_what_its_role_does(
-    guarded: Web, token: str | None, read: int, write: int
-) -> None:
-    assert _as(guarded, token, "GET", "/api/status") == read
-    assert _as(guarded, token, "POST", "/api/engine", json=SWITCH) == write
-
-
-def test_without_tokens_only_this_host_may_read(web: Web) -> None:
-    assert _as(web, None, "GET", "/api/status") == 200
-    assert _as(web, None, "POST", "/api/engine", json=SWITCH) == 403
-    proxied = web.http.get("/api/status", headers={"X-Forwarded-For": "127.0.0.1"})
-    assert proxied.status_code == 403
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/api/engine", {"action": "explode", "reason": "x"}, 422),
-        ("/api/engine", {"action": "pause"}, 422),
-        ("/api/engine", {"action": "pause", "reason": "x", "extra": 1}, 422),
-        ("/api/cases/in_none/override", {"action": "pause", "reason": "x"}, 404),
-        ("/api/cases/in_1/override", {"action": "retry", "reason": "x", "at": "soon"}, 422),
-        ("/api/reviews/rev_none", {"verdict": "approve", "reason": "x"}, 404),
-        ("/api/suppressions", {"email": "maria", "reason": "bounced"}, 422),
-        ("/api/suppressions", {"email": "maria@example.com", "reason": "sad"}, 422),
-        ("/api/suppressions", {"email": "maria@example.com"}, 422),
-        ("/api/suppressions", {"email": "m@a.eu", "reason": "bounced", "account": "x"}, 422),
-        ("/api/nothing", {}, 404),
-    ],
-)
-def test_what_makes_no_sense_is_told_as_a_problem(
-    guarded: Web, path: str, body: Any, status: int
-) -> None:
-    answer = guarded.http.post(path, json=body, headers={"Authorization": "Bearer t-operator"})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail"} <= set(answer.json())
-    assert "maria" not in answer.text
-
-
-def test_an_address_is_suppressed_by_an_operator_and_not_kept(
-    guarded: Web, capfd: pytest.CaptureFixture[str]
-) -> None:
-    body = {"email": "Maria@example.com", "reason": "complained"}
-    assert _as(guarded, "t-viewer", "POST", "/api/suppressions", json=body) == 403
-    for _ in range(2):
-        answer = guarded.http.post(
-            "/api/suppressions", json=body, headers={"Authorization": "Bearer t-operator"}
-        )
-        assert (answer.status_code, answer.json()) == (200, {"suppressed": True})
-    elsewhere = {**body, "account": "acct_1"}
-    assert _as(guarded, "t-operator", "POST", "/api/suppressions", json=elsewhere) == 200
-    with guarded.engine.database.connection() as connection:
-        kept = connection.exec_driver_sql("select * from suppressions order by account").all()
-    assert [(row.account, row.reason) for row in kept] == [
-        ("", "complained"), ("acct_1", "complained"),
-    ]  # fmt: skip
-    lift = {"email": "maria@example.com", "reason": "asked by phone"}
-    there = "/api/suppressions/lift"
-    assert _as(guarded, "t-viewer", "POST", there, json=lift) == 403
-    assert _as(guarded, "t-operator", "POST", there, json=lift) == 409  # it was their own word
-    lift["against_their_wish"] = True
-    assert _as(guarded, "t-operator", "POST", there, json=lift) == 200
-    assert _as(guarded, "t-operator", "POST", there, json=lift) == 404
-    with guarded.engine.database.connection() as connection:
-        query = "select act, reason, by, note from suppression_acts where account = '' order by id"
-        acts = [tuple(row) for row in connection.exec_driver_sql(query)]
-    (name,) = {act[2] for act in acts}
-    assert acts == [
-        ("suppressed", "complained", name, None), ("lifted", None, name, "asked by phone"),
-    ]  # fmt: skip
-    assert "maria" not in f"{kept} {''.join(capfd.readouterr())}".casefold()
-
-
-def test_the_pages_for_programs_answer(web: Web) -> None:
-    described = web.http.get("/api/openapi.json").json()
-    assert described["openapi"] == "3.1.0"
-    assert {"/api/status", "/api/cases", "/api/cases/{case}/override"} <= set(described["paths"])
-    (refers,) = described["paths"]["/api/suppressions"]["post"]["requestBody"]["content"].values()
-    name = refers["schema"]["$ref"].rpartition("/")[2]
-    assert set(described["components"]["schemas"][name]["required"]) == {"email", "reason"}
-    assert web.http.get("/api/cases").json() == {
-        "data": [],
-        "has_more": False,
-        "next_cursor": None,
-    }
-    assert web.http.get("/api/cases?limit=0").status_code == 422
-    metrics = web.http.get("/metrics").text
-    assert "retry_engine_actions_due 0.0" in metrics
 
 
 _LOADED = """

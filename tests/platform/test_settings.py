@@ -76,9 +76,13 @@ def test_several_webhook_secrets_are_in_force_at_once() -> None:
 
 
 def test_a_token_without_a_role_is_an_operators() -> None:
-    tokens = load({"RETRY_ENGINE_API_TOKEN": "ann:s3cret,bob:admin:s4cret"}).api_tokens
+    value = "ann:s3cret-of-sixteen,bob:admin:s4cret-of-sixteen"
+    tokens = load({"RETRY_ENGINE_API_TOKEN": value}).api_tokens
     assert [(t.name, t.role) for t in tokens] == [("ann", "operator"), ("bob", "admin")]
-    assert [t.token.get_secret_value() for t in tokens] == ["s3cret", "s4cret"]
+    assert [t.token.get_secret_value() for t in tokens] == [
+        "s3cret-of-sixteen",
+        "s4cret-of-sixteen",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,13 @@ def test_a_token_without_a_role_is_an_operators() -> None:
         ("RETRY_ENGINE_API_TOKEN", "hidden123"),
         ("RETRY_ENGINE_API_TOKEN", "ann:hidden123:x"),
         ("RETRY_ENGINE_API_TOKEN", "ann:"),
+        ("RETRY_ENGINE_API_TOKEN", "ann:hidden123"),
+        ("RETRY_ENGINE_API_TOKEN", "ann:viewer:hidden123hidde"),
+        ("RETRY_ENGINE_API_TOKEN", "ann:hidden123hidden123,bob:admin:hidden123hidden123"),
+        ("RETRY_ENGINE_API_OPEN", "yes"),
+        ("RETRY_ENGINE_METRICS_TOKEN", "hidden123"),
+        ("RETRY_ENGINE_KEEP_EVENTS_DAYS", "3"),
+        ("RETRY_ENGINE_KEEP_DEAD_EVENTS_DAYS", "0"),
         ("RETRY_ENGINE_CONFIG", "/no/such/policy.toml"),
         ("RETRY_ENGINE_CONFIG", "/"),
         ("RETRY_ENGINE_HOME", "/dev/null"),
@@ -134,7 +145,8 @@ def test_no_secret_shows_in_the_settings_themselves(secret: str) -> None:
             "DATABASE_URL": f"postgresql://u:{secret}@h/d",
             "REDIS_URL": f"redis://:{secret}@h",
             "SMTP_URL": f"smtp://u:{secret}@h",
-            "RETRY_ENGINE_API_TOKEN": f"ann:{secret}",
+            "RETRY_ENGINE_API_TOKEN": f"ann:{secret}-{secret}",
+            "RETRY_ENGINE_METRICS_TOKEN": f"{secret}+{secret}",
         }
     )
     assert secret not in repr(settings)
@@ -149,6 +161,74 @@ def test_no_malformed_secret_shows_in_its_refusal(noise: str) -> None:
             load({name: f"ann:{secret}:{secret}" if name.endswith("TOKEN") else secret})
         except SettingsError as error:
             assert "S3CRET" not in str(error)  # noqa: PT017  # most, not all, are refused
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+def test_a_role_is_no_token(role: str) -> None:
+    assert "role's name" in refusal({"RETRY_ENGINE_API_TOKEN": f"alice:{role}"})
+    assert "role's name" in refusal({"RETRY_ENGINE_API_TOKEN": f"alice:admin:{role}"})
+
+
+def test_the_scrapers_token_is_nobody_elses() -> None:
+    token = "hidden123hidden123"
+    line = refusal(
+        {"RETRY_ENGINE_METRICS_TOKEN": token, "RETRY_ENGINE_API_TOKEN": f"ann:viewer:{token}"}
+    )
+    assert "RETRY_ENGINE_METRICS_TOKEN" in line
+    assert token not in line
+
+
+LIVE_ELSEWHERE = [
+    "https://api.stripe.com.evil.example",
+    "https://evil.example",
+    "https://api.stripe.com@evil.example",
+    "https://api.stripe.com:8443",
+    "https://files.stripe.com",
+    "http://api.stripe.com",
+    "http://localhost:12111",
+    "https://127.0.0.1:12111",
+    "http://[::1]:12111",
+]
+
+
+@pytest.mark.parametrize("base", LIVE_ELSEWHERE)
+@pytest.mark.parametrize("key", ["sk_live_hidden123", "rk_live_hidden123"])
+def test_a_live_key_goes_to_stripe_alone(key: str, base: str) -> None:
+    line = refusal({"STRIPE_API_KEY": key, "STRIPE_API_BASE": base})
+    assert "STRIPE_API_BASE" in line
+    assert "https://api.stripe.com" in line
+    assert "hidden123" not in line
+
+
+@pytest.mark.parametrize("base", ["https://api.stripe.com", "https://API.stripe.com:443/"])
+def test_a_live_key_may_be_told_where_stripe_is(base: str) -> None:
+    assert load({"STRIPE_API_KEY": LIVE_KEY, "STRIPE_API_BASE": base}).stripe_api_base
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://localhost:1", "http://127.0.0.1:1", "http://127.3.2.1", "http://[::1]:1",
+     "https://stripe-mock.example"],
+)  # fmt: skip
+def test_a_test_key_may_go_elsewhere_in_secret_or_on_this_machine(base: str) -> None:
+    assert load({"STRIPE_API_KEY": TEST_KEY, "STRIPE_API_BASE": base}).stripe_api_base == base
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://10.0.0.1:1", "http://stripe-mock.example", "http://0.0.0.0:1",
+     "http://localhost.evil.example", "http://127.0.0.1.evil.example"],
+)  # fmt: skip
+def test_no_key_goes_over_a_network_in_clear(base: str) -> None:
+    for key in ({"STRIPE_API_KEY": TEST_KEY}, {}):
+        assert "plain http" in refusal({**key, "STRIPE_API_BASE": base})
+
+
+def test_cards_are_typed_into_stripes_own_script_alone_where_they_are_real() -> None:
+    elsewhere = {"RETRY_ENGINE_STRIPE_JS": "https://evil.example/stripe.js"}
+    line = refusal({"STRIPE_PUBLISHABLE_KEY": "pk_live_1", **elsewhere})
+    assert "RETRY_ENGINE_STRIPE_JS" in line
+    assert load({"STRIPE_PUBLISHABLE_KEY": "pk_test_1", **elsewhere}).stripe_js
 
 
 # -- .env

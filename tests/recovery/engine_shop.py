@@ -21,6 +21,9 @@ from retry_engine.store import inbox as stored
 __all__ = ["EngineShop", "RealTime", "engine_shop", "inbox", "shop"]
 
 
+API_TOKEN = "the-token-of-an-operator"
+
+
 @dataclass
 class RealTime:
     """Real time, as far as the engine knows; later than the database server's own."""
@@ -162,6 +165,7 @@ def build_engine(
             "STRIPE_API_KEY": "sk_test_shop00000000",
             "STRIPE_API_BASE": shop.url,
             "STRIPE_WEBHOOK_SECRET": SECRET,
+            "RETRY_ENGINE_API_TOKEN": f"ola:{API_TOKEN}",
             "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND": "100000",
             **environment,
         }

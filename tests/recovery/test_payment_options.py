@@ -1,7 +1,7 @@
 """What the checkout of a customer is told."""
 
 import pytest
-from engine_shop import EngineShop
+from engine_shop import API_TOKEN, EngineShop
 from starlette.testclient import TestClient
 
 from retry_engine.domain.errors import NotFound
@@ -15,7 +15,8 @@ def test_the_customers_checkout_gets_an_order_and_strangers_a_problem(
     engine_shop: EngineShop,
 ) -> None:
     customer, _, _ = engine_shop.fails("insufficient_funds")
-    web = TestClient(create_app(engine_shop.engine, clock=lambda: 0.0), client=("127.0.0.1", 50000))
+    app = create_app(engine_shop.engine, clock=lambda: 0.0)
+    web = TestClient(app, headers={"Authorization": f"Bearer {API_TOKEN}"})
     answer = web.get(f"/api/customers/{customer.id}/payment-options")
     assert answer.status_code == 200
     told = answer.json()

@@ -1,7 +1,6 @@
 """`/api`: the handlers parse, call one method of the engine, and answer."""
 
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -11,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from retry_engine.domain import strict_json
 from retry_engine.domain.errors import BadRequest, RetryEngineError
 from retry_engine.entrypoints.web import openapi, problems
-from retry_engine.entrypoints.web.auth import Caller, Denied, authorise
-from retry_engine.settings import ApiToken
+from retry_engine.entrypoints.web.auth import Caller, Guard
 from retry_engine.wiring import Engine
 
 Handler = Callable[[Request, Caller], Awaitable[Any]]
@@ -78,12 +77,12 @@ BODIES: dict[str, type[_Strict]] = {
 }
 
 
-def routes(engine: Engine, tokens: Sequence[ApiToken]) -> list[Route]:
+def routes(engine: Engine, guard: Guard) -> list[Route]:
     """All of `/api`."""
     api = _Api(engine)
 
     def route(path: str, method: str, handler: Handler) -> Route:
-        return Route(path, _endpoint(handler, tokens), methods=[method])
+        return Route(path, _endpoint(handler, guard), methods=[method])
 
     return [
         route("/api/openapi.json", "GET", api.describe),
@@ -125,6 +124,8 @@ class _Api:
 
     async def override(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, OverrideBody)
+        if body.action == "migrate_policy":
+            caller.must_be_admin(body.action)
         at: datetime | None = body.at
         return await run_in_threadpool(
             self._engine.override,
@@ -173,6 +174,8 @@ class _Api:
 
     async def unsuppress(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, LiftBody)
+        if body.against_their_wish:
+            caller.must_be_admin("against_their_wish")
         return await run_in_threadpool(
             self._engine.unsuppress,
             body.email,
@@ -189,16 +192,11 @@ class _Api:
         )
 
 
-def _endpoint(
-    handler: Handler, tokens: Sequence[ApiToken]
-) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(handler: Handler, guard: Guard) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            caller = authorise(request, tokens)
+            caller = await guard.api(request)
             return JSONResponse(await handler(request, caller))
-        except Denied as denied:
-            headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else None
-            return problems.response(denied.status, str(denied), headers=headers)
         except RetryEngineError as error:
             return problems.of_error(error)
 
@@ -208,14 +206,15 @@ def _endpoint(
 def _query(request: Request, *known: str) -> dict[str, str]:
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:
-        raise BadRequest(f"unknown parameter {unknown[0]!r}; expected {', '.join(known)}")
+        expected = ", ".join(known) or "none"
+        raise BadRequest(f"unknown parameter {unknown[0][:50]!r}; expected {expected}")
     return {name: value for name, value in request.query_params.items() if value}
 
 
 def _limit(query: dict[str, str]) -> int:
     text = query.get("limit", "50")
-    if not text.isascii() or not text.isdigit():
-        raise BadRequest(f"limit is {text!r}; expected 1 to 200")
+    if not (text.isascii() and text.isdigit() and len(text) <= 3):
+        raise BadRequest("limit is no whole number of that size; expected 1 to 200")
     return int(text)
 
 
@@ -226,10 +225,10 @@ async def _body(request: Request, shape: type[_T]) -> _T:
         if len(content) > _LARGEST_BODY:
             raise BadRequest(f"the body is over {_LARGEST_BODY} bytes")
     try:
-        return shape.model_validate(json.loads(content))
+        return shape.model_validate(strict_json.parse(content))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         raise BadRequest(f"{where}: {first['msg']}") from None
-    except ValueError:
-        raise BadRequest("the body is not JSON") from None
+    except strict_json.NotStrict as error:
+        raise BadRequest(str(error)) from None

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from retry_engine import telemetry
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints.web import api, customer_pages, metrics, problems
+from retry_engine.entrypoints.web.auth import Guard
 from retry_engine.entrypoints.web.webhook_door import (
     Inbox,
     Receive,
@@ -25,7 +26,7 @@ from retry_engine.entrypoints.web.webhook_door import (
     Signatures,
     WebhookDoor,
 )
-from retry_engine.settings import Settings
+from retry_engine.settings import Settings, is_loopback
 from retry_engine.store.database import driver_url
 from retry_engine.wiring import Engine, build
 
@@ -33,10 +34,19 @@ _WEBHOOK_PATH = "/webhooks/stripe"
 
 
 def create_app(
-    engine: Engine, *, clock: Callable[[], float]
+    engine: Engine, *, clock: Callable[[], float], host: str = ""
 ) -> Callable[[Scope, Receive, Send], Any]:
-    """The ASGI application; `clock` gives epoch seconds, for the signatures' age."""
+    """The ASGI application, served at `host`.
+
+    `clock` gives epoch seconds, for the signatures' age.
+    """
     settings = engine.settings
+    guard = Guard(
+        tokens=settings.api_tokens,
+        metrics_token=settings.metrics_token,
+        open_to_loopback=settings.api_open == "loopback" and is_loopback(host),
+        clock=time.monotonic,
+    )
     inbox = Inbox(
         driver_url(settings.database_url),
         lambda ids: engine.broker.publish_events(ids),  # noqa: PLW0108  # Celery is loaded late
@@ -59,9 +69,12 @@ def create_app(
         ready = all(part == "ok" for part in parts.values())
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
 
-    async def show_metrics(_request: Request) -> Response:
+    figures = metrics.Figures(engine, clock=time.monotonic)
+
+    async def show_metrics(request: Request) -> Response:
         try:
-            page = await run_in_threadpool(metrics.render, engine, door.answers)
+            await guard.metrics(request)
+            page = await run_in_threadpool(figures.page, door.answers, guard.refused)
         except RetryEngineError as error:
             return problems.of_error(error)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -71,7 +84,7 @@ def create_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
-            *api.routes(engine, settings.api_tokens),
+            *api.routes(engine, guard),
             *customer_pages.routes(engine),
         ],
         lifespan=lifespan,
@@ -82,10 +95,17 @@ def create_app(
         # the one path that has to be fast passes by the routing
         if scope["type"] == "http" and scope["path"] == _WEBHOOK_PATH:
             await door(scope, receive, send)
+        elif scope["type"] == "http" and _holds_nul(scope):
+            await problems.send_problem(send, 400, "Bad Request", "the address holds NUL")
         else:
             await app(scope, receive, send)  # type: ignore[arg-type]  # ASGI's types are wider
 
     return entrance
+
+
+def _holds_nul(scope: Scope) -> bool:
+    """What no column of PostgreSQL can be compared with."""
+    return "\x00" in scope["path"] or b"%00" in scope.get("query_string", b"")
 
 
 def _parts(engine: Engine) -> dict[str, str]:
@@ -121,7 +141,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     telemetry.configure("web", log_format=settings.log_format)
     with build(settings, learnt=False) as engine:
         uvicorn.run(
-            create_app(engine, clock=time.time),  # noqa: TID251  # handed in, as everywhere
+            create_app(engine, clock=time.time, host=host),  # noqa: TID251  # handed in
             host=host,
             port=port,
             log_config=None,

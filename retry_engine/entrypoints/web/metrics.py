@@ -1,6 +1,8 @@
-"""`/metrics`: read from the record at each scrape, so that it is true for all processes at once."""
+"""`/metrics`: read from the record, so that it is true for all processes at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,28 +11,67 @@ from prometheus_client.registry import Collector
 
 from retry_engine.wiring import Engine
 
-
-def render(engine: Engine, webhook_answers: dict[int, int]) -> bytes:
-    """The page as Prometheus text."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(
-        _Figures(engine.status(), engine.counts(), engine.invariants(), webhook_answers)
-    )
-    return generate_latest(registry)
+# Counts over all that ever was are taken no more often than this, however many scrape.
+_KEPT_SECONDS = 300.0
 
 
-class _Figures(Collector):
+class Figures:
+    """The page. What waits is counted at each scrape, what ever was at most every five minutes."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._guard = Lock()
+        self._totals: _Totals | None = None
+
+    def page(self, webhook_answers: Mapping[int, int], refused: Mapping[str, int]) -> bytes:
+        """Prometheus text."""
+        totals = self._kept()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(
+            _Page(
+                status=self._engine.status(),
+                living=self._engine.living(),
+                totals=totals,
+                age=self._clock() - totals.taken_at,
+                answers=dict(webhook_answers),
+                refused=dict(refused),
+            )
+        )
+        return generate_latest(registry)
+
+    def _kept(self) -> "_Totals":
+        with self._guard:  # one counts, the others wait for its result
+            kept = self._totals
+            if kept is None or self._clock() - kept.taken_at > _KEPT_SECONDS:
+                kept = _Totals(self._engine.totals(), self._clock())
+                self._totals = kept
+            return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    counts: dict[str, Any]
+    taken_at: float
+
+
+class _Page(Collector):
     def __init__(
         self,
+        *,
         status: dict[str, Any],
-        counts: dict[str, Any],
-        invariants: dict[str, int],
-        webhook_answers: dict[int, int],
+        living: dict[str, Any],
+        totals: _Totals,
+        age: float,
+        answers: dict[int, int],
+        refused: dict[str, int],
     ) -> None:
         self._status = status
-        self._counts = counts
-        self._invariants = invariants
-        self._answers = webhook_answers
+        self._living = living
+        self._counts = totals.counts
+        self._age = age
+        self._answers = answers
+        self._refused = refused
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         for name, text in (
@@ -42,12 +83,12 @@ class _Figures(Collector):
             yield GaugeMetricFamily(f"retry_engine_{name}", text, value=self._status[name])
         paused = float(self._status["paused"])
         yield GaugeMetricFamily("retry_engine_paused", "1 while no money moves", value=paused)
-        dead = self._counts["inbox"]["dead"]
+        dead = self._status["events_dead"]
         yield GaugeMetricFamily("retry_engine_inbox_dead", "Events given up", value=dead)
-        waiting = self._counts["reviews_open"]
+        waiting = self._living["reviews_open"]
         yield GaugeMetricFamily("retry_engine_reviews_open", "Reviews waiting", value=waiting)
         cases = GaugeMetricFamily("retry_engine_cases", "Living cases", labels=["state"])
-        for state, count in self._counts["cases"].items():
+        for state, count in self._living["cases"].items():
             cases.add_metric([state], count)
         yield cases
         attempts = CounterMetricFamily(
@@ -78,7 +119,7 @@ class _Figures(Collector):
         broken = GaugeMetricFamily(
             "retry_engine_invariant_breaches", "Truths that do not hold", labels=["truth"]
         )
-        for truth, count in self._invariants.items():
+        for truth, count in self._counts["breaches"].items():
             broken.add_metric([truth], count)
         yield broken
         answers = CounterMetricFamily(
@@ -87,3 +128,14 @@ class _Figures(Collector):
         for status, count in self._answers.items():
             answers.add_metric([str(status)], count)
         yield answers
+        wrong = CounterMetricFamily(
+            "retry_engine_wrong_credentials", "Wrong tokens given to this process", labels=["door"]
+        )
+        for door, count in self._refused.items():
+            wrong.add_metric([door], count)
+        yield wrong
+        yield GaugeMetricFamily(
+            "retry_engine_totals_age_seconds",
+            "How old the counts of attempts, messages, offers and breaches are",
+            value=self._age,
+        )

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from starlette.responses import Response
 
 from retry_engine.domain.errors import (
@@ -15,6 +16,9 @@ from retry_engine.domain.errors import (
     StoreUnavailable,
     StripeUnavailable,
 )
+from retry_engine.entrypoints.web.auth import Denied
+
+log = structlog.get_logger()
 
 _STATUS: tuple[tuple[type[RetryEngineError], int], ...] = (
     (NotFound, 404),
@@ -42,7 +46,11 @@ def response(status: int, detail: str, *, headers: dict[str, str] | None = None)
 
 def of_error(error: RetryEngineError) -> Response:
     """An error of ours as a response; its text is written to be read."""
+    if isinstance(error, Denied):
+        return response(error.status, str(error), headers=error.headers)
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    if status >= 500:
+        log.warning("refused", status=status, error=str(error), detail=getattr(error, "detail", ""))
     return response(status, str(error))
 
 
