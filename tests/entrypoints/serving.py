@@ -13,7 +13,8 @@ import uvicorn
 from sqlalchemy import text
 
 from retry_engine import settings, wiring
-from retry_engine.entrypoints.web.app import create_app
+from retry_engine.entrypoints.web.app import create_app, server_config
+from retry_engine.entrypoints.web.connections import Keeper, Limits
 
 NOW = 1_900_000_000.0
 OLD, NEW = "whsec_old", "whsec_new"
@@ -22,17 +23,22 @@ METRICS = "the-token-of-prometheus"
 TOKENS = f"ann:admin:{ADMIN},ola:{OPERATOR},vic:viewer:{VIEWER}"
 
 
+def signed(body: bytes, *, at: float = NOW) -> bytes:
+    """The header that signs that body, as a line."""
+    digest = hmac.new(NEW.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
+    return b"Stripe-Signature: t=%d,v1=%s\r\n" % (at, digest.encode())
+
+
 class Web:
     """The web process's application under a real server."""
 
-    def __init__(self, engine: wiring.Engine, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, engine: wiring.Engine, *, host: str = "127.0.0.1", limits: Limits | None = None
+    ) -> None:
         self.engine = engine
-        config = uvicorn.Config(
-            create_app(engine, clock=lambda: NOW, host=host),
-            port=0,
-            log_level="critical",
-            lifespan="on",
-        )
+        self.keeper = Keeper(limits or Limits())
+        app = create_app(engine, clock=lambda: NOW, host=host, keeper=self.keeper)
+        config = server_config(app, self.keeper, host="127.0.0.1", port=0)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
@@ -41,8 +47,8 @@ class Web:
         pause = threading.Event()
         while not self.server.started:
             pause.wait(0.005)
-        port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from retry_engine import telemetry
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints.web import api, customer_pages, metrics, problems
 from retry_engine.entrypoints.web.auth import Guard
+from retry_engine.entrypoints.web.connections import BACKLOG, Keeper, PatientProtocol
 from retry_engine.entrypoints.web.webhook_door import (
     Inbox,
     Receive,
@@ -34,7 +36,7 @@ _WEBHOOK_PATH = "/webhooks/stripe"
 
 
 def create_app(
-    engine: Engine, *, clock: Callable[[], float], host: str = ""
+    engine: Engine, *, clock: Callable[[], float], host: str = "", keeper: Keeper | None = None
 ) -> Callable[[Scope, Receive, Send], Any]:
     """The ASGI application, served at `host`.
 
@@ -69,12 +71,13 @@ def create_app(
         ready = all(part == "ok" for part in parts.values())
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
 
+    broken_off = keeper.broken_off if keeper is not None else {}
     figures = metrics.Figures(engine, clock=time.monotonic)
 
     async def show_metrics(request: Request) -> Response:
         try:
             await guard.metrics(request)
-            page = await run_in_threadpool(figures.page, door.answers, guard.refused)
+            page = await run_in_threadpool(figures.page, door.answers, guard.refused, broken_off)
         except RetryEngineError as error:
             return problems.of_error(error)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -136,18 +139,36 @@ async def _crash(_request: Request, _error: Exception) -> Response:
     return problems.response(500, "an error on our side; it has been logged")
 
 
+def server_config(
+    application: Callable[[Scope, Receive, Send], Any], keeper: Keeper, *, host: str, port: int
+) -> uvicorn.Config:
+    """How it is served, here and in the tests."""
+    return uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        http=partial(PatientProtocol, keeper=keeper),  # type: ignore[arg-type]  # any factory does
+        ws="none",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,  # a caller's word for who they are is nobody's
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
+
+
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve until told to stop; requests in hand are finished."""
     telemetry.configure("web", log_format=settings.log_format)
+    keeper = Keeper()
     with build(settings, learnt=False) as engine:
-        uvicorn.run(
-            create_app(engine, clock=time.time, host=host),  # noqa: TID251  # handed in
+        application = create_app(
+            engine,
+            clock=time.time,  # noqa: TID251  # handed in, as everywhere
             host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            lifespan="on",
-            timeout_graceful_shutdown=10,
+            keeper=keeper,
         )
+        uvicorn.Server(server_config(application, keeper, host=host, port=port)).run()

@@ -12,12 +12,12 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 
 import structlog
 from starlette.requests import Request
 
 from retry_engine.domain.errors import RetryEngineError
+from retry_engine.entrypoints.web.connections import peer_of
 from retry_engine.settings import ApiToken, is_loopback
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Guard:
         if not was_given:  # a person who looks, not one who guesses
             return
         self.refused[door] = self.refused.get(door, 0) + 1
-        peer = _peer(request)
+        peer = peer_of(request.client.host if request.client else "unknown")
         wait = self._mistakes.note(peer)
         log.warning("wrong_credentials", door=door, peer=peer, held_seconds=wait)
         if wait == 0:
@@ -169,18 +169,6 @@ def _caller(header: str, tokens: Sequence[ApiToken]) -> Caller | None:
         if hmac.compare_digest(token.token.get_secret_value().encode(), given.strip().encode()):
             found = Caller(token.name, token.role)
     return found
-
-
-def _peer(request: Request) -> str:
-    """Whoever has one address of a network of IPv6 has all of them."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
-    return host
 
 
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")

@@ -24,7 +24,12 @@ class Figures:
         self._guard = Lock()
         self._totals: _Totals | None = None
 
-    def page(self, webhook_answers: Mapping[int, int], refused: Mapping[str, int]) -> bytes:
+    def page(
+        self,
+        webhook_answers: Mapping[int, int],
+        refused: Mapping[str, int],
+        broken_off: Mapping[str, int],
+    ) -> bytes:
         """Prometheus text."""
         totals = self._kept()
         registry = CollectorRegistry(auto_describe=False)
@@ -36,6 +41,7 @@ class Figures:
                 age=self._clock() - totals.taken_at,
                 answers=dict(webhook_answers),
                 refused=dict(refused),
+                broken_off=dict(broken_off),
             )
         )
         return generate_latest(registry)
@@ -65,6 +71,7 @@ class _Page(Collector):
         age: float,
         answers: dict[int, int],
         refused: dict[str, int],
+        broken_off: dict[str, int],
     ) -> None:
         self._status = status
         self._living = living
@@ -72,6 +79,7 @@ class _Page(Collector):
         self._age = age
         self._answers = answers
         self._refused = refused
+        self._broken_off = broken_off
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         for name, text in (
@@ -134,6 +142,14 @@ class _Page(Collector):
         for door, count in self._refused.items():
             wrong.add_metric([door], count)
         yield wrong
+        ended = CounterMetricFamily(
+            "retry_engine_connections_broken_off",
+            "Unfinished requests that this process ended",
+            labels=["reason"],
+        )
+        for why, count in self._broken_off.items():
+            ended.add_metric([why], count)
+        yield ended
         yield GaugeMetricFamily(
             "retry_engine_totals_age_seconds",
             "How old the counts of attempts, messages, offers and breaches are",

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.offers import Change, OfferState, Way
+from retry_engine.entrypoints.web.auth import ADMINS_ONLY
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
@@ -206,7 +207,7 @@ def _operation(
     parameters: tuple[dict[str, Any], ...] = (),
     body: str | None = None,
 ) -> dict[str, Any]:
-    errors = ("401", "403", "404", "422", "503", *(("409",) if body else ()))
+    errors = ("400", "401", "403", "404", "422", "429", "503", *(("409",) if body else ()))
     problem = {"application/problem+json": {"schema": _ref("Problem")}}
     operation: dict[str, Any] = {
         "summary": summary,
@@ -303,7 +304,16 @@ def document(bodies: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
         "paths": _PATHS,
         "components": {
             "schemas": {**_SCHEMAS, **requests},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": (
+                        "viewer reads; operator acts; admin may also "
+                        + "; ".join(f"{act} ({what})" for act, what in ADMINS_ONLY.items())
+                    ),
+                }
+            },
         },
         "security": [{"token": []}],
     }
