@@ -111,6 +111,7 @@ class Settings(BaseModel):
     stripe_api_base: str | None = None
     mode: Mode = Mode.SHADOW
     smtp_url: SecretStr | None = None
+    smtp_plaintext: str = ""
     mail_from: str = ""
     messages_url: str | None = None
     messages_secret: SecretStr | None = None
@@ -153,6 +154,7 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         stripe_api_base=_api_base(env.get("STRIPE_API_BASE"), key),
         mode=_mode(env.get("RETRY_ENGINE_MODE"), key),
         smtp_url=_smtp_url(env.get("SMTP_URL")),
+        smtp_plaintext=_choice(env, "RETRY_ENGINE_SMTP_PLAINTEXT", "", ("loopback",)),
         mail_from=_mail_from(env.get("RETRY_ENGINE_MAIL_FROM"), env.get("SMTP_URL")),
         messages_url=_http_url("RETRY_ENGINE_MESSAGES_URL", env.get("RETRY_ENGINE_MESSAGES_URL")),
         messages_secret=_messages_secret(env),
@@ -545,7 +547,7 @@ def _user_folder() -> Path:
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
     value = env.get(name, default)
-    if value not in choices:
+    if name in env and value not in choices:
         raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
     return value
 

@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
     from celery import Celery
 
     from retry_engine.adapters.broker import Broker
+    from retry_engine.adapters.mail import SmtpPost
     from retry_engine.adapters.stripe_gateway import StripeGateway
     from retry_engine.customer_desk import CustomerDesk
     from retry_engine.learning.backfill import Progress
@@ -333,15 +334,20 @@ class Engine:
                 clock=self.clock,
                 sleep=time.sleep,
             )
-        if settings.smtp_url is None:
-            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
+        return self._smtp_post()
+
+    def _smtp_post(self) -> "SmtpPost":
         from retry_engine.adapters.mail import SmtpPost  # noqa: PLC0415  # jinja2
 
+        settings = self.settings
+        if settings.smtp_url is None:
+            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
         return SmtpPost(
             url=settings.smtp_url.get_secret_value(),
             sender=settings.mail_from,
             manners=self.policy.messages,
             clock=self.clock,
+            plaintext_to_loopback=settings.smtp_plaintext == "loopback",
         )
 
     @cached_property
@@ -903,6 +909,9 @@ class Engine:
             check_part("broker", self._describe_broker, mend="check REDIS_URL"),
             self._check_secrets(),
         ]
+        if self.settings.smtp_url is not None:
+            mend = "check SMTP_URL: its host, port, user, password, and that it is encrypted"
+            checks.append(check_part("mail", lambda: self._smtp_post().check(), mend=mend))
         try:
             gateway = self.gateway
         except SettingsError as error:

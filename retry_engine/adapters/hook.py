@@ -28,6 +28,7 @@ from tenacity import (
 
 from retry_engine.adapters import letters
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.messaging import Letter
@@ -119,7 +120,7 @@ def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
         "customer": letter.customer_id,
         "invoice": letter.invoice_id,
         "email": letter.to or None,
-        "name": letter.name,
+        "name": shown_name(letter.name),
         "language": written.language,
         "amount": letter.amount,
         "currency": letter.currency,

@@ -21,6 +21,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from retry_engine.domain import money
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import (
     AccountWithdrew,
@@ -131,7 +132,7 @@ class StripeGateway:
         return InvoiceToPay(
             status=_state(InvoiceStatus, found["status"]),
             amount_remaining=int(found["amount_remaining"]),
-            currency=found["currency"],
+            currency=money.known_currency(found.get("currency"), of=invoice_id),
             hosted_url=found.get("hosted_invoice_url"),
             under_way=any(
                 isinstance(i, Mapping) and i.get("status") == "processing" for i in intents
@@ -927,7 +928,7 @@ def _invoice(invoice: _Json) -> InvoiceFacts:
         customer_id=_id(invoice.get("customer")) or "",
         subscription_id=_id(subscription),
         amount_remaining=invoice.get("amount_remaining") or 0,
-        currency=invoice["currency"],
+        currency=money.known_currency(invoice.get("currency"), of=invoice["id"]),
         created_at=_time(invoice["created"]),
         collection_method=_state(
             CollectionMethod, invoice.get("collection_method") or "charge_automatically"

@@ -19,6 +19,7 @@ from retry_engine.domain.codes import Category
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages, Policy
+from retry_engine.domain.timezones import zone_of
 from retry_engine.mind import offers, paydays
 from retry_engine.mind.offers import Effects
 
@@ -80,7 +81,7 @@ def is_quiet_there(
     timezone: str | None, country: str | None, at: datetime, messages: Messages
 ) -> bool:
     """The same for who lives in that country, on that clock (IANA), where either is known."""
-    local = at.astimezone(paydays.zone_of(timezone, country))
+    local = at.astimezone(zone_of(timezone, country))
     margin = 0
     if not timezone and (country or "").upper() in _WIDE:
         margin = _WIDE_MARGIN_HOURS

@@ -20,6 +20,7 @@ from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import Category, Network
 from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.domain.timezones import zone_of
 from retry_engine.mind import paydays, rhythm
 from retry_engine.mind.prior import PriorModel
 from retry_engine.mind.rhythm import Evidence, Rhythms, days_since_payday, evidence
@@ -104,7 +105,7 @@ class Scene:
     @cached_property
     def local(self) -> Floats:
         """The moments as seconds on the customer's wall clock, daylight saving and all."""
-        zone = paydays.zone_of(self.view.customer_timezone, self.view.customer_country)
+        zone = zone_of(self.view.customer_timezone, self.view.customer_country)
         first, last = _offset(zone, self.slots[0]), _offset(zone, self.slots[-1])
         if first == last:  # no clock changes twice within a horizon
             return np.asarray(self.slots + first)

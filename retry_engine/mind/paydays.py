@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import pairwise
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -49,18 +49,6 @@ _MIXES: Mapping[str, Mapping[str, float]] = {
 }  # fmt: skip
 _LIKE = {"CA": "US", "NZ": "AU", "IE": "GB", "AT": "DE", "CH": "DE", "BE": "FR", "LU": "FR"}
 
-# A country's usual timezone, for customers whose own is not known.
-_ZONES: Mapping[str, str] = {
-    "US": "America/Chicago", "CA": "America/Toronto", "GB": "Europe/London", "IE": "Europe/Dublin",
-    "DE": "Europe/Berlin", "FR": "Europe/Paris", "ES": "Europe/Madrid", "IT": "Europe/Rome",
-    "NL": "Europe/Amsterdam", "BE": "Europe/Brussels", "AT": "Europe/Vienna",
-    "CH": "Europe/Zurich", "SE": "Europe/Stockholm", "NO": "Europe/Oslo",
-    "DK": "Europe/Copenhagen", "FI": "Europe/Helsinki", "PL": "Europe/Warsaw",
-    "PT": "Europe/Lisbon", "BR": "America/Sao_Paulo", "MX": "America/Mexico_City",
-    "JP": "Asia/Tokyo", "IN": "Asia/Kolkata", "SG": "Asia/Singapore", "AU": "Australia/Sydney",
-    "NZ": "Pacific/Auckland",
-}  # fmt: skip
-
 
 def mix_of(country: str | None) -> Mapping[str, float]:
     """Pay cycles of a country with their shares."""
@@ -71,19 +59,6 @@ def mix_of(country: str | None) -> Mapping[str, float]:
 def is_day_off(country: str | None, day: date) -> bool:
     """A weekend or a public holiday."""
     return day.weekday() >= 5 or day in _holidays(country, day.year)
-
-
-@lru_cache(maxsize=512)
-def zone_of(timezone: str | None, country: str | None) -> ZoneInfo:
-    """The customer's timezone, else their country's usual one, else UTC."""
-    for name in (timezone, _ZONES.get((country or "").upper())):
-        if name:
-            try:
-                return ZoneInfo(name)
-            except (ZoneInfoNotFoundError, ValueError, OSError):
-                # OSError: a folder of zones (`America`), or a name too long for a file
-                continue
-    return ZoneInfo("UTC")
 
 
 def paydays(

@@ -30,6 +30,7 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import Category
 from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
+from retry_engine.domain.timezones import zone_of
 from retry_engine.mind import offers, paydays
 from retry_engine.mind.leaving import UNKNOWN, Leaving
 from retry_engine.mind.offers import Effects
@@ -224,7 +225,7 @@ def _pay_cycle_days(
 ) -> Floats:
     """The cycle's paydays for this customer, from 45 days before the case (UTC epoch seconds)."""
     country = view.customer_country
-    zone = paydays.zone_of(view.customer_timezone, country)
+    zone = zone_of(view.customer_timezone, country)
     return paydays.paydays(cycle, country, zone, start=start or view.opened_at, end=end)
 
 
@@ -239,7 +240,7 @@ def _expiry(method: PaymentMethod, slots: Floats) -> Floats:
 
 def _time_of_day(view: CaseView, slots: Floats) -> Floats:
     """Within a few per cent: nobody has shown more, and sources contradict each other."""
-    zone = paydays.zone_of(view.customer_timezone, view.customer_country)
+    zone = zone_of(view.customer_timezone, view.customer_country)
     offset = zone.utcoffset(datetime.fromtimestamp(float(slots[0]), UTC).replace(tzinfo=zone))
     seconds = slots + (offset.total_seconds() if offset else 0.0)
     hour = (seconds % _DAY) / _HOUR
@@ -286,7 +287,7 @@ def _cause(last: Attempt, name: str, times: int) -> Reason:
 
 def _payday_reason(view: CaseView, method: PaymentMethod, at: datetime) -> Reason:
     belief = cycle_belief(view, method)
-    zone = paydays.zone_of(view.customer_timezone, view.customer_country)
+    zone = zone_of(view.customer_timezone, view.customer_country)
     nearest: dict[str, float] = {}
     for cycle, share in belief.items():
         days = _pay_cycle_days(view, cycle, at + timedelta(days=1))

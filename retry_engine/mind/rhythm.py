@@ -26,6 +26,7 @@ import numpy.typing as npt
 from retry_engine.domain import codes
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.codes import Category
+from retry_engine.domain.timezones import zone_of
 from retry_engine.mind import paydays
 
 Floats = npt.NDArray[np.float64]
@@ -120,7 +121,7 @@ def evidence(
     found = found[-most:]
     return Evidence(
         country=(country or "").upper(),
-        zone=paydays.zone_of(timezone, country),
+        zone=zone_of(timezone, country),
         at=np.array([f[0] for f in found]),
         since=np.array([f[1] for f in found]),
         kind=np.array([f[2] for f in found], dtype=np.int64),

@@ -14,15 +14,18 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy import Connection, Row
 
+from retry_engine.domain import mailbox
 from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.errors import CannotBeWrittenTo, MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.modes import Mode
+from retry_engine.domain.names import shown_name
 from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
+from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery import cases, links, offering
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
@@ -42,6 +45,7 @@ from retry_engine.store.schedule import Action
 log = structlog.get_logger()
 
 _TRY_AGAIN = timedelta(hours=1)  # then twice as long each time
+_ASK_FOR_ADDRESS = timedelta(days=1)  # the same, where theirs cannot be written to
 _MOST_TRIES = 6
 _LATE = timedelta(hours=24)
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
@@ -91,6 +95,16 @@ class Post(Protocol):
             MailRefused: the address, or the message, is refused for good.
             MailUnknown: it may or may not have left.
         """
+
+
+def address_of(customer: CustomerFacts) -> tuple[str, str | None]:
+    """The one mailbox of a customer, '' where there is none; and why theirs cannot be used."""
+    if not (customer.email or "").strip():
+        return "", None
+    try:
+        return mailbox.parse(customer.email or "").canonical, None
+    except CannotBeWrittenTo as why:
+        return "", f"the customer's address cannot be written to: {why}"
 
 
 def hand_over(post: Post, letter: Letter, *, permit: Permit) -> tuple[str, str | None]:
@@ -195,7 +209,7 @@ class Messenger:
             if paused or engine_state.read(connection).paused:
                 schedule.put_back(connection, action)
                 return None
-            address = customer.email or ""
+            address, unwritable = address_of(customer)
             hashed = links.hash_of(messages.address_key(connection), address or case.customer_id)
             why = None
             if case.state not in _SPOKEN_TO:
@@ -204,12 +218,17 @@ class Messenger:
                 why = f"the invoice is {invoice.status}"
             elif customer.deleted:
                 why = "the customer is deleted"
+            elif self.post.needs_address and unwritable is not None:
+                self._begin(moment, case, action, state="not_sent", error=unwritable)
+                why = unwritable
             elif self.post.needs_address and not address:
                 why = "the customer has no e-mail address"
             else:
                 why = messages.suppression_of(connection, case.account, hashed)
             if why is not None:
                 schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
+                if why == unwritable:  # they may put it right
+                    self._once_more(moment, case, action, gap=_ASK_FOR_ADDRESS)
                 if invoice.status != InvoiceStatus.OPEN:
                     schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
                 return None
@@ -234,11 +253,11 @@ class Messenger:
                 to=address,
                 kind=kind,
                 language=customer.language or "",
-                name=customer.name,
+                name=shown_name(customer.name),
                 amount=invoice.amount_remaining,
                 currency=invoice.currency,
                 retry_at=planned.due_at if planned else None,
-                timezone=case.customer_timezone,
+                timezone=zone_of(case.customer_timezone, case.customer_country).key,
                 pay_url=self._pay_url(policy, moment, message_id) or invoice.hosted_url,
                 unsubscribe_url=self._unsubscribe_url(moment, message_id),
                 discount=offer.amount if offer else 0,
@@ -328,10 +347,12 @@ class Messenger:
                 return
             self._done(connection, case, action, state)
 
-    def _once_more(self, moment: Moment, case: Case, action: Action) -> None:
+    def _once_more(
+        self, moment: Moment, case: Case, action: Action, *, gap: timedelta = _TRY_AGAIN
+    ) -> None:
         tries = sum(m.state == "not_sent" for m in messages.of_case(moment.connection, case.id))
         if case.state in _SPOKEN_TO and tries < _MOST_TRIES:
-            at = moment.now + _TRY_AGAIN * 2 ** (tries - 1)
+            at = moment.now + gap * 2 ** (tries - 1)
             schedule.plan(
                 moment.connection, case, ActionKind.MESSAGE, at=at, decision_id=action.decision_id
             )

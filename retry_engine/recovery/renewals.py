@@ -14,16 +14,19 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from retry_engine.domain import money
 from retry_engine.domain.errors import NotPermitted, Refused, StripeRejected
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.stripe_states import CollectionMethod, SubscriptionStatus
+from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery import cases, links, refresh
 from retry_engine.recovery.foreseeing import Coming, Foresight
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
 from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
-from retry_engine.recovery.messaging import Letter, Post, hand_over
+from retry_engine.recovery.messaging import Letter, Post, address_of, hand_over
 from retry_engine.recovery.suppressing import BY_MAIL_SERVER
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, renewals
@@ -86,7 +89,7 @@ class Lookout:
                 method=method,
                 at=renews_at,
                 amount=int(body.get("amount_due") or 0),
-                currency=str(body.get("currency") or ""),
+                currency=money.known_currency(body.get("currency"), of=f"{about}'s renewal"),
             )
             now = self._now_of(account, customer.test_clock)
             why = self._why(coming, now)
@@ -291,14 +294,14 @@ class Lookout:
         now: datetime,
     ) -> tuple[Letter | None, str | None]:
         """The intent and its letter; or why there is none."""
-        address = customer.email or ""
+        address, unwritable = address_of(customer)
         hashed = links.hash_of(messages.address_key(connection), address or renewal.customer_id)
         manners = self.policy.messages
         since = now - timedelta(days=30)
         of = (connection, renewal.account, renewal.customer_id)
         said = messages.said_to_customer(*of, since=since)
         if customer.deleted or (post.needs_address and not address):
-            return None, "the customer cannot be written to"
+            return None, unwritable or "the customer cannot be written to"
         if rows.living_ids(connection, renewal.account, customer_id=renewal.customer_id):
             return None, "there is an open case: it has messages of its own"
         if said >= manners.most_per_customer_30_days:
@@ -323,11 +326,11 @@ class Lookout:
             to=address,
             kind=MessageKind(renewal.kind),
             language=customer.language or "",
-            name=customer.name,
+            name=shown_name(customer.name),
             amount=renewal.amount,
             currency=renewal.currency,
             retry_at=renewal.renews_at,
-            timezone=customer.timezone,
+            timezone=zone_of(customer.timezone, customer.country).key,
             pay_url=f"{self.public_url}/c/{card}",
             unsubscribe_url=f"{self.public_url}/u/{stop}",
         )

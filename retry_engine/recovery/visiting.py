@@ -14,6 +14,7 @@ from retry_engine.domain.errors import Refused, StripeRejected
 from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.standing import Outlook, Standing, outlook_of, standing_of
+from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import Gateway, InvoiceToPay
 from retry_engine.recovery.links import RECOVER, LinkKeys
@@ -212,7 +213,7 @@ def _bill(case: Case, language: str, invoice: InvoiceToPay, *, disputed: bool) -
         customer_id=case.customer_id,
         amount=invoice.amount_remaining,
         currency=invoice.currency,
-        timezone=case.customer_timezone,
+        timezone=zone_of(case.customer_timezone, case.customer_country).key,
         hosted_url=invoice.hosted_url if can_be_paid else None,
         pays_here=is_due and invoice.hosted_url is not None,
         client_secret=invoice.client_secret if is_due else None,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retry_engine.domain.timezones import zone_of
 from retry_engine.mind import paydays
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -57,8 +58,8 @@ def test_wages_come_at_the_same_local_hour_in_winter_and_in_summer() -> None:
 
 @pytest.mark.parametrize("name", ["America", "Nowhere/Else", "../etc/passwd", "\0", "x" * 300, ""])
 def test_a_timezone_that_does_not_exist_falls_back_to_the_countrys(name: str) -> None:
-    assert paydays.zone_of(name, "DE") == BERLIN
-    assert paydays.zone_of(name, None) == ZoneInfo("UTC")
+    assert zone_of(name, "DE") == BERLIN
+    assert zone_of(name, None) == ZoneInfo("UTC")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_the_shares_of_a_country_add_up_to_all_its_earners(country: str) -> None
 def test_paydays_come_in_order_and_reach_back_before_the_start(
     country: str, start: datetime
 ) -> None:
-    zone = paydays.zone_of(None, country)
+    zone = zone_of(None, country)
     for cycle in paydays.mix_of(country):
         found = paydays.paydays(cycle, country, zone, start=start, end=start)
         assert (np.diff(found) > 0).all()

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel.dates import format_date
 from babel.numbers import format_currency
@@ -19,9 +18,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.names import one_line, shown_name
 from retry_engine.domain.offers import Change, OfferState, Way
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.standing import Outlook, Standing
+from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery.messaging import Letter
 from retry_engine.recovery.self_service import Choices
 from retry_engine.recovery.visiting import Bill
@@ -46,14 +47,15 @@ def write(letter: Letter, *, manners: Messages) -> Written:
     """The letter in the customer's language, else in the policy's."""
     language = _language(letter.language, manners.language)
     words = _words()[language]
+    name = shown_name(letter.name)
     shown: dict[str, Any] = {
-        "business": manners.business or words["business"],
+        "business": one_line(manners.business) or words["business"],
         "amount": _money(letter.amount, letter.currency, language),
         "date": _day(letter.retry_at, letter.timezone, language),
         "discount": _money(letter.discount, letter.currency, language),
         "rest": _money(letter.amount - letter.discount, letter.currency, language),
         "until": _day(letter.offer_until, letter.timezone, language),
-        "name": letter.name or "",
+        "name": name or "",
     }
     said = words[letter.kind.value]
 
@@ -67,7 +69,7 @@ def write(letter: Letter, *, manners: Messages) -> Written:
     parts = {
         "language": language,
         "subject": fill(said["subject"]),
-        "greeting": fill(words["greeting_named"] if letter.name else words["greeting"]),
+        "greeting": fill(words["greeting_named"] if name else words["greeting"]),
         "paragraphs": [fill(text) for text in said["paragraphs"]],
         "offer": fill(_offered(words, letter)) if letter.discount else None,
         "next_try": fill(words["next_try"]) if tries_again else None,
@@ -339,10 +341,7 @@ def _money(amount: int, currency: str, language: str) -> str:
 def _day(at: datetime | None, timezone: str | None, language: str) -> str:
     if at is None:
         return ""
-    try:
-        zone = ZoneInfo(timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = ZoneInfo("UTC")
+    zone = zone_of(timezone, None)
     return str(format_date(at.astimezone(zone).date(), format="long", locale=language))
 
 
