@@ -163,7 +163,8 @@ def inbox() -> Iterator[Inbox]:
 
     server = _Server(("127.0.0.1", 0), Handler)
     box.url = f"http://127.0.0.1:{server.server_port}/hook"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # asked this often whether to end: a test does not wait half a second for that
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield box
     server.shutdown()

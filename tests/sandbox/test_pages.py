@@ -201,7 +201,7 @@ def opens(shop: Shop, browser: webdriver.Chrome) -> Iterator[Opens]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def opened(
         *, confirm: str = "confirmPayment", redirect: str = "if_required", order: str = "[]",
