@@ -3,11 +3,11 @@
     python benchmarks/dispatch_settle.py --cases 1000
     python benchmarks/dispatch_settle.py --cases 1000 --planned 1000000
 
-Each charge is the whole of it: claimed, handed to the worker, Stripe read again (two calls), rules,
-intent committed, paid over HTTP, outcome committed, case closed. Stripe is a stub in a process of
-its own that answers at once; what it costs in processor time is taken out, as it shares our two
-cores. The drain: as many no-op tasks through the same broker, settings and pool. The floor: nothing
-but the three calls through Stripe's library and, by bare psycopg, an intent and an outcome
+Each charge is the whole of it: claimed, handed to the worker, Stripe read again (three calls),
+rules, intent committed, paid over HTTP, outcome committed, case closed. Stripe is a stub in a
+process of its own that answers at once; what it costs in processor time is taken out, as it shares
+our two cores. The drain: as many no-op tasks through the same broker, settings and pool. The floor:
+nothing but the four calls through Stripe's library and, by bare psycopg, an intent and an outcome
 committed, in as many processes. `--planned` puts so many charges of later days into the schedule
 first.
 """
@@ -36,13 +36,14 @@ from retry_engine.adapters.stripe_gateway import StripeGateway
 from retry_engine.recovery.gate import permit
 
 _POOL = "2"
+_START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 # -- the stub
 
 
 def serve_stub(port: int, busy: Any) -> None:
-    """Answers the three calls that a charge makes."""
+    """Answers the four calls that a charge makes."""
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -77,6 +78,8 @@ def serve_stub(port: int, busy: Any) -> None:
 
 def _answer(path: str) -> dict[str, Any]:
     parts = path.split("/")
+    if parts[2] == "charges":
+        return {"object": "list", "data": [], "has_more": False, "url": path}
     number = parts[3].rpartition("_")[2]
     if parts[2] == "payment_methods":
         card = {"brand": "visa", "funding": "debit", "country": "DE", "exp_year": 2030,
@@ -212,6 +215,7 @@ def _bare(port: int, dsn: str, numbers: range) -> None:
         for n in numbers:
             gateway.invoice("", f"in_{n}")
             gateway.payment_method("", f"pm_{n}")
+            gateway.customer_charges("", f"cus_{n}", since=_START)
             connection.execute("insert into floor values (%s, 'unknown')", (n,))
             connection.commit()
             gateway.pay(
