@@ -87,7 +87,7 @@ def _named_types(params: Obj) -> list[str] | None:
 
 def _types(params: Obj) -> list[str]:
     given = _named_types(params) or ["card"]
-    foreign = sorted(set(given) - _METHODS)
+    foreign = sorted({str(kind) for kind in given} - _METHODS)
     if foreign:
         raise invalid(
             f"The sandbox does not simulate payment methods of the type {', '.join(foreign)}; it "

@@ -5,7 +5,7 @@ from typing import Any
 from retry_engine.sandbox import catalogue, invoicing, objects
 from retry_engine.sandbox.account import Account
 from retry_engine.sandbox.merging import merged
-from retry_engine.sandbox.refusals import Obj, invalid
+from retry_engine.sandbox.refusals import Obj, invalid, whole
 
 
 def create(account: Account, params: Obj) -> Obj:
@@ -50,6 +50,8 @@ def _unit(account: Account, params: Obj, price: Obj | None) -> tuple[int, str]:
     if price is not None:
         return int(price["unit_amount"]), str(price["currency"])
     currency = str(params.get("currency") or account.terms.default_currency).lower()
+    if params.get("amount") is not None and params.get("unit_amount_decimal"):
+        raise invalid("You may only specify one of these: amount, unit_amount_decimal.")
     given: Any = params.get("amount")
     if given is None:
         given = params.get("unit_amount_decimal") or 0
@@ -65,7 +67,9 @@ def _fill(account: Account, item: Obj, params: Obj) -> Obj:
     if "discountable" in params:
         before |= account.change(item, discountable=params["discountable"])
     if params.get("period"):
-        period = {edge: int(params["period"][edge]) for edge in ("start", "end")}
+        period = {
+            edge: whole(params["period"].get(edge), f"period[{edge}]") for edge in ("start", "end")
+        }
         before |= account.change(item, period=period)
     if "metadata" in params:
         before |= account.change(item, metadata=merged(item["metadata"], params["metadata"]))

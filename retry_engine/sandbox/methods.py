@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from retry_engine.sandbox import objects, testcards
 from retry_engine.sandbox.account import Account
-from retry_engine.sandbox.refusals import Obj, Refused, invalid
+from retry_engine.sandbox.refusals import Obj, Refused, hash_of, invalid
 from retry_engine.sandbox.testcards import TestCard
 from retry_engine.sandbox.verdicts import DEBITS, read_script
 
@@ -173,9 +173,9 @@ def _describe(account: Account, method: Obj, params: Obj) -> None:
     if params.get("allow_redisplay"):
         method["allow_redisplay"] = params["allow_redisplay"]
     for name, value in (params.get("billing_details") or {}).items():
-        method["billing_details"][name] = (
-            {**method["billing_details"]["address"], **value} if name == "address" else value
-        )
+        details = method["billing_details"]
+        is_address = name == "address"
+        details[name] = {**details[name], **hash_of(value, name)} if is_address else value
 
 
 def set_metadata(account: Account, method: Obj, given: Any) -> None:

@@ -52,3 +52,22 @@ def missing(kind: str, wanted: str, *, param: str = "id") -> Refused:
 def limited(code: str, message: str) -> Refused:
     """429: too fast, or somebody else holds the object."""
     return Refused(429, "invalid_request_error", message, code=code)
+
+
+def whole(value: Any, param: str) -> int:
+    """A whole number out of a form, or Stripe's 400."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise invalid(
+            f"Invalid integer: {value}", code="parameter_invalid_integer", param=param
+        ) from None
+
+
+def hash_of(value: Any, param: str) -> Obj:
+    """Named values out of a form, or Stripe's 400; an empty value is none."""
+    if value in (None, ""):
+        return {}
+    if not isinstance(value, dict):
+        raise invalid(f"Invalid object: {value}", param=param)
+    return value

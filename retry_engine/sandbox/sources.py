@@ -111,9 +111,7 @@ def update(account: Account, customer: Obj, wanted: str, params: Obj) -> Obj:
     method = retrieve(account, customer, wanted)
     account.refuse_while_advancing(customer)
     was = card_of(method)
-    for name in ("exp_month", "exp_year"):
-        if params.get(name):
-            method["card"][name] = int(params[name])
+    methods.renew(method, params.get("exp_month"), params.get("exp_year"))
     details = method["billing_details"]
     if "name" in params:
         details["name"] = params["name"] or None

@@ -17,7 +17,7 @@ from retry_engine.sandbox import (
 from retry_engine.sandbox.account import DAY, HOUR, Account
 from retry_engine.sandbox.collecting import has_payment_under_way, subscription_of
 from retry_engine.sandbox.merging import merged
-from retry_engine.sandbox.refusals import Obj, invalid
+from retry_engine.sandbox.refusals import Obj, hash_of, invalid, whole
 
 _FIRST_INVOICE_LIVES = 23 * HOUR
 _ANNOUNCED_BEFORE = 7 * DAY
@@ -106,7 +106,7 @@ def _price_of(account: Account, params: Obj) -> tuple[Obj, int]:
     items = params.get("items")
     if not isinstance(items, list) or len(items) != 1:
         raise invalid("The sandbox's subscriptions have exactly one item.", param="items")
-    return _of_item(account, items[0])
+    return _of_item(account, hash_of(items[0], "items[0]"))
 
 
 def _of_item(account: Account, item: Obj) -> tuple[Obj, int]:
@@ -119,7 +119,7 @@ def _of_item(account: Account, item: Obj) -> tuple[Obj, int]:
         )
     if price["recurring"] is None:
         raise invalid("The price must be a recurring one.", param="items[0][price]")
-    return price, int(item.get("quantity") or 1)
+    return price, whole(item.get("quantity") or 1, "items[0][quantity]")
 
 
 def _trial_end(params: Obj, price: Obj, now: int) -> int | None:
@@ -128,7 +128,7 @@ def _trial_end(params: Obj, price: Obj, now: int) -> int | None:
     if params.get("trial_period_days"):
         return now + int(params["trial_period_days"]) * DAY
     end = params.get("trial_end")
-    return None if end in (None, "now") else int(end)
+    return None if end in (None, "", "now") else whole(end, "trial_end")
 
 
 def begin(
@@ -398,7 +398,8 @@ def _set_plain(subscription: Obj, params: Obj) -> None:
 
 
 def _trial_settings(given: Obj) -> Obj:
-    behavior = (given.get("end_behavior") or {}).get("missing_payment_method", "create_invoice")
+    ending = hash_of(given.get("end_behavior"), "trial_settings[end_behavior]")
+    behavior = ending.get("missing_payment_method", "create_invoice")
     if behavior not in _MISSING:
         raise invalid(
             f"missing_payment_method is one of {', '.join(_MISSING)}.",
@@ -462,7 +463,8 @@ def _refuse_proration(params: Obj) -> None:
 def _change_item(account: Account, subscription: Obj, given: Any) -> None:
     """Another price or quantity, from the next invoice on."""
     item = subscription["items"]["data"][0]
-    if not isinstance(given, list) or len(given) != 1 or given[0].get("id") != item["id"]:
+    one = isinstance(given, list) and len(given) == 1
+    if not one or hash_of(given[0], "items[0]").get("id") != item["id"]:
         raise invalid(
             "The sandbox's subscriptions have exactly one item; name it by its id.", param="items"
         )
@@ -476,7 +478,7 @@ def _change_item(account: Account, subscription: Obj, given: Any) -> None:
             raise invalid("The sandbox does not change a billing interval.", param="items")
         item.update(price=price, plan=objects.plan(price))
     if wanted.get("quantity"):
-        item["quantity"] = int(wanted["quantity"])
+        item["quantity"] = whole(wanted["quantity"], "items[0][quantity]")
 
 
 def _refuse_what_cannot_be_moved(account: Account, subscription: Obj, params: Obj) -> None:
@@ -542,10 +544,12 @@ def _set_pause(account: Account, subscription: Obj, given: Any) -> None:
     if not given:
         subscription["pause_collection"] = None
         return
-    behavior = given.get("behavior")
+    behavior = hash_of(given, "pause_collection").get("behavior")
     if behavior not in ("keep_as_draft", "mark_uncollectible", "void"):
         raise invalid("Invalid pause_collection[behavior]", param="pause_collection[behavior]")
-    resumes_at = int(given["resumes_at"]) if given.get("resumes_at") else None
+    resumes_at = None
+    if given.get("resumes_at"):
+        resumes_at = whole(given["resumes_at"], "pause_collection[resumes_at]")
     pause = {"behavior": behavior, "resumes_at": resumes_at}
     subscription["pause_collection"] = pause
     if resumes_at:

@@ -135,7 +135,8 @@ def within(seconds: int, bounds: Mapping[str, int]) -> bool:
 
 def page(rows: Sequence[Obj], params: Obj, url: str) -> Obj:
     """One page of a list that is newest first."""
-    limit = params.get("limit", 10)
+    limit = params.get("limit")
+    limit = 10 if limit is None else limit
     if not 1 <= limit <= 100:
         raise invalid(
             f"This value must be between 1 and 100, not {limit}.",

@@ -445,6 +445,43 @@ def test_every_documented_parameter_is_taken_or_refused_by_name() -> None:
     assert untold == []
 
 
+MALFORMED = {
+    "/v1/customers": ["payment_method[a]=b", "invoice_settings=x", "source[number]=x"],
+    "/v1/payment_methods": ["type=card&card[token]=tok_visa&billing_details[address]=z"],
+    "/v1/subscriptions": [
+        "items[0]=b", "items[0][quantity]=x", "trial_end=x", "trial_settings[end_behavior]=z",
+        "cancel_at=x", "discounts[0]=x", "payment_settings[colour]=x",
+    ],
+    "/v1/invoiceitems": ["period[a]=b", "quantity=x", "pricing=x", "unit_amount_decimal=x"],
+    "/v1/invoices": ["due_date=x", "days_until_due=3", "collection_method=x"],
+    "/v1/payment_intents": [
+        "amount=-5&currency=usd", "amount=5&currency=x", "capture_method=x&amount=5&currency=usd",
+        "payment_method_types[0][a]=b&amount=5&currency=usd",
+    ],
+    "/v1/plans": ["interval=month&currency=usd&amount=x"],
+    "/v1/tax_rates": ["display_name=x&inclusive=maybe&percentage=1"],
+}  # fmt: skip
+
+
+def test_what_is_malformed_is_refused_and_breaks_nothing(shop: Shop) -> None:
+    customer, _ = shop.customer_with("succeeded")
+    price = shop.subscribed(customer)["items"].data[0].price.id
+    given = {
+        "/v1/subscriptions": f"customer={customer.id}&items[0][price]={price}&",
+        "/v1/invoiceitems": f"customer={customer.id}&amount=5&currency=usd&",
+        "/v1/invoices": f"customer={customer.id}&",
+    }
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    told = []
+    for path, bodies in MALFORMED.items():
+        for body in bodies:
+            sent = given.get(path, "") + body
+            reply = shop.http.post(path, content=sent, headers=form, auth=("sk_test_x", ""))
+            if reply.status_code not in (400, 402):
+                told.append(f"{path} {body}: {reply.status_code}")
+    assert told == []
+
+
 def test_what_is_not_simulated_is_told_from_what_is_unknown(shop: Shop) -> None:
     told = []
     for name in ("on_behalf_of", "on_behalf"):
