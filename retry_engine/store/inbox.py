@@ -165,14 +165,14 @@ _WAITING = text(
         select i.account, i.next_try_at from inbox i
           where i.state = 'pending' and i.account > heads.account
           order by i.account, i.next_try_at limit 1) next
-    ), shut as (
+    ), silent as (
       select account, bool_or(next_probe_at > :now) as blocked
         from breakers where next_probe_at is not null group by account
     ), turns as (
-      select heads.account, case when shut.account is null
+      select heads.account, case when silent.account is null
           then ceil(cast(:limit as numeric) / count(*) over ()) else 1 end as share
-        from heads left join shut on shut.account = heads.account
-        where heads.next_try_at <= :now and shut.blocked is not true
+        from heads left join silent on silent.account = heads.account
+        where heads.next_try_at <= :now and silent.blocked is not true
     )
     select found.id from turns cross join lateral (
       select i.id, i.next_try_at from inbox i

@@ -99,7 +99,7 @@ _FREE_NOW = f"(a.kind not in {_WAIT_WHILE_PAUSED} or not engine_state.paused) an
 
 # Accounts whose breaker is open, and whether it is time to ask them once more.
 _CLOSED_ACCOUNTS = """
-    shut as (
+    silent as (
       select account, bool_or(next_probe_at > :now) or exists (
           select from actions a where a.state = 'claimed' and not a.held
             and a.claimed_until > :now and a.account = breakers.account) as blocked
@@ -120,10 +120,10 @@ _CLAIM = text(
           where a.state = 'planned' and a.test_clock is null and a.account > heads.account
           order by a.account, a.due_at limit 1) next
     ), turns as (
-      select heads.account, case when shut.account is null
+      select heads.account, case when silent.account is null
           then ceil(cast(:limit as numeric) / count(*) over ()) else 1 end as share
-        from heads left join shut on shut.account = heads.account
-        where heads.due_at <= :now and shut.blocked is not true
+        from heads left join silent on silent.account = heads.account
+        where heads.due_at <= :now and silent.blocked is not true
     ), real_due as (
       select found.id from turns cross join lateral (
         select a.id, a.due_at from actions a
@@ -135,7 +135,7 @@ _CLAIM = text(
           order by a.due_at limit turns.share for update skip locked) found
         order by found.due_at limit :limit
     ), clock_due as (
-      select found.id from clocks c left join shut on shut.account = c.account
+      select found.id from clocks c left join silent on silent.account = c.account
         cross join lateral (
         select a.id from actions a
           where a.state = 'planned' and a.test_clock is not null
@@ -143,9 +143,9 @@ _CLAIM = text(
             and {_FREE}
             and not exists (select from actions b
                             where b.case_id = a.case_id and b.state = 'claimed')
-          order by a.due_at limit case when shut.account is null then :limit else 1 end
+          order by a.due_at limit case when silent.account is null then :limit else 1 end
           for update skip locked) found
-        where shut.blocked is not true
+        where silent.blocked is not true
         limit :limit
     ), due as (select id from real_due union all select id from clock_due limit :limit)
     update actions set state = 'claimed', claimed_until = :until, claims = claims + 1
@@ -157,8 +157,8 @@ _RECLAIM = text(
     f"""
     with {_CLOSED_ACCOUNTS}
     update actions set claimed_until = :until, claims = claims + 1, held = false
-      where id in (select id from actions left join shut on shut.account = actions.account
-                   where state = 'claimed' and claimed_until < :now and shut.blocked is not true
+      where id in (select id from actions left join silent on silent.account = actions.account
+                   where state = 'claimed' and claimed_until < :now and silent.blocked is not true
                    order by claimed_until limit :limit for update of actions skip locked)
       returning id
     """  # noqa: S608  # constants only
