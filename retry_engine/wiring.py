@@ -440,6 +440,7 @@ class Engine:
         return Overseer(
             database=self.database,
             planner=self.planner,
+            gate=self._gate,
             clock=self.clock,
             current_policy_version=self.policy.version,
             keep_current_policy=self._keep_policy,
@@ -1109,4 +1110,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"

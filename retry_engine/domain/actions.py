@@ -10,6 +10,7 @@ class ActionKind(StrEnum):
     RETRY = "retry"  # charge
     SETTLE = "settle"  # find out what came of a charge
     HAND_BACK = "hand_back"  # give the invoice's retries back to Stripe
+    KEEP_OFF = "keep_off"  # see to it that nobody charges any more, nor Stripe
     END = "end"  # what the policy wants where all was tried
     MESSAGE = "message"
     OFFER = "offer"  # carry out what a customer took

@@ -1,8 +1,9 @@
 """The last word before a charge: what the card networks, the debit schemes and consent forbid.
 
 Every rule looks at a case and one payment method and answers with the spans of time in which that
-method must not be charged. Nobody can skip them: the planner plans around them, and they are asked
-again, whoever wants the charge, in the transaction that commits its intent.
+method must not be charged. The planner plans around all of them, and they are asked again in the
+transaction that commits an intent. Those that bind nobody can skip; what is only this engine's own
+pacing stands back where a person wants the charge, who is warned of it.
 
 Order of authority: a network's prohibition, then Stripe's `advice_code`, then a network's wait,
 then the table of decline codes. What an answer is final for, what lifts it and how it ages stands
@@ -16,8 +17,9 @@ nothing the ceilings are this engine's own, on the careful side, and say so.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from retry_engine.domain import codes, money
 from retry_engine.domain.attempts import Attempt, Outcome
@@ -74,6 +76,13 @@ _MONTH = timedelta(days=30)
 _INDIA_GAP = timedelta(hours=36)
 
 
+class Kind(StrEnum):
+    """Who says so: the networks, the law, the customer's consent, the invoice; or this engine."""
+
+    BINDING = "binding"  # nobody may override it
+    PACING = "pacing"  # a preference of ours: the planner keeps to it, a person is warned of it
+
+
 @dataclass(frozen=True, slots=True)
 class Forbidden:
     """`rule` forbids charging from `since` until before `until` (None: until something changes)."""
@@ -82,6 +91,7 @@ class Forbidden:
     since: datetime
     until: datetime | None
     detail: str
+    kind: Kind = Kind.BINDING
 
     def holds_at(self, at: datetime) -> bool:
         """Whether `at` lies inside."""
@@ -125,11 +135,16 @@ def forbidden(view: CaseView, method: PaymentMethod, *, policy: Policy) -> tuple
         view, method, policy, on_card, declines_of(view, method), _told(view, method, on_card)
     )
     return tuple(
-        span
+        span if rule.kind is Kind.BINDING else replace(span, kind=rule.kind)
         for rule in RULES
         for span in rule.spans(subject)
         if span.until is None or span.until > view.now
     )
+
+
+def binding(spans: Iterable[Forbidden]) -> tuple[Forbidden, ...]:
+    """Of these spans the ones that no person can override."""
+    return tuple(span for span in spans if span.kind is Kind.BINDING)
 
 
 def declines_of(view: CaseView, method: PaymentMethod) -> list[Attempt]:
@@ -278,7 +293,12 @@ def _backup(s: Subject) -> Spans:
     if not s.policy.methods.charge_backups:
         detail = "the policy allows the default method only"
         yield Forbidden("backup_not_allowed", s.start, None, detail)
-    elif not any(a.is_resolved for a in s.view.attempts):
+
+
+def _backup_before_decline(s: Subject) -> Spans:
+    if s.method.is_default or not s.policy.methods.charge_backups:
+        return
+    if not any(a.is_resolved for a in s.view.attempts):
         detail = "a backup is charged only after a definite decline"
         yield Forbidden("backup_before_decline", s.start, None, detail)
 
@@ -478,9 +498,19 @@ def _card_ceiling(s: Subject) -> Spans:
         return
     network = NETWORK_CEILINGS.get(s.method.card_brand or "", _OWN_CEILING)
     most = min(s.policy.limits.max_attempts_per_card_30_days, network)
+    yield from _at_most(s, most, "attempts_per_card")
+
+
+def _network_ceiling(s: Subject) -> Spans:
+    most = NETWORK_CEILINGS.get(s.method.card_brand or "")
+    if s.method.type == "card" and most is not None:
+        yield from _at_most(s, most, "network_ceiling")
+
+
+def _at_most(s: Subject, most: int, rule: str) -> Spans:
     if len(s.on_card) >= most:
         detail = f"{most} attempts on this card in 30 days"
-        yield _until("attempts_per_card", s.on_card[-most], _MONTH, detail)
+        yield _until(rule, s.on_card[-most], _MONTH, detail)
 
 
 def _mastercard_day(s: Subject) -> Spans:
@@ -583,21 +613,27 @@ class Rule:
     says: str
     source: str
     spans: Callable[[Subject], Spans]
+    kind: Kind = Kind.BINDING
 
 
 _OURS = "this engine"
 RULES: tuple[Rule, ...] = (
     Rule("attempt_in_flight", "nothing while an outcome is unknown", _OURS, _in_flight),
     Rule("already_paid", "nothing on a paid invoice", _OURS, _paid),
-    Rule("case_deadline", "nothing after the horizon", "policy", _deadline),
+    Rule("case_deadline", "nothing after the horizon", "policy", _deadline, Kind.PACING),
     Rule(
-        "attempts_per_invoice", "8 attempts, everybody's", "Stripe's advice", _attempts_per_invoice
+        "attempts_per_invoice",
+        "8 attempts, everybody's",
+        "Stripe's advice",
+        _attempts_per_invoice,
+        Kind.PACING,
     ),
     Rule("first_invoice", "first invoices within 23 hours", "Stripe Billing", _first_invoice),
-    Rule("quiet_zone", "nothing near Stripe's own attempt", "policy", _quiet_zone),
+    Rule("quiet_zone", "nothing near Stripe's own attempt", "policy", _quiet_zone, Kind.PACING),
     Rule("below_minimum", "Stripe's smallest charge", "docs.stripe.com/currencies", _minimum),
     Rule("consent_withdrawn", "never after a revocation", "Visa R0 R1 R3, MAC 21", _consent_gone),
-    Rule("backup", "other methods by consent, after a decline", "policy", _backup),
+    Rule("backup", "other methods by consent", "policy", _backup),
+    Rule("backup_before_decline", "the default first", _OURS, _backup_before_decline, Kind.PACING),
     Rule("mandate_inactive", "no debit without a mandate", "SEPA, Nacha, Bacs", _mandate),
     Rule("account_blocked", "not what Stripe blocks", "Stripe", _blocked_account),
     Rule("india_mandate", "no unannounced Indian debits", "RBI e-mandates 2026", _india),
@@ -639,10 +675,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("mastercard_wait", "waits by advice code", "Mastercard", _mastercard_wait),
     Rule("velocity_block", "72 hours after a velocity block", "Stripe support", _velocity_block),
-    Rule("gap_on_card", "24, or 48 hours apart", _OURS, _gap),
-    Rule("unknown_code", "one retry on an unknown code", _OURS, _unknown_code),
-    Rule("attempts_per_card", "15 in 30 days, all invoices", "Visa 20, ours 15", _card_ceiling),
+    Rule("gap_on_card", "24, or 48 hours apart", _OURS, _gap, Kind.PACING),
+    Rule("unknown_code", "one retry on an unknown code", _OURS, _unknown_code, Kind.PACING),
+    Rule("attempts_per_card", "15 in 30 days, all invoices", _OURS, _card_ceiling, Kind.PACING),
+    Rule("network_ceiling", "in 30 days, all invoices", "Visa 20, Mastercard 35", _network_ceiling),
     Rule("mastercard_day", "10 declines a day", "Mastercard", _mastercard_day),
     Rule("debit_representment", "how often a debit comes again", "Nacha, SEPA, Bacs", _debit),
-    Rule("debit_weekend", "debits on working days", "Nacha, SEPA, Bacs", _weekend),
+    Rule("debit_weekend", "debits on working days", _OURS, _weekend, Kind.PACING),
 )

@@ -255,7 +255,8 @@ def _add_override(name: str, says: str) -> None:
 for _name, _says in (
     ("pause", "Nothing is charged until it is resumed."),
     ("resume", "Go on with a paused case."),
-    ("stop", "Close the case; the invoice goes back to Stripe."),
+    ("stop", "Close the case; nobody charges the invoice any more, nor does Stripe."),
+    ("release", "Close the case; Stripe's own retries are given back where the rules allow it."),
     ("hold", "Put the case into the review queue."),
     ("note", "Write something into the case's history."),
     ("migrate_policy", "Continue the case on today's policy."),
@@ -559,6 +560,8 @@ def _override(
         found = engine.override(
             case, action=action, reason=reason, by=_who(by), at=at, payment_method=payment_method
         )
+    for warning in found["warnings"]:
+        print(f"Warning: {warning}", file=sys.stderr)
     _show(found, as_json, lambda whole: _rendering().show_after_override(action, whole))
 
 

@@ -10,9 +10,10 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
 from retry_engine.domain.modes import Mode
 from retry_engine.oversight import documents
-from retry_engine.recovery import cases
+from retry_engine.recovery import cases, handing_back
 from retry_engine.recovery.cases import Moment
-from retry_engine.recovery.execution import refusal_of
+from retry_engine.recovery.execution import refusal_of, warnings_of
+from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, reviews, schedule
@@ -20,10 +21,12 @@ from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
 from retry_engine.store.engine_state import EngineState
 
-ACTIONS = ("retry", "pause", "resume", "stop", "hold", "note", "migrate_policy")
+ACTIONS = ("retry", "pause", "resume", "stop", "release", "hold", "note", "migrate_policy")
 
 # A charge that is under way is waited for: its outcome may make the override pointless.
 _WAIT_SECONDS = 50.0
+# A time this much in the past was meant as now: clocks differ, and people take a moment.
+_JUST_NOW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Overseer:
 
     database: Database
     planner: Planner
+    gate: Gate
     clock: Callable[[], datetime]
     current_policy_version: str
     keep_current_policy: Callable[[Any], None]
@@ -59,6 +63,7 @@ class Overseer:
             moment = self._moment(connection, case_id)
             before = rows.get(connection, case_id)
             shown_before = _shown(moment, before)
+            warnings = self._warnings(moment, before, wanted)
             after = self._act(moment, before, wanted)
             history.add_override(
                 connection,
@@ -68,9 +73,10 @@ class Overseer:
                 action=wanted.action,
                 reason=wanted.reason,
                 before=shown_before,
-                after=_shown(moment, after),
+                after=_shown(moment, after) | ({"warnings": warnings} if warnings else {}),
             )
-            return documents.whole_case(connection, after, moment.real_now)
+            whole = documents.whole_case(connection, after, moment.real_now)
+            return {**whole, "warnings": warnings}
 
     def decide_review(
         self, review_id: str, *, verdict: str, reason: str, by: str
@@ -133,6 +139,7 @@ class Overseer:
             "pause": _pause,
             "resume": self._resume,
             "stop": _stop,
+            "release": _release,
             "hold": self._hold,
             "note": lambda _moment, case, _wanted: case,
             "migrate_policy": self._migrate_policy,
@@ -147,13 +154,16 @@ class Overseer:
             raise TransitionRefused(f"the case is {case.state}; only an open case can be retried")
         if case.mode != Mode.TAKEOVER:
             raise TransitionRefused(f"the case is in mode {case.mode}: the engine charges nothing")
-        at = max(wanted.at or moment.now, moment.now)
-        method_id = wanted.payment_method or self._usual_method(moment, case)
+        not_permitted = self.gate.refusal(case.mode)
+        if not_permitted is not None:
+            raise not_permitted
+        at, method_id = self._asked_for(moment, case, wanted)
         refusal = refusal_of(
             view_of(moment, case),
             method_id,
             at=at,
             policy=self.planner.policy_of(case.policy_version),
+            by_person=True,
         )
         if refusal is not None:
             raise refusal
@@ -162,6 +172,29 @@ class Overseer:
             moment.connection, case, at=at, payment_method_id=method_id, requested_by=wanted.by
         )
         return case
+
+    def _asked_for(
+        self, moment: Moment, case: Case, wanted: Override
+    ) -> tuple[datetime, str | None]:
+        """When and on what; a moment that has only just passed is now."""
+        at = wanted.at or moment.now
+        if at < moment.now - _JUST_NOW:
+            raise BadRequest(
+                f"{documents.text(at)} is past; expected a time from {documents.text(moment.now)}"
+                " on, the case's own now"
+            )
+        return max(at, moment.now), wanted.payment_method or self._usual_method(moment, case)
+
+    def _warnings(self, moment: Moment, case: Case, wanted: Override) -> list[str]:
+        """What the engine's own pacing, or its rules about Stripe's retries, say against it."""
+        policy = self.planner.policy_of(case.policy_version)
+        if wanted.action == "retry":
+            at, method_id = self._asked_for(moment, case, wanted)
+            return warnings_of(view_of(moment, case), method_id, at=at, policy=policy)
+        if wanted.action == "release" and case.is_living and case.mode == "takeover":
+            kept = handing_back.refusal(moment, case, policy)
+            return [f"Stripe's own retries are not given back: {kept}"] if kept else []
+        return []
 
     @staticmethod
     def _no_charge_is_claimed(moment: Moment, case: Case) -> None:
@@ -256,6 +289,12 @@ def _pause(moment: Moment, case: Case, wanted: Override) -> Case:
 
 def _stop(moment: Moment, case: Case, wanted: Override) -> Case:
     return cases.close(moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by)
+
+
+def _release(moment: Moment, case: Case, wanted: Override) -> Case:
+    return cases.close(
+        moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by, give_back=True
+    )
 
 
 def _proposal_of(moment: Moment, case: Case) -> dict[str, Any]:

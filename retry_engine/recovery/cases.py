@@ -95,10 +95,17 @@ def move(
 
 
 def close(
-    moment: Moment, case: Case, reason: CloseReason, *, cause: str, by: str | None = None
+    moment: Moment,
+    case: Case,
+    reason: CloseReason,
+    *,
+    cause: str,
+    by: str | None = None,
+    give_back: bool = False,
 ) -> Case:
-    """End the case. What becomes of an invoice that was taken over and is still owed is done next:
-    the policy's end where all was tried, back to Stripe where somebody wanted it to end.
+    """End the case. What becomes of an invoice that is still owed is done next: the policy's end
+    where all was tried; where somebody stopped it nobody charges it any more, unless they want it
+    to be given back to Stripe (`give_back`).
 
     Its planned retry and next look go with its state: the database sees to that.
     """
@@ -116,8 +123,9 @@ def close(
         schedule.plan(moment.connection, closed, ActionKind.OFFER_END, at=moment.now)
     if case.taken_over and reason is CloseReason.EXHAUSTED:
         schedule.plan(moment.connection, closed, ActionKind.END, at=moment.now)
-    elif case.taken_over and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
-        schedule.plan(moment.connection, closed, ActionKind.HAND_BACK, at=moment.now)
+    elif case.mode == Mode.TAKEOVER and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
+        what = ActionKind.HAND_BACK if give_back else ActionKind.KEEP_OFF
+        schedule.plan(moment.connection, closed, what, at=moment.now)
     return closed
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from retry_engine.domain import network_rules
 from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.attempts import Outcome, Source
-from retry_engine.domain.case_states import CaseState
+from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import (
     AttemptRefused,
@@ -32,7 +32,7 @@ from retry_engine.domain.errors import (
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import absences, cases, outcomes, refresh
+from retry_engine.recovery import absences, cases, handing_back, outcomes, refresh
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
@@ -79,6 +79,8 @@ class Executor:
             self._settle(connection, case_id, action)
         elif action.kind == ActionKind.HAND_BACK:
             self._hand_back(connection, case_id, action)
+        elif action.kind == ActionKind.KEEP_OFF:
+            self._keep_off(connection, case_id, action)
         elif action.kind == ActionKind.END:
             self._end(connection, case_id, action)
         elif action.kind == ActionKind.NEW_DEFAULT:
@@ -120,22 +122,53 @@ class Executor:
         return True
 
     def _hand_back(self, connection: Connection, case_id: str, action: Action) -> None:
+        """Back to Stripe as it was found, where the rules would let it be charged."""
         case = self._case(connection, case_id)
+        permit = self.gate.permit(case.mode)
+        if self._outcome_is_open(connection, case_id, action):
+            return
         policy = self.planner.policy_of(case.policy_version)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
-        result = "nothing left to hand back"
-        if (
-            policy.end.hand_back
-            and invoice.status == InvoiceStatus.OPEN
-            and not invoice.auto_advance
-        ):
-            self.gateway.set_auto_advance(
-                case.account, case.invoice_id, permit=self.gate.permit(case.mode), on=True
-            )
-            result = "Stripe owns the invoice's retries again"
+        given = invoice.auto_advance
         with connection.begin():
-            rows.change(connection, case_id, taken_over=False)
+            kept = handing_back.refusal(self._moment(connection, case), case, policy)
+        if case.close_reason == CloseReason.EXHAUSTED and not policy.end.hand_back:
+            kept = "the policy keeps it"
+        if invoice.status != InvoiceStatus.OPEN or given:
+            result = "nothing left to hand back"
+        elif kept is not None:
+            result = f"not given back to Stripe: {kept}"
+        else:
+            self.gateway.set_auto_advance(case.account, case.invoice_id, permit=permit, on=True)
+            result, given = "Stripe owns the invoice's retries again", True
+        with connection.begin():
+            # what is not given back stays on record as held by us
+            rows.change(
+                connection, case_id, taken_over=invoice.status == InvoiceStatus.OPEN and not given
+            )
             schedule.finish(connection, action.id, result=result)
+
+    def _keep_off(self, connection: Connection, case_id: str, action: Action) -> None:
+        """Nobody charges any more: neither the engine nor, through it, Stripe."""
+        case = self._case(connection, case_id)
+        permit = self.gate.permit(case.mode)
+        invoice = self.gateway.invoice(case.account, case.invoice_id)
+        if invoice.status == InvoiceStatus.OPEN and invoice.auto_advance:
+            self.gateway.set_auto_advance(case.account, case.invoice_id, permit=permit, on=False)
+        with connection.begin():
+            rows.change(connection, case_id, taken_over=invoice.status == InvoiceStatus.OPEN)
+            schedule.finish(connection, action.id, result=f"nobody charges it: {case.close_reason}")
+
+    def _outcome_is_open(self, connection: Connection, case_id: str, action: Action) -> bool:
+        """Whether a charge may still be on its way; then this waits until that is found out."""
+        with connection.begin():
+            if history.open_intent(connection, case_id) is None:
+                return False
+            case = rows.get(connection, case_id)
+            now = rows.time_of(connection, case, self.clock())
+            schedule.plan(connection, case, ActionKind.SETTLE, at=now)
+            schedule.put_back_until(connection, action, at=now + _ASK_AGAIN)
+            return True
 
     def _end(self, connection: Connection, case_id: str, action: Action) -> None:
         """What the policy wants of a case in which all was tried.
@@ -351,7 +384,13 @@ class Executor:
                 connection, case.account, case.customer_id, charges, now=moment.now
             )
             view = view_of(moment, case)
-            refusal = refusal_of(view, action.payment_method_id, at=moment.now, policy=policy)
+            refusal = refusal_of(
+                view,
+                action.payment_method_id,
+                at=moment.now,
+                policy=policy,
+                by_person=action.requested_by is not None,
+            )
             if refusal is not None:
                 log.info("attempt_refused", rule=refusal.rule, detail=str(refusal))
                 schedule.finish(
@@ -580,9 +619,17 @@ class Executor:
 
 
 def refusal_of(
-    view: CaseView, method_id: str | None, *, at: datetime, policy: Policy
+    view: CaseView,
+    method_id: str | None,
+    *,
+    at: datetime,
+    policy: Policy,
+    by_person: bool = False,
 ) -> AttemptRefused | None:
-    """The rule that forbids charging that method then, as an error to raise or to record."""
+    """The rule that forbids charging that method then, as an error to raise or to record.
+
+    Of a charge that a person wants only what binds is asked: see `warnings_of`.
+    """
     method = view.method(method_id)
     if method is None:
         return AttemptRefused(
@@ -590,7 +637,8 @@ def refusal_of(
             rule="method_is_gone",
             allowed_from=None,
         )
-    forbidden = network_rules.check(view, method, at=at, policy=policy)
+    spans = network_rules.forbidden(view, method, policy=policy)
+    forbidden = network_rules.longest_at(network_rules.binding(spans) if by_person else spans, at)
     if forbidden is None:
         return None
     until = f", until {forbidden.until:%Y-%m-%d %H:%M} UTC" if forbidden.until else ""
@@ -599,6 +647,16 @@ def refusal_of(
         rule=forbidden.rule,
         allowed_from=forbidden.until,
     )
+
+
+def warnings_of(
+    view: CaseView, method_id: str | None, *, at: datetime, policy: Policy
+) -> list[str]:
+    """What this engine's own pacing has against that charge, one text for each rule."""
+    method = view.method(method_id)
+    spans = network_rules.forbidden(view, method, policy=policy) if method is not None else ()
+    against = {s.rule: s for s in spans if s.kind is network_rules.Kind.PACING and s.holds_at(at)}
+    return [f"{span.detail} (rule {span.rule})" for span in against.values()]
 
 
 def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) -> Row[Any]:

@@ -89,7 +89,7 @@ _IN_FLIGHT = Prepared(
 # What charges, gives or says something.
 _WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'change', 'new_default')"
 # And what writes to Stripe without taking or giving anything.
-_WRITES = _WAIT_WHILE_PAUSED.replace(")", ", 'hand_back')")
+_WRITES = _WAIT_WHILE_PAUSED.replace(")", ", 'hand_back', 'keep_off')")
 
 # A case that was opened in takeover waits as long as the engine itself may not write.
 _SHUT = f"""(:shut and a.kind in {_WRITES}
@@ -348,6 +348,15 @@ def put_back(connection: Connection, action: Action) -> None:
         connection.execute(
             mine.values(state=ActionState.CANCELLED, result="planned anew meanwhile")
         )
+
+
+def put_back_until(connection: Connection, action: Action, *, at: datetime) -> None:
+    """Back among the planned, for later by the case's clock."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.id == action.id, actions.c.state == "claimed")
+        .values(state="planned", claimed_until=None, held=False, due_at=at)
+    )
 
 
 def planned_retry(connection: Connection, case_id: str) -> Action | None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 from sqlalchemy import text
 
-from retry_engine.domain.errors import AttemptRefused, Refused, TransitionRefused
+from retry_engine.domain.errors import AttemptRefused, BadRequest, Refused, TransitionRefused
 from retry_engine.store import inbox as stored
 
 pytestmark = pytest.mark.integration
@@ -248,13 +249,49 @@ def test_a_retry_found_days_late_is_planned_anew_rather_than_carried_out(
 
 
 def test_a_person_cannot_retry_against_the_rules(engine_shop: EngineShop) -> None:
-    customer, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    with pytest.raises(AttemptRefused, match="48 hours"):
-        engine_shop.engine.override(invoice.id, action="retry", reason="now!", by="a person")
-    engine_shop.days_pass(customer, 2.1)
+    _, _, invoice = engine_shop.fails("lost_card", "succeeded")
+    engine_shop.another_method(_customer_of(invoice), "succeeded")
+    engine_shop.works()
+    lost = engine_shop.case(invoice)["attempts"][0]["payment_method"]
+    with pytest.raises(AttemptRefused, match=r"hard_decline|visa_never"):
+        engine_shop.engine.override(
+            invoice.id, action="retry", reason="now!", by="a person", payment_method=lost
+        )
+    assert engine_shop.engine_charges(invoice) == []
+
+
+def _customer_of(invoice: Any) -> Any:
+    return SimpleNamespace(id=invoice.customer)
+
+
+@pytest.mark.parametrize("minutes", [6, 60 * 24 * 365])
+def test_a_retry_at_a_past_moment_is_a_mistake(engine_shop: EngineShop, minutes: int) -> None:
+    _, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
+    now = datetime.fromisoformat(engine_shop.case(invoice)["clock"]["now"])
+    with pytest.raises(BadRequest, match="is past"):
+        engine_shop.engine.override(
+            invoice.id,
+            action="retry",
+            reason="typed",
+            by="ops",
+            at=now - timedelta(minutes=minutes),
+        )
+    engine_shop.works()
+    assert engine_shop.engine_charges(invoice) == []
     engine_shop.engine.override(
+        invoice.id, action="retry", reason="now", by="ops", at=now - timedelta(minutes=4)
+    )
+    engine_shop.works()
+    assert len(engine_shop.engine_charges(invoice)) == 1
+
+
+def test_a_person_is_warned_of_our_own_pacing_and_done_their_will(engine_shop: EngineShop) -> None:
+    _, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
+    found = engine_shop.engine.override(
         invoice.id, action="retry", reason="they rang", by="a person", payment_method=method.id
     )
+    assert any("gap_on_card" in warning for warning in found["warnings"])
+    assert found["overrides"][-1]["after"]["warnings"] == found["warnings"]
     engine_shop.works()
     assert _state(engine_shop.case(invoice)) == ("closed", "recovered_by_engine")
 

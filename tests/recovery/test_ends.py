@@ -129,7 +129,7 @@ def test_a_case_that_a_person_stopped_keeps_its_subscription(ending: Ending) -> 
     engine_shop.engine.override(invoice.id, action="stop", reason="asked to wait", by="ops")
     engine_shop.works()
     assert _subscription(engine_shop, invoice).status == "past_due"
-    assert _invoice(engine_shop, invoice).auto_advance is True
+    assert _invoice(engine_shop, invoice).auto_advance is False
 
 
 def test_the_doctor_wants_a_key_that_may_end_subscriptions_where_the_policy_ends_them(

@@ -30,7 +30,7 @@ _T = TypeVar("_T", bound=_Strict)
 class OverrideBody(_Strict):
     """`POST /api/cases/{CASE}/override`."""
 
-    action: Literal["retry", "pause", "resume", "stop", "hold", "note", "migrate_policy"]
+    action: Literal["retry", "pause", "resume", "stop", "release", "hold", "note", "migrate_policy"]
     reason: str = Field(min_length=1, max_length=2000)
     at: AwareDatetime | None = None
     payment_method: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")

@@ -125,6 +125,12 @@ _SCHEMAS: dict[str, Any] = {
             "candidates": {"type": "array"},
         }
     ),
+    "AfterOverride": {
+        "allOf": [
+            _ref("WholeCase"),
+            _object({"warnings": {"type": "array", "items": _TEXT}}),
+        ]
+    },
     "OverrideRecord": _object(
         {
             "at": _TIME,
@@ -246,7 +252,7 @@ _PATHS: dict[str, Any] = {
     "/api/cases/{case}/override": {
         "post": _operation(
             "Do something to a case",
-            _ref("WholeCase"),
+            _ref("AfterOverride"),
             parameters=(_CASE_ID,),
             body="Override",
         )
