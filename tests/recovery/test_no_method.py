@@ -32,9 +32,9 @@ def test_who_has_no_method_at_all_is_waited_for_and_written_to(
 
     here.days_pass(customer, 2, step_hours=3)
     letter = post_office.to(ADDRESS)[0]
-    page = reader(here).get(page_of(letter))
-    assert page.status_code == 200
-    assert pays_at_stripe(page).status_code == 200
+    client = reader(here)
+    assert client.get(page_of(letter)).status_code == 200
+    assert pays_at_stripe(client, page_of(letter)).status_code == 200
     here.works()
     assert here.case(invoice)["close_reason"] == "recovered_by_engine"
     assert here.engine.status()["events_dead"] == 0
