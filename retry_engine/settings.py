@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from retry_engine.domain.errors import SettingsError
 from retry_engine.domain.modes import Mode
-from retry_engine.domain.policy import OFFER_FEATURES, Policy
+from retry_engine.domain.policy import BILLING_REASONS, OFFER_FEATURES, Policy
 
 _SECTIONS = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
 # The release of Stripe.js that goes with the version of the API in use.
@@ -80,6 +80,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "cases.billing_reasons": BILLING_REASONS,
     "review.on_dispute": ("review", "close"),
     "messages.language": _LANGUAGES,
     "messages.way_back": ("page", "hosted"),

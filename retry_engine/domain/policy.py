@@ -36,6 +36,23 @@ class Limits:
     late_action_hours: float = 24.0
 
 
+# Every way in which an invoice comes about at Stripe.
+BILLING_REASONS = (
+    "automatic_pending_invoice_item_invoice", "manual", "quote_accept", "subscription",
+    "subscription_create", "subscription_cycle", "subscription_threshold", "subscription_update",
+    "upcoming",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """`[cases]`: which failed invoices are recovered; an on-session purchase is not a renewal."""
+
+    billing_reasons: tuple[str, ...] = (
+        "subscription_cycle", "subscription_threshold", "subscription_update",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Methods:
     """`[methods]`: on what may be charged."""
@@ -127,6 +144,7 @@ class Policy:
     version: str = "default"
     value: Value = field(default_factory=Value)
     limits: Limits = field(default_factory=Limits)
+    cases: Cases = field(default_factory=Cases)
     methods: Methods = field(default_factory=Methods)
     comparison: Comparison = field(default_factory=Comparison)
     review: Review = field(default_factory=Review)

@@ -251,6 +251,9 @@ class Executor:
         found = self.gateway.subscription(case.account, invoice.subscription_id)
         if found.status.is_ended:
             return [f"the subscription is {found.status} already"]
+        if found.status not in ("past_due", "unpaid"):
+            # the customer has come back since, or Stripe has not given it up itself
+            return [f"the subscription is {found.status} and stays so"]
         key = f"{OUR_KEYS}end:{action.id}:{wanted}"
         if wanted == "cancel":
             self.gateway.cancel_subscription(

@@ -118,6 +118,11 @@ class Intake:
         try:
             invoice = self.gateway.invoice(event.account, invoice_id)
             owed = invoice.status == InvoiceStatus.OPEN and invoice.amount_remaining > 0
+            if invoice.billing_reason not in self.policy.cases.billing_reasons:
+                # bought on session, or by hand: whoever sold it asks for it again
+                log.info("not_recovered", invoice=invoice.id, reason=invoice.billing_reason)
+                self._done(event)
+                return
             if not owed or invoice.collection_method != CollectionMethod.CHARGE_AUTOMATICALLY:
                 self._done(event)
                 return

@@ -95,3 +95,16 @@ def test_what_binds_and_what_only_paces_are_told_apart() -> None:
         "attempts_per_card", "attempts_per_invoice", "backup_before_decline", "case_deadline",
         "debit_weekend", "gap_on_card", "quiet_zone", "unknown_code",
     }  # fmt: skip
+
+
+def test_a_declined_sign_up_is_not_recovered(engine_shop: EngineShop) -> None:
+    customer, _ = engine_shop.shop.customer_with("insufficient_funds", "succeeded")
+    engine_shop.another_method(customer, "succeeded")
+    engine_shop.shop.subscribed(customer)
+    engine_shop.works()
+    invoice = engine_shop.shop.newest_invoice(customer)
+    assert invoice.billing_reason == "subscription_create"
+    engine_shop.days_pass(customer, 0.9)
+    assert engine_shop.engine_charges(invoice) == []
+    assert engine_shop.engine.list_cases()["data"] == []
+    assert engine_shop.engine.status()["inbox_pending"] == 0
