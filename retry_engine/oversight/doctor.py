@@ -58,7 +58,10 @@ def check_part(name: str, test: Callable[[], str], *, mend: str) -> Check:
     try:
         return Check(name=name, status="ok", detail=test())
     except RetryEngineError as error:
-        return Check(name=name, status="fail", detail=str(error), mend=mend)
+        more = getattr(error, "detail", "")
+        return Check(
+            name=name, status="fail", detail=f"{error}: {more}" if more else str(error), mend=mend
+        )
 
 
 def check_stripe(

@@ -110,7 +110,6 @@ def test_an_event_that_cannot_be_stored_is_asked_for_again(redis_url: str) -> No
         assert answer.status_code == 503
         assert web.http.get("/healthz").status_code == 200
         assert web.http.get("/readyz").status_code == 503
-        assert web.http.get("/api/status").status_code == 503
 
 
 def test_a_broker_that_is_away_does_not_matter(database_url: str) -> None:
