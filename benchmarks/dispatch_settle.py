@@ -219,7 +219,12 @@ def _bare(port: int, dsn: str, numbers: range) -> None:
             connection.execute("insert into floor values (%s, 'unknown')", (n,))
             connection.commit()
             gateway.pay(
-                "", f"in_{n}", permit=leave, method_id=f"pm_{n}", idempotency_key=f"floor:{n}"
+                "",
+                f"in_{n}",
+                permit=leave,
+                method_id=f"pm_{n}",
+                idempotency_key=f"floor:{n}",
+                before_sending=lambda: None,
             )
             connection.execute("update floor set outcome = 'succeeded' where id = %s", (n,))
             connection.commit()

@@ -36,7 +36,7 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Messages, Policy, from_content
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_part, check_stripe
-from retry_engine.oversight.overrides import Override, Overseer
+from retry_engine.oversight.overrides import Override, Overseer, Tell
 from retry_engine.recovery import suppressing
 from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import Moment
@@ -444,7 +444,13 @@ class Engine:
             clock=self.clock,
             current_policy_version=self.policy.version,
             keep_current_policy=self._keep_policy,
+            find_out=self._find_out,
+            sleep=time.sleep,
         )
+
+    def _find_out(self, case_id: str) -> None:
+        with suppress(RetryEngineError):  # no key, no answer, somebody at work: it is asked again
+            self._executor.find_out(case_id)
 
     def _keep_policy(self, connection: Connection) -> None:
         engine_state.keep_policy(connection, self.policy.version, asdict(self.policy))
@@ -769,10 +775,11 @@ class Engine:
         by: str,
         at: datetime | None = None,
         payment_method: str | None = None,
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
-        """A person's act on a case."""
+        """A person's act on a case; a brake tells what charge of it is waited for."""
         wanted = Override(action=action, reason=reason, by=by, at=at, payment_method=payment_method)
-        document = self._overseer.override(ref, wanted)
+        document = self._overseer.override(ref, wanted, tell=tell)
         self._nudge()
         return document
 
@@ -791,11 +798,21 @@ class Engine:
         self._nudge()
         return document
 
-    def set_engine(self, *, action: str, reason: str, by: str) -> dict[str, Any]:
-        """The stop for everything, or its end."""
-        document = self._overseer.set_engine(action=action, reason=reason, by=by)
-        self._nudge()
+    def set_engine(
+        self, *, action: str, reason: str, by: str, tell: Tell | None = None
+    ) -> dict[str, Any]:
+        """The stop for everything, or its end; a stop tells what is still waited for."""
+        document = self._overseer.set_engine(action=action, reason=reason, by=by, tell=tell)
+        if not document["paused"]:
+            self._nudge()
         return document
+
+    def engine_log(self, *, limit: int = 50) -> dict[str, Any]:
+        """The switch as it stands, and who turned it before, newest first."""
+        with self.database.transaction() as connection:
+            state = engine_state.read(connection)
+            found = engine_state.acts(connection, limit=limit)
+        return {**documents.engine(state), "acts": [documents.act(row) for row in found]}
 
     def suppress(
         self, address: str, *, reason: str, by: str, account: str = "", note: str | None = None

@@ -41,7 +41,7 @@ create trigger append_only before update or delete on acts
 # One statement, so one transaction: what it reads it also locks, and what it answered no stop that
 # commits later can contradict. Called on the connection that holds the case's lock.
 MAY_SEND = """
-create function may_send(its_id bigint, at timestamptz, on_its_way interval) returns text
+create function may_send(its_id bigint, begun_at timestamptz, on_its_way interval) returns text
 language plpgsql as $$
 declare
   its attempts%rowtype;
@@ -58,7 +58,7 @@ begin
   if (select paused from engine_state for share) then
     return 'the engine is paused';
   end if;
-  update attempts set sending_until = clock_timestamp() + on_its_way, last_sent_at = at
+  update attempts set sending_until = clock_timestamp() + on_its_way, last_sent_at = begun_at
     where id = its_id and outcome = 'unknown' and not abandoned;
   if not found then
     return 'its outcome is known already';

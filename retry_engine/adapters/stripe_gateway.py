@@ -409,13 +409,21 @@ class StripeGateway:
     # -- writing
 
     def pay(
-        self, account: str, invoice_id: str, *, permit: Permit, method_id: str, idempotency_key: str
+        self,
+        account: str,
+        invoice_id: str,
+        *,
+        permit: Permit,
+        method_id: str,
+        idempotency_key: str,
+        before_sending: Callable[[], None],
     ) -> PayResult:
         """Charge what remains of the invoice on that method, off-session."""
         options = self._options(account)
         options["idempotency_key"] = idempotency_key
 
         def send() -> Any:
+            before_sending()
             return self._client.v1.invoices.pay(
                 invoice_id, {"payment_method": method_id, "off_session": True}, options
             )

@@ -9,6 +9,7 @@ RetryEngineError
 │   ├── NotPermitted         the case's mode or the engine's forbids to write
 │   ├── InvalidInput         a file's content is not what it should be
 │   └── CannotLearn          the data carry no model
+├── SendingForbidden         the brake was pulled before a charge left     (it is put back)
 ├── BadRequest               the request itself makes no sense            (exit 2, HTTP 422)
 ├── StoreUnavailable         PostgreSQL cannot be reached                 (exit 1, HTTP 503)
 ├── BrokerUnavailable        the Celery broker cannot be reached
@@ -54,6 +55,10 @@ class AttemptRefused(Refused):
         super().__init__(message)
         self.rule = rule
         self.allowed_from = allowed_from
+
+
+class SendingForbidden(RetryEngineError):
+    """A charge may not be sent any more, or not once more; nothing was sent by this call."""
 
 
 class TransitionRefused(Refused):

@@ -310,6 +310,16 @@ def resume_engine(reason: Reason, by: By = None, as_json: Json = False) -> None:
     _switch("resume", reason, by, as_json)
 
 
+@engine_app.command("log")
+def engine_log(
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50, as_json: Json = False
+) -> None:
+    """Who paused and resumed the engine, newest first, and why."""
+    with _engine() as engine:
+        found = engine.engine_log(limit=limit)
+    _show(found, as_json, lambda log: _rendering().show_engine_log(log))
+
+
 @events.command("dead")
 def dead_events(as_json: Json = False) -> None:
     """Events that were given up, with their errors."""
@@ -558,7 +568,13 @@ def _override(
 ) -> None:
     with _engine() as engine:
         found = engine.override(
-            case, action=action, reason=reason, by=_who(by), at=at, payment_method=payment_method
+            case,
+            action=action,
+            reason=reason,
+            by=_who(by),
+            at=at,
+            payment_method=payment_method,
+            tell=_waits,
         )
     for warning in found["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
@@ -573,9 +589,16 @@ def _decide(review: str, verdict: str, reason: str, by: str | None, as_json: boo
 
 def _switch(action: str, reason: str, by: str | None, as_json: bool) -> None:
     with _engine() as engine:
-        found = engine.set_engine(action=action, reason=reason, by=_who(by))
+        found = engine.set_engine(action=action, reason=reason, by=_who(by), tell=_waits)
     word = "paused: no money moves" if found["paused"] else "running"
     _show(found, as_json, lambda _: print(f"The engine is {word}."))
+
+
+def _waits(for_what: Sequence[str]) -> None:
+    """The brake is pulled already, and stays so if this command is broken off."""
+    _say("Nothing more is charged from now on. Waiting for what had left before:")
+    for text in for_what:
+        _say(f"  {text}")
 
 
 def _who(by: str | None) -> str:

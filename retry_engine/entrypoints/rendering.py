@@ -457,6 +457,13 @@ def show_reviews(page: Document) -> None:
     console.print(table)
 
 
+def show_engine_log(log: Document) -> None:
+    """Who turned the switch, newest first."""
+    print("paused: no money moves" if log["paused"] else "running")
+    for act in log["acts"]:
+        print(f"{_when(act['at'])}  {act['action']} by {act['by']}: {act['reason']}")
+
+
 def show_dead(rows: Sequence[Document]) -> None:
     """Events that were given up."""
     console = _console()

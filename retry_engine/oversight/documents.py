@@ -12,6 +12,7 @@ from retry_engine.domain.offers import OfferState
 from retry_engine.store import cases as rows
 from retry_engine.store import history, messages, offers, reviews, schedule
 from retry_engine.store.cases import Case
+from retry_engine.store.engine_state import EngineState
 from retry_engine.store.reviews import Review
 from retry_engine.store.schedule import Action
 
@@ -242,12 +243,28 @@ def _transition(row: dict[str, Any]) -> Document:
     }
 
 
+def engine(state: EngineState) -> Document:
+    """The switch as somebody set it."""
+    return {
+        "paused": state.paused,
+        "reason": state.reason,
+        "by": state.by,
+        "at": text(state.at),
+    }
+
+
+def act(row: dict[str, Any]) -> Document:
+    """What a person did to the engine itself."""
+    return {**row, "at": text(row["at"])}
+
+
 def review(review: Review) -> Document:
     """One review."""
     return {
         "id": review.id,
         "case": review.case_id,
         "reason": review.reason,
+        "reasons": [r["text"] for r in review.reasons],
         "amount": review.amount,
         "currency": review.currency,
         "opened_at": text(review.opened_at),

@@ -1,9 +1,11 @@
 """What a person may do to a case, at once, and always with a reason that is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy import Connection
 
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
@@ -18,15 +20,23 @@ from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, reviews, schedule
 from retry_engine.store.cases import Case
-from retry_engine.store.database import Database
+from retry_engine.store.database import Database, money_moves
 from retry_engine.store.engine_state import EngineState
+from retry_engine.store.reviews import Review
 
 ACTIONS = ("retry", "pause", "resume", "stop", "release", "hold", "note", "migrate_policy")
 
-# A charge that is under way is waited for: its outcome may make the override pointless.
+# What starts something waits so long for a charge or an update that is under way.
 _WAIT_SECONDS = 50.0
 # A time this much in the past was meant as now: clocks differ, and people take a moment.
 _JUST_NOW = timedelta(minutes=5)
+# These keep charges from being sent as soon as they are written; see `recovery.fence`.
+_BRAKES = ("pause", "stop", "hold")
+# How often is looked whether what is under way has ended.
+_LOOK_EVERY_SECONDS = 0.5
+
+# Is told what is still waited for, one text each.
+Tell = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +52,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overseer:
-    """Carries out what people decide, under the same locks and rules as the engine itself."""
+    """Carries out what people decide, under the same locks and rules as the engine itself.
+
+    `find_out` looks in Stripe's record for a case's open charge, unless somebody is at work on it.
+    """
 
     database: Database
     planner: Planner
@@ -50,33 +63,109 @@ class Overseer:
     clock: Callable[[], datetime]
     current_policy_version: str
     keep_current_policy: Callable[[Any], None]
+    find_out: Callable[[str], None]
+    sleep: Callable[[float], None]
 
-    def override(self, ref: str, wanted: Override) -> dict[str, Any]:
-        """Carry it out and record it, or refuse with the reason and change nothing."""
+    def override(self, ref: str, wanted: Override, *, tell: Tell | None = None) -> dict[str, Any]:
+        """Carry it out and record it, or refuse with the reason and change nothing.
+
+        A brake is pulled at once and then waits until no charge of the case is under way; it says
+        meanwhile what it waits for. Broken off, it stays pulled.
+        """
         _check(wanted)
         with self.database.transaction() as connection:
             case_id = rows.find(connection, ref).id
+        if wanted.action in _BRAKES:
+            return self._brake(case_id, wanted, tell)
         with (
             self.database.case_lock(case_id, wait_seconds=_WAIT_SECONDS) as connection,
             connection.begin(),
         ):
-            moment = self._moment(connection, case_id)
             before = rows.get(connection, case_id)
-            shown_before = _shown(moment, before)
-            warnings = self._warnings(moment, before, wanted)
-            after = self._act(moment, before, wanted)
-            history.add_override(
-                connection,
-                case_id=case_id,
-                at=moment.now,
-                by=wanted.by,
-                action=wanted.action,
-                reason=wanted.reason,
-                before=shown_before,
-                after=_shown(moment, after) | ({"warnings": warnings} if warnings else {}),
-            )
-            whole = documents.whole_case(connection, after, moment.real_now)
+            warnings = self._warnings(self._moment(connection, case_id), before, wanted)
+            after = self._carry_out(connection, before, wanted, warnings=warnings)
+            whole = documents.whole_case(connection, after, self.clock())
             return {**whole, "warnings": warnings}
+
+    def _brake(self, case_id: str, wanted: Override, tell: Tell | None) -> dict[str, Any]:
+        """Without the case's lock, which whoever is charging holds: the row's own suffices.
+
+        A case that is to be closed is paused first where a charge is under way, as its outcome
+        decides what the end is.
+        """
+        with self.database.transaction() as connection:
+            before = rows.get(connection, case_id)
+            closes_later = wanted.action == "stop" and bool(
+                history.on_their_way(connection, case_id)
+            )
+            if closes_later and before.state == CaseState.OPEN:
+                moment = self._moment(connection, case_id)
+                cause = f"to be stopped: {wanted.reason}"
+                cases.move(
+                    moment, before, "paused", cause=cause, by=wanted.by, pause_cause=wanted.by
+                )
+            elif not closes_later:
+                self._carry_out(connection, before, wanted)
+        self._wait(tell, case_id=case_id)
+        with self.database.transaction() as connection:
+            case = rows.get(connection, case_id)
+            if closes_later:
+                if not case.is_living and before.is_living:
+                    raise TransitionRefused(
+                        f"the charge that was under way went through: the case is closed"
+                        f" ({case.close_reason})"
+                    )
+                case = self._carry_out(connection, case, wanted)
+            whole = documents.whole_case(connection, case, self.clock())
+            return {**whole, "warnings": []}
+
+    def _carry_out(
+        self,
+        connection: Connection,
+        before: Case,
+        wanted: Override,
+        *,
+        warnings: Sequence[str] = (),
+    ) -> Case:
+        moment = self._moment(connection, before.id)
+        shown_before = _shown(moment, before)
+        after = self._act(moment, before, wanted)
+        history.add_override(
+            connection,
+            case_id=before.id,
+            at=moment.now,
+            by=wanted.by,
+            action=wanted.action,
+            reason=wanted.reason,
+            before=shown_before,
+            after=_shown(moment, after) | ({"warnings": list(warnings)} if warnings else {}),
+        )
+        return after
+
+    def _wait(self, tell: Tell | None, *, case_id: str | None = None) -> None:
+        """Until nothing is under way, for as long as it takes, on no connection of the pool.
+
+        A worker that died with an answer leaves a charge that nobody would write down for a while:
+        Stripe is asked for it from here, so that the brake knows at once how it ended.
+        """
+        told: Sequence[str] = ()
+        with self.database.apart() as connection:
+            while True:
+                charges = history.on_their_way(connection, case_id)
+                found = [
+                    f"a charge of {row.invoice_id} ({row.case_id}), its outcome is not known yet"
+                    for row in charges
+                ]
+                if case_id is None and money_moves(connection):
+                    found.append("a discount, a change of a renewal or an end at Stripe")
+                if not found:
+                    return
+                if tell is not None and found != told:
+                    tell(found)
+                told = found
+                for row in charges:
+                    self.find_out(row.case_id)
+                self.sleep(_LOOK_EVERY_SECONDS)
 
     def decide_review(
         self, review_id: str, *, verdict: str, reason: str, by: str
@@ -93,9 +182,13 @@ class Overseer:
         ):
             review = reviews.get(connection, review_id)
             if review.state != "open":
-                raise Refused(f"review {review_id} is {review.state} already")
+                raise Refused(_answered(connection, review))
             moment = self._moment(connection, case_id)
             case = rows.get(connection, case_id)
+            if verdict == "approve" and case.state == CaseState.PAUSED:
+                raise Refused(
+                    f"the case is paused ({case.pause_cause}): resume it, and the review stands"
+                )
             shown_before = _shown(moment, case)
             reviews.decide(
                 connection,
@@ -106,8 +199,8 @@ class Overseer:
                 verdict_reason=reason,
             )
             if verdict == "approve":
-                case = self._approve(moment, case, dict(review.proposal or {}), by=by)
-            else:
+                case = self._approve(moment, case, review, by=by)
+            elif case.state == CaseState.IN_REVIEW:
                 case = cases.move(moment, case, "rejected", cause=reason, by=by, pause_cause=by)
             history.add_override(
                 connection,
@@ -121,15 +214,23 @@ class Overseer:
             )
             return documents.review(reviews.get(connection, review_id))
 
-    def set_engine(self, *, action: str, reason: str, by: str) -> dict[str, Any]:
-        """The stop for everything: returns when no charge is under way any more."""
+    def set_engine(
+        self, *, action: str, reason: str, by: str, tell: Tell | None = None
+    ) -> dict[str, Any]:
+        """The stop for everything: the switch first, then returns when nothing is under way.
+
+        From the switch's commit on no charge is sent by any process. What had left before is waited
+        for, however long that takes, on a connection that nobody else can use up.
+        """
         if action not in ("pause", "resume"):
             raise BadRequest(f"unknown action {action!r}; expected pause or resume")
         _check_reason(reason)
         state = EngineState(paused=action == "pause", reason=reason, by=by, at=self.clock())
-        with self.database.no_money_moves() as connection:
-            engine_state.write(connection, state)
-        return {"paused": state.paused, "reason": reason, "by": by, "at": documents.text(state.at)}
+        with self.database.apart() as connection:
+            engine_state.switch(connection, state)
+        if state.paused:
+            self._wait(tell)
+        return documents.engine(state)
 
     # -- the acts
 
@@ -218,6 +319,10 @@ class Overseer:
     def _resume(self, moment: Moment, case: Case, wanted: Override) -> Case:
         if case.state != CaseState.PAUSED:
             raise TransitionRefused(f"the case is {case.state}, not paused")
+        if reviews.open_of(moment.connection, case.id) is not None:  # its question still stands
+            return cases.move(
+                moment, case, "held", cause=wanted.reason, by=wanted.by, pause_cause=None
+            )
         return self._back_to_life(moment, case, cause=wanted.reason, by=wanted.by)
 
     def _back_to_life(self, moment: Moment, case: Case, *, cause: str, by: str) -> Case:
@@ -253,16 +358,23 @@ class Overseer:
             return self.planner.plan(moment, case)
         return case
 
-    def _approve(self, moment: Moment, case: Case, proposal: dict[str, Any], *, by: str) -> Case:
+    def _approve(self, moment: Moment, case: Case, review: Review, *, by: str) -> Case:
+        """Carry out the proposal; what the review did not show stays as it is."""
+        proposal = dict(review.proposal or {})
+        named = [str(r["about"]) for r in review.reasons if r.get("about")]
+        history.clear_flags(moment.connection, case.account, named, at=moment.now)
         if proposal.get("action") == "stop":
             return cases.close(
                 moment, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by
             )
-        if proposal.get("action") != "offer":
-            history.clear_flags(moment.connection, case.account, case.customer_id, at=moment.now)
+        if case.pause_cause is not None:
+            cause = f"approved; paused before ({case.pause_cause}), and so still"
+            return cases.move(moment, case, "paused", cause=cause, by=by)
         case = self._back_to_life(moment, case, cause="approved", by=by)
         if proposal.get("action") == "retry" and case.state == CaseState.OPEN:
             at = proposal.get("at")
+            # under the case's lock: what is claimed is not being carried out
+            schedule.cancel_claimed_retry(moment.connection, case.id, result="approved anew")
             schedule.plan_retry(
                 moment.connection,
                 case,
@@ -279,7 +391,7 @@ class Overseer:
 
 
 def _pause(moment: Moment, case: Case, wanted: Override) -> Case:
-    cases.withdraw_review(moment, case, because=f"paused by {wanted.by}")
+    """A review that is open stays so: it is asked again when the case is resumed."""
     paused = cases.move(
         moment, case, "paused", cause=wanted.reason, by=wanted.by, pause_cause=wanted.by
     )
@@ -294,6 +406,17 @@ def _stop(moment: Moment, case: Case, wanted: Override) -> Case:
 def _release(moment: Moment, case: Case, wanted: Override) -> Case:
     return cases.close(
         moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by, give_back=True
+    )
+
+
+def _answered(connection: Connection, review: Review) -> str:
+    """Why that review takes no verdict any more, and which one does."""
+    now_open = reviews.open_of(connection, review.case_id)
+    if now_open is None:
+        return f"review {review.id} is {review.state} already"
+    return (
+        f"review {review.id} is {review.state} ({review.verdict_reason}); "
+        f"what stands now is asked by {now_open.id}: {now_open.reason}"
     )
 
 

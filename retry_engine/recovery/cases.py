@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, offers, reviews, schedule
+from retry_engine.store import engine_state, history, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
@@ -91,6 +92,8 @@ def move(
     target = case_states.apply(CaseState(case.state), transition)
     moved = rows.change(moment.connection, case.id, state=target, **values)
     _record(moment, case, transition, case.state, target, cause=cause, by=by)
+    if target in (CaseState.PAUSED, CaseState.IN_REVIEW):
+        _find_out(moment, case)
     return moved
 
 
@@ -119,6 +122,8 @@ def close(
         cause=cause[:500],
         by=by,
     )
+    if reason not in _RECOVERED:
+        _find_out(moment, closed)
     if reason not in _RECOVERED and offers.of_case(moment.connection, case.id) is not None:
         schedule.plan(moment.connection, closed, ActionKind.OFFER_END, at=moment.now)
     if case.taken_over and reason is CloseReason.EXHAUSTED:
@@ -129,30 +134,59 @@ def close(
     return closed
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a person has to look. `about`: the dispute or warning whose flag their yes will clear."""
+
+    text: str
+    about: str | None = None
+
+
 def hold(
     moment: Moment,
     case: Case,
     *,
-    reason: str,
+    reason: str | Sequence[Reason],
     proposal: dict[str, Any] | None,
     policy: Policy,
     by: str | None = None,
 ) -> Case:
-    """Put the case into the review queue. `proposal`: what an approval carries out."""
-    held = move(moment, case, "held", cause=reason, by=by)
-    reviews.add(
-        moment.connection,
-        id=f"rev_{uuid.uuid4().hex[:24]}",
-        case_id=case.id,
-        reason=reason,
-        amount=case.amount_remaining,
-        currency=case.currency,
-        opened_at=moment.now,
-        deadline_at=moment.now + timedelta(hours=policy.review.deadline_hours),
-        proposal=proposal,
-    )
-    keep_watch(moment, held)
-    return held
+    """Put the case into the review queue. `proposal`: what an approval carries out.
+
+    Reasons add up. Where the case waits for a person already, a new one withdraws that review and
+    asks again with all that stand, so that nobody answers a question they were not shown.
+    """
+    new = [Reason(reason)] if isinstance(reason, str) else list(reason)
+    standing = reviews.open_of(moment.connection, case.id)
+    reasons: list[Mapping[str, str | None]] = list(standing.reasons) if standing else []
+    added = [r for r in map(_plain, new) if r not in reasons]
+    if standing is not None:
+        proposal = dict(standing.proposal) if standing.proposal else None
+        if added:
+            because = f"a new reason came: {added[0]['text']}"
+            withdraw_review(moment, case, because=because[:500])
+    if case.state != CaseState.IN_REVIEW:
+        case = move(moment, case, "held", cause="; ".join(r.text for r in new), by=by)
+    if added:
+        reasons += added
+        reviews.add(
+            moment.connection,
+            id=f"rev_{uuid.uuid4().hex[:24]}",
+            case_id=case.id,
+            reason="; ".join(str(r["text"]) for r in reasons),
+            reasons=reasons,
+            amount=case.amount_remaining,
+            currency=case.currency,
+            opened_at=moment.now,
+            deadline_at=moment.now + timedelta(hours=policy.review.deadline_hours),
+            proposal=proposal,
+        )
+    keep_watch(moment, case)
+    return case
+
+
+def _plain(reason: Reason) -> dict[str, str | None]:
+    return {"text": reason.text, "about": reason.about}
 
 
 def withdraw_review(moment: Moment, case: Case, *, because: str) -> None:
@@ -166,6 +200,21 @@ def withdraw_review(moment: Moment, case: Case, *, because: str) -> None:
             decided_at=moment.now,
             verdict_reason=because,
         )
+
+
+def turned_out_paid(moment: Moment, case: Case) -> Case:
+    """A closed case whose last charge, nobody knew its outcome then, was paid: that was its end."""
+    if case.is_living or case.close_reason == CloseReason.RECOVERED_BY_ENGINE:
+        return case
+    cause = f"closed as {case.close_reason}; the engine's last charge turned out to be paid"
+    _record(moment, case, "turned_out_paid", case.state, case.state, cause=cause)
+    return rows.change(moment.connection, case.id, close_reason=CloseReason.RECOVERED_BY_ENGINE)
+
+
+def _find_out(moment: Moment, case: Case) -> None:
+    """An outcome that nobody knows is found out, whatever becomes of its case."""
+    if history.open_intent(moment.connection, case.id) is not None:
+        schedule.plan(moment.connection, case, ActionKind.SETTLE, at=moment.now)
 
 
 def keep_watch(moment: Moment, case: Case) -> None:

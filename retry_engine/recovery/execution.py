@@ -1,10 +1,10 @@
 """A planned charge is carried out: everything read again, rules asked again, intent, then Stripe.
 
-    claimed ── look again ── rules ── intent committed ── pay ── outcome ── next plan
-                 │             │                           │
-                 ended,        forbidden:                  no answer: the intent stays unknown and
-                 changed:      planned anew                a `settle` action finds out
-                 planned anew
+    claimed ── look again ── rules ── intent committed ── fence ── pay ── outcome ── next plan
+                 │             │                           │        │
+                 ended,        forbidden:                  braked:  no answer: the intent stays
+                 changed:      planned anew                never    unknown and a `settle` action
+                 planned anew                              sent     finds out
 
 A process may die between any two of these; what is committed says where to go on.
 """
@@ -25,6 +25,7 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import (
     AttemptRefused,
+    SendingForbidden,
     StripeForbidden,
     StripeRejected,
     StripeUnavailable,
@@ -34,6 +35,7 @@ from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import absences, cases, handing_back, outcomes, refresh
 from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -47,7 +49,7 @@ from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, schedule
 from retry_engine.store.cases import Case
-from retry_engine.store.database import Database, alone
+from retry_engine.store.database import CONNECTION_LOST, Database, alone
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
@@ -279,6 +281,9 @@ class Executor:
                 method_id=action.payment_method_id,
             )
         policy = self.planner.policy_of(case.policy_version)
+        if known.unknown:  # whatever has become of the case: Stripe may have the money
+            self._find_out_first(connection, case_id, action, ActionKind.SETTLE)
+            return
         if case.state != CaseState.OPEN or case.mode == Mode.HOLDOUT:
             self._finish(
                 connection, action, f"the case is {case.state}", state=ActionState.CANCELLED
@@ -292,19 +297,16 @@ class Executor:
         if case.mode == Mode.SHADOW:
             self._shadow(connection, case_id, action)
             return
-        permit = self.gate.permit(
-            case.mode
-        )  # before the intent, which then nothing is in the way of
-        if known.unknown or known.processing:
-            kind = ActionKind.SETTLE if known.unknown else ActionKind.REFRESH
-            self._find_out_first(connection, case_id, action, kind)
+        # before the intent, which then nothing is in the way of
+        permit = self.gate.permit(case.mode)
+        if known.processing:
+            self._find_out_first(connection, case_id, action, ActionKind.REFRESH)
             return
         changed = self._what_changed(case, action, known)
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
         charges = refresh.charges_since(self.gateway, case, now=now)
-        self.database.money_may_move(connection)
         intent = self._commit_intent(connection, case_id, action, policy, charges)
         if intent is not None:
             self._send(connection, case, action, intent, permit)
@@ -411,6 +413,7 @@ class Executor:
         intent: Row[Any],
         permit: Permit,
     ) -> None:
+        fence = Fence(connection=connection, attempt_id=intent.id, clock=self.clock)
         try:
             result: PayResult | None = self.gateway.pay(
                 case.account,
@@ -418,23 +421,78 @@ class Executor:
                 method_id=intent.payment_method_id,
                 permit=permit,
                 idempotency_key=intent.idempotency_key,
+                before_sending=fence,
             )
             refused = None
+        except SendingForbidden as forbidden:
+            if fence.has_sent:
+                self._leave_unknown(connection, case.id, action, intent, str(forbidden))
+            else:
+                self._never_sent(connection, case.id, action, intent, str(forbidden))
+            return
         except StripeUnavailable as error:
             self._leave_unknown(connection, case.id, action, intent, str(error))
             return
         except StripeRejected as error:
             result, refused = None, str(error)
+        answer = _Answer(intent=intent, result=result, refused=refused or "refused")
+        try:
+            self._write_answer(connection, case.id, action, answer)
+        except CONNECTION_LOST as error:
+            log.warning("connection_lost_with_an_answer", attempt=intent.id, error=str(error)[:200])
+            self._write_answer_apart(case.id, action, answer)
+
+    def _write_answer_apart(self, case_id: str, action: Action, answer: "_Answer") -> None:
+        """The connection was lost while Stripe answered: the answer is written on another.
+
+        Unless somebody is settling the intent already: they find it in Stripe's record.
+        """
+        with self.database.case_lock(case_id, wait_seconds=5.0) as connection:
+            with connection.begin():
+                standing = history.open_intent(connection, case_id)
+            if standing is not None and standing.id == answer.intent.id:
+                self._write_answer(connection, case_id, action, answer)
+
+    def _write_answer(
+        self, connection: Connection, case_id: str, action: Action, answer: "_Answer"
+    ) -> None:
         with connection.begin():
-            case = rows.get(connection, case.id)
+            case = rows.get(connection, case_id)
             moment = self._moment(connection, case)
+            result, intent = answer.result, answer.intent
             if result is None:
-                self._nothing_was_done(moment, case, action, intent, refused or "refused")
+                self._nothing_was_done(moment, case, action, intent, answer.refused)
                 return
             log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
             # first, as the next retry is planned in its place
             schedule.finish(connection, action.id, result=result.outcome)
             outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+
+    def _never_sent(
+        self, connection: Connection, case_id: str, action: Action, intent: Row[Any], because: str
+    ) -> None:
+        """The brake was pulled between the intent and its request: nothing was sent."""
+        log.info("charge_not_sent", attempt=intent.id, because=because)
+        with connection.begin():
+            case, paused = rows.get_with_switch(connection, case_id)
+            history.change_attempt(
+                connection,
+                intent.id,
+                abandoned=True,
+                outcome=Outcome.FAILED,
+                resolved_at=self.clock(),
+                error=f"not sent: {because}"[:500],
+            )
+            if paused and case.state == CaseState.OPEN:
+                schedule.put_back(connection, action)
+                return
+            schedule.finish(
+                connection, action.id, result=f"not sent: {because}", state=ActionState.CANCELLED
+            )
+            if case.is_living:
+                schedule.plan(
+                    connection, case, ActionKind.REFRESH, at=self._moment(connection, case).now
+                )
 
     def _leave_unknown(
         self, connection: Connection, case_id: str, action: Action, intent: Row[Any], error: str
@@ -461,6 +519,8 @@ class Executor:
             error=error[:500],
         )
         schedule.finish(moment.connection, action.id, result=error)
+        if not case.is_living:
+            return
         if history.abandoned_in_a_row(moment.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
             policy = self.planner.policy_of(case.policy_version)
             cases.hold(
@@ -475,6 +535,21 @@ class Executor:
 
     # -- finding out
 
+    def find_out(self, case_id: str) -> None:
+        """Write an open charge's outcome down if Stripe's record has it; it is not sent again.
+
+        Raises:
+            CaseBusy: somebody is at work on the case, and will do so.
+            StripeUnavailable, StripeForbidden: not known yet.
+        """
+        with self.database.case_lock(case_id) as connection:
+            case = self._case(connection, case_id)
+            with connection.begin():
+                intent = history.open_intent(connection, case_id)
+            if intent is not None:
+                trail = self.gateway.payment_trail(case.account, case.invoice_id)
+                self._found_in_record(connection, case_id, None, intent, trail)
+
     def _settle(self, connection: Connection, case_id: str, action: Action) -> None:
         case = self._case(connection, case_id)
         intent = history.open_intent(connection, case_id)
@@ -486,11 +561,8 @@ class Executor:
         if self._found_in_record(connection, case_id, action, intent, trail):
             return
         if self._may_repeat(connection, case, intent):
-            self.database.money_may_move(connection)
-            # asked again under the lock that a pause waits for
-            if self._may_repeat(connection, case, intent):
-                self._repeat(connection, case_id, action, intent)
-                return
+            self._repeat(connection, case_id, action, intent)
+            return
         if outcomes.is_settled_by_silence(intent, real_now=self.clock()):
             with connection.begin():
                 case = rows.get(connection, case_id)
@@ -512,7 +584,7 @@ class Executor:
         self,
         connection: Connection,
         case_id: str,
-        action: Action,
+        action: Action | None,
         intent: Row[Any],
         trail: PaymentTrail,
     ) -> bool:
@@ -525,6 +597,8 @@ class Executor:
             found = outcomes.find_in_record(trail, intent, known, origins)
             if found is None:
                 return False
+            if action is None:  # nobody's: the dead worker's own would stand in the next plan's way
+                schedule.cancel_claimed_retry(connection, case_id, result="its outcome was found")
             refresh.learn(moment, intent, found)
             log.info("outcome_found", attempt=intent.id, outcome=found.outcome)
             outcomes.after_outcome(moment, case, found.outcome, planner=self.planner)
@@ -554,9 +628,18 @@ class Executor:
         self, connection: Connection, case_id: str, action: Action, intent: Row[Any]
     ) -> None:
         case = self._case(connection, case_id)
-        # StripeUnavailable goes up: the action is held and this is asked once more
         permit = self.gate.permit(case.mode)
-        result = outcomes.repeat(self.gateway, case, intent, permit=permit)
+        fence = Fence(connection=connection, attempt_id=intent.id, clock=self.clock)
+        try:
+            # StripeUnavailable goes up: the action is held and this is asked once more
+            result = outcomes.repeat(
+                self.gateway, case, intent, permit=permit, before_sending=fence
+            )
+        except SendingForbidden as forbidden:
+            with connection.begin():
+                until = self.clock() + _ASK_AGAIN
+                schedule.hold(connection, action.id, until=until, result=str(forbidden))
+            return
         with connection.begin():
             case = rows.get(connection, case_id)
             moment = self._moment(connection, case)
@@ -574,10 +657,11 @@ class Executor:
             self._after_settling(connection, case_id, action, f"asked again: {result.outcome}")
 
     def _after_settling(
-        self, connection: Connection, case_id: str, action: Action, result: str
+        self, connection: Connection, case_id: str, action: Action | None, result: str
     ) -> None:
         """What waited for this outcome (an event, an end) is looked at now."""
-        schedule.finish(connection, action.id, result=result)
+        if action is not None:
+            schedule.finish(connection, action.id, result=result)
         case = rows.get(connection, case_id)
         if case.is_living:
             now = rows.time_of(connection, case, self.clock())
@@ -619,6 +703,15 @@ class Executor:
             schedule.finish(connection, action.id, result=because, state=ActionState.CANCELLED)
             now = rows.time_of(connection, case, self.clock())
             schedule.plan(connection, case, ActionKind.REFRESH, at=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What Stripe said to one charge; without a result it refused the request as such."""
+
+    intent: Row[Any]
+    result: PayResult | None
+    refused: str
 
 
 def refusal_of(

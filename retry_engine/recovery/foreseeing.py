@@ -87,10 +87,10 @@ class Foresight:
         return last.at if last is not None and last.outcome in _DECLINED else None
 
     def _is_distrusted(self, connection: Connection, coming: Coming, now: datetime) -> bool:
-        flag = history.standing_flag(
+        flags = history.standing_flags(
             connection, coming.account, coming.customer_id, since=now - self.distrust
         )
-        return flag is not None
+        return bool(flags)
 
 
 def _question(

@@ -1,6 +1,6 @@
 """What the engine needs of Stripe, in the field's words; `adapters.stripe_gateway` provides it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -203,9 +203,19 @@ class Gateway(Protocol):
     def clock(self, account: str, clock_id: str) -> tuple[datetime, str]: ...
 
     def pay(
-        self, account: str, invoice_id: str, *, permit: Permit, method_id: str, idempotency_key: str
+        self,
+        account: str,
+        invoice_id: str,
+        *,
+        permit: Permit,
+        method_id: str,
+        idempotency_key: str,
+        before_sending: Callable[[], None],
     ) -> PayResult:
-        """Charge the whole of what remains, off-session. A decline is an answer, not an error."""
+        """Charge the whole of what remains, off-session. A decline is an answer, not an error.
+
+        `before_sending` is called right before each request, and its errors keep it from leaving.
+        """
 
     def set_auto_advance(
         self, account: str, invoice_id: str, *, permit: Permit, on: bool

@@ -24,8 +24,9 @@ def refusal(moment: Moment, case: Case, policy: Policy) -> str | None:
     if case.auto_advance_found is False:
         return "Stripe was not going to retry it before it was taken over"
     since = moment.now - timedelta(days=policy.review.dispute_days)
-    flag = history.standing_flag(moment.connection, case.account, case.customer_id, since=since)
-    if flag is not None:
+    flags = history.standing_flags(moment.connection, case.account, case.customer_id, since=since)
+    if flags:
+        flag = flags[-1]
         what = "dispute" if flag.kind == "dispute" else "early fraud warning"
         return f"there is a {what} on a charge of this customer ({flag.object_id})"
     return refused_by_rules(view_of(moment, case), at=moment.now, policy=policy)

@@ -1,5 +1,6 @@
 """What came of a charge: the definite answers, and the ones that have to be found out."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,9 +19,6 @@ from retry_engine.store.cases import Case
 
 # Stripe may forget a key from 24 h on, and would then run the same request as a new one.
 KEY_LIFETIME = timedelta(hours=23)
-
-# A request that was sent this long ago is no longer on its way: our timeout is far shorter.
-NO_LONGER_ON_ITS_WAY = timedelta(minutes=3)
 
 
 def settle(
@@ -45,7 +43,8 @@ def settle(
 def after_outcome(moment: Moment, case: Case, outcome: Outcome, *, planner: Planner) -> Case:
     """The case's next step once an attempt of the engine has a definite outcome."""
     if not case.is_living:
-        return case
+        paid = outcome is Outcome.SUCCEEDED
+        return cases.turned_out_paid(moment, case) if paid else case
     if outcome is Outcome.SUCCEEDED:
         return refresh.close_paid(moment, case)
     if outcome is Outcome.PROCESSING:
@@ -89,10 +88,17 @@ def may_repeat(intent: Row[Any], *, real_now: datetime) -> bool:
 
 def is_settled_by_silence(intent: Row[Any], *, real_now: datetime) -> bool:
     """Whether a charge that Stripe's record does not show can no longer appear in it."""
-    return bool(real_now - intent.sent_at > NO_LONGER_ON_ITS_WAY)
+    return bool(real_now - (intent.last_sent_at or intent.sent_at) > history.ON_ITS_WAY)
 
 
-def repeat(gateway: Gateway, case: Case, intent: Row[Any], *, permit: Permit) -> PayResult | None:
+def repeat(
+    gateway: Gateway,
+    case: Case,
+    intent: Row[Any],
+    *,
+    permit: Permit,
+    before_sending: Callable[[], None],
+) -> PayResult | None:
     """Send the same request under the same key: Stripe answers what it answered, or does it now.
 
     None: Stripe refuses the request as such, so that nothing was charged under this key.
@@ -104,6 +110,7 @@ def repeat(gateway: Gateway, case: Case, intent: Row[Any], *, permit: Permit) ->
             method_id=intent.payment_method_id,
             permit=permit,
             idempotency_key=intent.idempotency_key,
+            before_sending=before_sending,
         )
     except StripeRejected:
         return None

@@ -32,10 +32,11 @@ from retry_engine.recovery.gateway import (
 )
 from retry_engine.recovery.planning import Planner
 from retry_engine.store import cases as rows
-from retry_engine.store import history, inbox, messages, schedule
+from retry_engine.store import history, inbox, messages, reviews, schedule
 from retry_engine.store.cases import Case
 
 _CARD_LOOK_BACK = timedelta(days=180)
+_FLAGS = {"dispute": "dispute", "early_fraud_warning": "early fraud warning"}
 _PAUSED_IN_STRIPE = "collection is paused in Stripe"
 
 # A charge belongs to the intent that was committed shortly before it, give or take two clocks.
@@ -636,22 +637,27 @@ def _settle_processing(moment: Moment, attempts: Sequence[Row[Any]]) -> None:
 
 
 def _hold_for_dispute(moment: Moment, case: Case, policy: Policy) -> Case:
-    if case.state == CaseState.IN_REVIEW:
-        return case
-    flag = history.standing_flag(
+    flags = history.standing_flags(
         moment.connection,
         case.account,
         case.customer_id,
         since=moment.now - timedelta(days=policy.review.dispute_days),
     )
-    if flag is None:
+    if case.state == CaseState.PAUSED:  # a person has said no to these, and may still resume it
+        answered = reviews.rejected_flags(moment.connection, case.id)
+        flags = [flag for flag in flags if flag.object_id not in answered]
+    if not flags:
         return case
-    what = "dispute" if flag.kind == "dispute" else "early fraud warning"
-    cause = f"{what} on a charge of this customer ({flag.object_id})"
+    reasons = [
+        cases.Reason(
+            f"{_FLAGS.get(flag.kind, flag.kind)} on a charge of this customer ({flag.object_id})",
+            about=flag.object_id,
+        )
+        for flag in flags
+    ]
     if policy.review.on_dispute == "close":
-        return cases.close(moment, case, CloseReason.DISPUTED, cause=cause)
-    proposal = {"action": "resume"}
-    return cases.hold(moment, case, reason=cause, proposal=proposal, policy=policy)
+        return cases.close(moment, case, CloseReason.DISPUTED, cause=reasons[-1].text)
+    return cases.hold(moment, case, reason=reasons, proposal={"action": "resume"}, policy=policy)
 
 
 def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Case:

@@ -88,12 +88,12 @@ class Reception:
             shut = self.gate.refusal(case.mode) is not None
             waits = shut or engine_state.read(connection).paused
             since = now - _DISPUTES_COUNT
-            flag = history.standing_flag(connection, case.account, case.customer_id, since=since)
+            flags = history.standing_flags(connection, case.account, case.customer_id, since=since)
         try:
             invoice = self.gateway.invoice_to_pay(case.account, case.invoice_id)
         except StripeRejected:
             return None
-        bill = _bill(case, message.language or "", invoice, disputed=flag is not None)
+        bill = _bill(case, message.language or "", invoice, disputed=bool(flags))
         if bill.standing is not Standing.DUE:
             return bill
         return replace(

@@ -1,4 +1,4 @@
-"""Connections, transactions and the two locks that money depends on."""
+"""Connections, transactions and the locks that money depends on."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,12 +11,18 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
 
 from retry_engine.domain.errors import Refused, StoreUnavailable
 
-# One advisory lock for the whole engine: charges share it, a pause takes it alone.
+# One advisory lock for the whole engine: shared by whoever moves money; a pause waits for its end.
 _ENGINE_LOCK = 0x7265_7472
 
+# What a process that vanished held is let go of within a minute, not within the system's two hours.
+_KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
+# What is raised where the server, or the way to it, was lost in the middle of something.
+CONNECTION_LOST = (OperationalError, psycopg.OperationalError)
 
 # A connection that was used this recently is taken to be alive.
 _TRUSTED_SECONDS = 1.0
@@ -43,11 +49,13 @@ class Database:
             pool_timeout=10,
             # what is in the rows is not for the logs
             hide_parameters=True,
-            connect_args={
-                "connect_timeout": 5,
-                "application_name": "retry-engine",
-                "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_seconds}s",
-            },
+            connect_args=_connect_args(statement_timeout_seconds),
+        )
+        self._apart = create_engine(
+            driver_url(url),
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args=_connect_args(0),
         )
         event.listen(self.engine, "checkin", _note_time)
         event.listen(self.engine, "checkout", _ask_if_idle)
@@ -69,6 +77,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def apart(self) -> Iterator[Connection]:
+        """A connection outside the pool, without a time limit, each statement its own transaction.
+
+        For the brake: whoever else waits, for whatever, cannot keep it from being pulled.
+        """
+        with _errors_of_ours(), self._apart.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
     def case_lock(self, case_id: str, *, wait_seconds: float = 0.0) -> Iterator[Connection]:
         """A connection that alone works on that case until the block ends, commits included.
 
@@ -88,19 +105,27 @@ class Database:
                 _release(connection)
 
     def money_may_move(self, connection: Connection) -> None:
-        """From here until the case's lock ends, on whose connection this is, a charge may be made.
+        """From here until the case's lock ends, on whose connection this is, money may move.
 
-        `engine pause` waits for that end, and is then sure that no charge follows.
+        For all that is no charge: a discount, an end. `engine pause` waits for that lock's end.
+        Whoever takes it asks afterwards whether the engine is paused.
         """
         _lock_call(connection, "select pg_advisory_lock_shared(%s)", _ENGINE_LOCK)
 
-    @contextmanager
-    def no_money_moves(self) -> Iterator[Connection]:
-        """A transaction that begins when the last charge under way has ended."""
-        with self.transaction() as connection:
-            connection.execute(text("set local lock_timeout = '55s'"))
-            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ENGINE_LOCK})
-            yield connection
+
+def money_moves(connection: Connection) -> bool:
+    """Whether anybody is between `money_may_move` and the end of their case's lock."""
+    query = text("select pg_try_advisory_xact_lock(:key)")
+    return not connection.execute(query, {"key": _ENGINE_LOCK}).scalar_one()
+
+
+def _connect_args(statement_timeout_seconds: int) -> dict[str, Any]:
+    limit = f"-c statement_timeout={statement_timeout_seconds}s"
+    return {
+        "connect_timeout": 5,
+        "application_name": "retry-engine",
+        "options": f"-c timezone=UTC {limit} {_KEEPALIVES}",
+    }
 
 
 def _note_time(_: Any, record: Any) -> None:

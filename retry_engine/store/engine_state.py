@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.store.prepared import Prepared
+from retry_engine.store.tables import acts as recorded
 from retry_engine.store.tables import engine_state, policies
 
 
@@ -28,13 +29,34 @@ def read(connection: Connection) -> EngineState:
     return EngineState(**connection.execute(select(*columns)).mappings().one())
 
 
-def write(connection: Connection, state: EngineState) -> None:
-    """Set the switch."""
-    connection.execute(
-        update(engine_state).values(
-            paused=state.paused, reason=state.reason, by=state.by, at=state.at
-        )
+# One statement: the switch and who turned it, before which state, are kept together or not at all.
+_SWITCH = text(
+    """
+    with before as (select paused, reason, by from engine_state), switched as (
+      update engine_state set paused = :paused, reason = :reason, by = :by, at = :at
     )
+    insert into acts (at, by, action, subject, reason, before, after)
+      select :at, :by, case when :paused then 'pause' else 'resume' end, 'engine', :reason,
+        jsonb_build_object('paused', before.paused, 'reason', before.reason, 'by', before.by),
+        jsonb_build_object('paused', cast(:paused as boolean))
+      from before
+    """
+)
+
+
+def switch(connection: Connection, state: EngineState) -> None:
+    """Turn the switch, and append who did."""
+    connection.execute(
+        _SWITCH,
+        {"paused": state.paused, "reason": state.reason, "by": state.by, "at": state.at},
+    )
+
+
+def acts(connection: Connection, *, limit: int) -> list[dict[str, Any]]:
+    """What people did to the engine itself, newest first."""
+    columns = (c for c in recorded.c if c.name not in ("id", "recorded_at"))
+    statement = select(*columns).order_by(recorded.c.id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def keep_policy(connection: Connection, version: str, content: Mapping[str, Any]) -> None:

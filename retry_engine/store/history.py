@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -74,6 +74,20 @@ _ON_CARDS = Prepared(
     .order_by(attempts.c.at)
 )
 _INTENT = ("id", "at", "payment_method_id", "idempotency_key")
+# What of a request may still happen at Stripe after we began it: our own limit on its answer is far
+# shorter, and Stripe does not hold one for longer.
+ON_ITS_WAY = timedelta(minutes=3)
+_MAY_SEND = Prepared("select may_send(%(attempt_id)s, %(at)s, %(on_its_way)s)")
+_ON_THEIR_WAY = Prepared(
+    """
+    select a.id, a.case_id, c.invoice_id, a.sending_until
+      from attempts a join cases c on c.id = a.case_id
+      where a.source = 'engine' and a.outcome = 'unknown' and not a.abandoned
+        and a.sending_until > clock_timestamp()
+        and (%(case_id)s::text is null or a.case_id = %(case_id)s)
+      order by a.id
+    """
+)
 
 
 def add_attempt(connection: Connection, **values: Any) -> None:
@@ -107,6 +121,22 @@ def _insert_intent(names: tuple[str, ...]) -> Prepared:
 def add_intent(connection: Connection, **values: Any) -> Row[Any]:
     """Insert the engine's attempt; its id, time, method and key."""
     return _insert_intent(tuple(sorted(values))).run(connection, **values).one()
+
+
+def may_send(connection: Connection, attempt_id: int, *, at: datetime) -> str | None:
+    """Why a request that charges may not be begun now; None: it may, and counts as on its way.
+
+    It is said in the database, in the transaction that reads the switch, the case's state and the
+    intent, and on the connection that holds the case's lock: see `recovery.fence`.
+    """
+    values = {"attempt_id": attempt_id, "at": at, "on_its_way": ON_ITS_WAY}
+    found: str | None = _MAY_SEND.run(connection, **values).scalar_one()
+    return found
+
+
+def on_their_way(connection: Connection, case_id: str | None = None) -> list[Row[Any]]:
+    """Charges whose request may still reach Stripe and whose outcome nobody has written yet."""
+    return list(_ON_THEIR_WAY.run(connection, case_id=case_id))
 
 
 def change_attempt(connection: Connection, attempt_id: int, **values: Any) -> None:
@@ -402,24 +432,26 @@ def add_flag(connection: Connection, **values: Any) -> None:
     connection.execute(insert(risk_flags).values(**values).on_conflict_do_nothing())
 
 
-def standing_flag(
+def standing_flags(
     connection: Connection, account: str, customer_id: str, *, since: datetime
-) -> Row[Any] | None:
-    """The newest dispute or warning of the customer from `since` on that no person has cleared."""
+) -> list[Row[Any]]:
+    """Disputes and warnings of the customer from `since` on that no person has cleared, in time."""
     statement = (
         select(risk_flags)
         .where(risk_flags.c.account == account, risk_flags.c.customer_id == customer_id)
         .where(risk_flags.c.at >= since, risk_flags.c.cleared_at.is_(None))
-        .order_by(risk_flags.c.at.desc())
+        .order_by(risk_flags.c.at, risk_flags.c.object_id)
     )
-    return connection.execute(statement).first()
+    return list(connection.execute(statement))
 
 
-def clear_flags(connection: Connection, account: str, customer_id: str, *, at: datetime) -> None:
-    """A person has looked: these hold no case back any more."""
+def clear_flags(
+    connection: Connection, account: str, object_ids: Sequence[str], *, at: datetime
+) -> None:
+    """A person has looked at these: they hold no case back any more."""
     connection.execute(
         update(risk_flags)
-        .where(risk_flags.c.account == account, risk_flags.c.customer_id == customer_id)
+        .where(risk_flags.c.account == account, risk_flags.c.object_id.in_(object_ids))
         .where(risk_flags.c.cleared_at.is_(None))
         .values(cleared_at=at)
     )

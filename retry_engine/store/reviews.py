@@ -1,6 +1,6 @@
 """The review queue: what waits for a person."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,16 @@ from retry_engine.store.tables import reviews
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """One question to a person. `proposal` is what is done when they approve."""
+    """One question to a person. `proposal` is what is done when they approve.
+
+    `reasons` are all that stood when it was asked, each {"text", "about"}; `about` names the
+    dispute or warning that it speaks of. `reason` is all of them in words.
+    """
 
     id: str
     case_id: str
     reason: str
+    reasons: Sequence[Mapping[str, str | None]]
     amount: int
     currency: str
     opened_at: datetime
@@ -54,6 +59,15 @@ def open_of(connection: Connection, case_id: str) -> Review | None:
     statement = select(*_COLUMNS).where(reviews.c.case_id == case_id, reviews.c.state == "open")
     row = connection.execute(statement).mappings().first()
     return None if row is None else Review(**row)
+
+
+def rejected_flags(connection: Connection, case_id: str) -> set[str]:
+    """The disputes and warnings that rejected reviews of the case named."""
+    statement = select(reviews.c.reasons).where(
+        reviews.c.case_id == case_id, reviews.c.state == "rejected"
+    )
+    found = connection.execute(statement).scalars()
+    return {r["about"] for reasons in found for r in reasons if r.get("about")}
 
 
 def approved_offer(connection: Connection, case_id: str) -> int:

@@ -237,6 +237,17 @@ def cancel(connection: Connection, case_id: str, *, kind: ActionKind, result: st
     _CANCEL.run(connection, case_id=case_id, kind=kind, result=result)
 
 
+def cancel_claimed_retry(connection: Connection, case_id: str, *, result: str) -> None:
+    """Take back a charge that waits for a worker: under the case's lock nobody carries it out."""
+    connection.execute(
+        update(actions)
+        .where(
+            actions.c.case_id == case_id, actions.c.kind == "retry", actions.c.state == "claimed"
+        )
+        .values(state="cancelled", finished_at=func.now(), claimed_until=None, result=result)
+    )
+
+
 def claim_due(
     connection: Connection, *, now: datetime, paused: bool, shut: bool, lease: timedelta, limit: int
 ) -> list[int]:
