@@ -32,16 +32,16 @@ def claimed_retry(here: EngineShop, customer: Any) -> int:
     raise AssertionError("no charge became due")
 
 
-def lose_all_connections(here: EngineShop) -> None:
-    """As when the server, or the way to it, goes away under everybody."""
+def lose_the_workers_connection(here: EngineShop) -> None:
+    """As when the server, or the way to it, goes away under whoever holds a case's lock."""
     query = text(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where datname = current_database() and pid <> pg_backend_pid()"
+        "select pg_terminate_backend(l.pid) from pg_locks l"
+        " join pg_database d on d.oid = l.database"
+        " where l.locktype = 'advisory' and d.datname = current_database()"
+        " and l.pid <> pg_backend_pid()"
     )
     with here.engine.database.apart() as connection:
-        connection.execute(query)
-    # those that lay idle are not used again; the worker's own is
-    here.engine.database.engine.dispose()
+        assert connection.execute(query).scalars().all() == [True]
 
 
 class HeldGateway:
@@ -109,7 +109,7 @@ def test_a_charge_that_has_not_left_when_the_brake_answers_never_leaves(
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
     with at_work(here, claimed_retry(here, customer), "before"):
         if lost:
-            lose_all_connections(here)
+            lose_the_workers_connection(here)
         brake(here, invoice, how)
     here.time.passes(minutes=10)
     here.works()
@@ -171,7 +171,7 @@ def test_an_answer_that_came_with_the_connection_lost_is_written_on_another(
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
     with at_work(here, claimed_retry(here, customer), "after"):
-        lose_all_connections(here)
+        lose_the_workers_connection(here)
     case = here.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "recovered_by_engine")
 
