@@ -108,9 +108,9 @@ def test_a_process_that_dies_while_it_writes_is_not_followed_by_a_second_letter(
     assert post is not None
     real: Callable[[Letter], None] = post.send
 
-    def dies(_: Any, letter: Letter) -> None:
+    def dies(_: Any, letter: Letter, **leave: Any) -> None:
         if left:
-            real(letter)
+            real(letter, **leave)
         raise Crash
 
     with monkeypatch.context() as patch:
