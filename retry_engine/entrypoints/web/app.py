@@ -91,7 +91,11 @@ def create_app(
             *customer_pages.routes(engine),
         ],
         lifespan=lifespan,
-        exception_handlers={HTTPException: _http_problem, Exception: _crash},
+        exception_handlers={
+            HTTPException: _http_problem,
+            RetryEngineError: _problem_of_ours,
+            Exception: _crash,
+        },
     )
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,6 +136,11 @@ def _database(engine: Engine) -> str:
 async def _http_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problems.response(error.status_code, str(error.detail))
+
+
+async def _problem_of_ours(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RetryEngineError)
+    return problems.of_error(error)
 
 
 async def _crash(_request: Request, _error: Exception) -> Response:
