@@ -388,6 +388,8 @@ class Executor:
             refresh.record_charges(
                 connection, case.account, case.customer_id, charges, now=moment.now
             )
+            # who charges the same card for another invoice sees this intent, or is seen by it
+            history.lock_card(connection, case.account, action.payment_method_id)
             view = view_of(moment, case)
             refusal = refusal_of(
                 view,

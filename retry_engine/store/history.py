@@ -123,6 +123,15 @@ def add_intent(connection: Connection, **values: Any) -> Row[Any]:
     return _insert_intent(tuple(sorted(values))).run(connection, **values).one()
 
 
+def lock_card(connection: Connection, account: str, method_id: str | None) -> None:
+    """One transaction at a time commits an intent on that card, whichever invoice it is for."""
+    query = text(
+        "select pg_advisory_xact_lock(hashtextextended(coalesce((select card_fingerprint"
+        " from payment_methods where account = :account and id = :method), :method, ''), 7))"
+    )
+    connection.execute(query, {"account": account, "method": method_id})
+
+
 def may_send(connection: Connection, attempt_id: int, *, at: datetime) -> str | None:
     """Why a request that charges may not be begun now; None: it may, and counts as on its way.
 
