@@ -132,6 +132,19 @@ def test_a_case_that_a_person_stopped_keeps_its_subscription(ending: Ending) -> 
     assert _invoice(engine_shop, invoice).auto_advance is False
 
 
+def test_a_subscription_whose_customer_has_come_back_is_not_ended(ending: Ending) -> None:
+    engine_shop = ending('subscription = "cancel"')
+    customer, _, invoice = engine_shop.fails("do_not_honor")
+    action = _until_the_end_is_claimed(engine_shop, customer)
+    new = engine_shop.another_method(customer, *["succeeded"] * 3)
+    ref = invoice.parent.subscription_details.subscription
+    v1 = engine_shop.shop.stripe.v1
+    v1.subscriptions.update(ref, {"default_payment_method": new.id})
+    engine_shop.shop.advances(customer, days=31)  # the next renewal is paid
+    engine_shop.engine.run_action(action)
+    assert _subscription(engine_shop, invoice).status == "active"
+
+
 def test_the_doctor_wants_a_key_that_may_end_subscriptions_where_the_policy_ends_them(
     ending: Ending,
 ) -> None:

@@ -108,3 +108,30 @@ def test_a_declined_sign_up_is_not_recovered(engine_shop: EngineShop) -> None:
     assert engine_shop.engine_charges(invoice) == []
     assert engine_shop.engine.list_cases()["data"] == []
     assert engine_shop.engine.status()["inbox_pending"] == 0
+
+
+def test_an_exhausted_debit_is_not_handed_back_to_be_presented_again(
+    engine_shop: EngineShop,
+) -> None:
+    v1 = engine_shop.shop.stripe.v1
+    customer, card = engine_shop.shop.customer_with("succeeded")
+    account: Any = {
+        "type": "us_bank_account",
+        "us_bank_account": {
+            "account_number": "000111111116",
+            "routing_number": "110000000",
+            "account_holder_type": "individual",
+        },
+        "billing_details": {"name": "M", "email": "m@example.com"},
+    }
+    debit = v1.payment_methods.create(account)
+    v1.payment_methods.attach(debit.id, {"customer": customer.id})
+    engine_shop.shop.subscribed(customer)
+    default: Any = {"invoice_settings": {"default_payment_method": debit.id}}
+    v1.customers.update(customer.id, default)
+    v1.payment_methods.detach(card.id)
+    engine_shop.shop.advances(customer, days=31, hours=2)
+    engine_shop.works()
+    invoice = engine_shop.shop.newest_invoice(customer)
+    engine_shop.days_pass(customer, 38, step_hours=24)
+    assert len(engine_shop.shop.ledger(invoice)) <= 3
