@@ -109,15 +109,19 @@ class Overseer:
         self._wait(tell, case_id=case_id)
         with self.database.transaction() as connection:
             case = rows.get(connection, case_id)
-            if closes_later:
-                if not case.is_living and before.is_living:
-                    raise TransitionRefused(
-                        f"the charge that was under way went through: the case is closed"
-                        f" ({case.close_reason})"
-                    )
+            warnings: list[str] = []
+            if closes_later and before.is_living and not case.is_living:
+                # what was wanted holds, nobody charges any more; but not as it was meant
+                warnings = [
+                    "the charge that was under way went through: the case is closed"
+                    f" ({case.close_reason})"
+                ]
+                moment = self._moment(connection, case_id)
+                self._keep(moment, wanted, _shown(moment, before), case, warnings)
+            elif closes_later:
                 case = self._carry_out(connection, case, wanted)
             whole = documents.whole_case(connection, case, self.clock())
-            return {**whole, "warnings": []}
+            return {**whole, "warnings": warnings}
 
     def _carry_out(
         self,
@@ -130,9 +134,21 @@ class Overseer:
         moment = self._moment(connection, before.id)
         shown_before = _shown(moment, before)
         after = self._act(moment, before, wanted)
+        self._keep(moment, wanted, shown_before, after, warnings)
+        return after
+
+    @staticmethod
+    def _keep(
+        moment: Moment,
+        wanted: Override,
+        shown_before: dict[str, Any],
+        after: Case,
+        warnings: Sequence[str],
+    ) -> None:
+        """For good, with its author."""
         history.add_override(
-            connection,
-            case_id=before.id,
+            moment.connection,
+            case_id=after.id,
             at=moment.now,
             by=wanted.by,
             action=wanted.action,
@@ -140,7 +156,6 @@ class Overseer:
             before=shown_before,
             after=_shown(moment, after) | ({"warnings": list(warnings)} if warnings else {}),
         )
-        return after
 
     def _wait(self, tell: Tell | None, *, case_id: str | None = None) -> None:
         """Until nothing is under way, for as long as it takes, on no connection of the pool.
