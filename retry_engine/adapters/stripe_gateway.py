@@ -312,6 +312,39 @@ class StripeGateway:
         )
         return _subscription(found.to_dict())
 
+    def subscriptions_of(self, account: str, customer_id: str) -> Sequence[SubscriptionFacts]:
+        """All of a customer's that are not canceled; none where the customer is gone."""
+        try:
+            found = self._call(
+                "subscriptions.read",
+                lambda: list(
+                    self._client.v1.subscriptions.list(
+                        {"customer": customer_id, "limit": 100}, self._options(account)
+                    ).auto_paging_iter()
+                ),
+            )
+        except StripeRejected as error:
+            if error.status == 404:
+                return []
+            raise
+        return [_subscription(s.to_dict()) for s in found]
+
+    def has_paid_since(self, account: str, subscription_id: str, *, after: datetime) -> bool:
+        """Whether a later invoice of the subscription is paid."""
+        found = self._call(
+            "invoices.read",
+            lambda: self._client.v1.invoices.list(
+                {
+                    "subscription": subscription_id,
+                    "status": "paid",
+                    "created": {"gt": int(after.timestamp())},
+                    "limit": 1,
+                },
+                self._options(account),
+            ),
+        )
+        return bool(found.data)
+
     def clock(self, account: str, clock_id: str) -> tuple[datetime, str]:
         """A test clock's time and status."""
         found = self._call(
@@ -969,7 +1002,16 @@ def _subscription(subscription: _Json) -> SubscriptionFacts:
         period_starts_at=_time_or_none(items[0].get("current_period_start") if items else None),
         period_ends_at=_time_or_none(items[0].get("current_period_end") if items else None),
         trial_ends_at=_time_or_none(subscription.get("trial_end")),
+        created_at=_time_or_none(subscription.get("created")),
+        sells=frozenset(sold for item in items for sold in _sold(item)),
     )
+
+
+def _sold(item: _Json) -> Iterator[str]:
+    """The price of a subscription's item, and its product."""
+    price = item.get("price") or {}
+    product = price.get("product") if isinstance(price, Mapping) else None
+    yield from (sold for sold in (_id(price or None), _id(product)) if sold is not None)
 
 
 def _coupon_id(offer_id: str) -> str:

@@ -136,7 +136,8 @@ def close(
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a person has to look. `about`: the dispute or warning whose flag their yes will clear."""
+    """Why a person has to look. `about`: the dispute, warning or other subscription that their yes
+    will settle."""
 
     text: str
     about: str | None = None

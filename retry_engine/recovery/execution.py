@@ -33,7 +33,14 @@ from retry_engine.domain.errors import (
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import absences, cases, handing_back, outcomes, refresh
+from retry_engine.recovery import (
+    absences,
+    cases,
+    handing_back,
+    outcomes,
+    refresh,
+    second_subscriptions,
+)
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gate import Gate, Permit
@@ -44,6 +51,7 @@ from retry_engine.recovery.gateway import (
     InvoiceFacts,
     PaymentTrail,
     PayResult,
+    SubscriptionFacts,
 )
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import cases as rows
@@ -186,6 +194,7 @@ class Executor:
             return
         done: list[str] = []
         permit = self.gate.permit(case.mode)
+        stays_open = invoice.status == InvoiceStatus.OPEN and not end.mark_uncollectible
         if invoice.status == InvoiceStatus.OPEN and invoice.amount_remaining > 0:
             # a pause of the engine waits for this lock, and this for its end
             self.database.money_may_move(connection)
@@ -202,8 +211,11 @@ class Executor:
                     idempotency_key=f"{OUR_KEYS}end:{action.id}:uncollectible",
                 )
                 done.append("the invoice is marked uncollectible")
+        if stays_open:
+            done.append("the invoice stays open and nobody charges it")
         with connection.begin():
-            rows.change(connection, case_id, taken_over=False)
+            # what is still owed and given to nobody stays on record as held by us
+            rows.change(connection, case_id, taken_over=stays_open)
             result = ", ".join(done) or f"nothing to end: the invoice is {invoice.status}"
             schedule.finish(connection, action.id, result=result)
 
@@ -251,11 +263,9 @@ class Executor:
         if wanted == "leave" or invoice.subscription_id is None:
             return []
         found = self.gateway.subscription(case.account, invoice.subscription_id)
-        if found.status.is_ended:
-            return [f"the subscription is {found.status} already"]
-        if found.status not in ("past_due", "unpaid"):
-            # the customer has come back since, or Stripe has not given it up itself
-            return [f"the subscription is {found.status} and stays so"]
+        stays = self._why_it_stays(case, invoice, found)
+        if stays is not None:
+            return [stays]
         key = f"{OUR_KEYS}end:{action.id}:{wanted}"
         if wanted == "cancel":
             self.gateway.cancel_subscription(
@@ -266,6 +276,20 @@ class Executor:
             return ["the subscription's collection is paused already"]
         self.gateway.pause_subscription(case.account, found.id, permit=permit, idempotency_key=key)
         return ["the subscription's collection is paused"]
+
+    def _why_it_stays(
+        self, case: Case, invoice: InvoiceFacts, found: SubscriptionFacts
+    ) -> str | None:
+        """Why the subscription is not to be ended for this invoice; None: it is."""
+        if found.status.is_ended:
+            return f"the subscription is {found.status} already"
+        if found.status not in ("past_due", "unpaid"):
+            # the customer has come back since, or Stripe has not given it up itself
+            return f"the subscription is {found.status} and stays so"
+        if self.gateway.has_paid_since(case.account, found.id, after=invoice.created_at):
+            # what it is in arrears with now is a later invoice, which has a case of its own
+            return "the subscription stays: the customer has paid a later invoice of it"
+        return None
 
     # -- charging
 
@@ -302,7 +326,7 @@ class Executor:
         if known.processing:
             self._find_out_first(connection, case_id, action, ActionKind.REFRESH)
             return
-        changed = self._what_changed(case, action, known)
+        changed = self._what_changed(connection, case, action, known)
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
@@ -328,7 +352,9 @@ class Executor:
             schedule.finish(connection, action.id, result="shadow: would have been charged now")
             cases.keep_watch(self._moment(connection, case), case)
 
-    def _what_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
+    def _what_changed(
+        self, connection: Connection, case: Case, action: Action, known: Row[Any]
+    ) -> str | None:
         """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         if invoice.status != InvoiceStatus.OPEN:
@@ -337,9 +363,22 @@ class Executor:
             return "what is owed has changed"
         if invoice.auto_advance:
             return "Stripe retries this invoice again"
-        return self._subscription_stopped(case, invoice) or self._method_changed(
-            case, action, known
+        subscription = refresh.subscription_of(self.gateway, case.account, invoice)
+        return (
+            self._subscription_stopped(subscription)
+            or self._method_changed(case, action, known)
+            or self._taken_out_another(connection, case, subscription)
         )
+
+    def _taken_out_another(
+        self, connection: Connection, case: Case, own: SubscriptionFacts | None
+    ) -> str | None:
+        found = second_subscriptions.read(self.gateway, case, own, since=case.opened_at)
+        if not found:
+            return None
+        with connection.begin():
+            reasons = second_subscriptions.reasons(connection, case, found)
+        return reasons[0].text if reasons else None
 
     def _method_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
         assert action.payment_method_id is not None, "a retry names its method"
@@ -354,10 +393,8 @@ class Executor:
             return "the card was replaced"
         return None
 
-    def _subscription_stopped(self, case: Case, invoice: InvoiceFacts) -> str | None:
-        subscription = invoice.subscription
-        if subscription is None and invoice.subscription_id is not None:
-            subscription = self.gateway.subscription(case.account, invoice.subscription_id)
+    @staticmethod
+    def _subscription_stopped(subscription: SubscriptionFacts | None) -> str | None:
         if subscription is None:
             return None
         if subscription.status.is_ended:

@@ -66,6 +66,8 @@ class SubscriptionFacts:
     period_starts_at: datetime | None = None
     period_ends_at: datetime | None = None
     trial_ends_at: datetime | None = None
+    created_at: datetime | None = None
+    sells: frozenset[str] = frozenset()  # the ids of its prices and of their products
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,12 @@ class Gateway(Protocol):
     def payment_method(self, account: str, method_id: str) -> MethodFacts: ...
     def mandate_active(self, account: str, mandate_id: str) -> bool | None: ...
     def subscription(self, account: str, subscription_id: str) -> SubscriptionFacts: ...
+    def subscriptions_of(self, account: str, customer_id: str) -> Sequence[SubscriptionFacts]:
+        """All of a customer's that are not canceled."""
+
+    def has_paid_since(self, account: str, subscription_id: str, *, after: datetime) -> bool:
+        """Whether an invoice of the subscription that was made later than that is paid."""
+
     def clock(self, account: str, clock_id: str) -> tuple[datetime, str]: ...
 
     def pay(

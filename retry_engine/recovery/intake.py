@@ -55,6 +55,7 @@ EVENT_TYPES: tuple[str, ...] = (
     "payment_intent.requires_action",
     "customer.updated",
     "customer.deleted",
+    "customer.subscription.created",
     "customer.subscription.updated",
     "customer.subscription.deleted",
     "customer.subscription.paused",
@@ -334,7 +335,12 @@ def _cases_of(connection: Connection, event: StoredEvent, body: Mapping[str, Any
     if object_id is None:
         return []
     if kind.startswith("customer.subscription."):
-        return rows.living_ids(connection, event.account, subscription_id=object_id)
+        # another one of the customer's may have taken the place of the one that is unpaid
+        customer_id = _id(body.get("customer"))
+        found = rows.living_ids(connection, event.account, subscription_id=object_id)
+        if customer_id is not None:
+            found += rows.living_ids(connection, event.account, customer_id=customer_id)
+        return list(dict.fromkeys(found))
     if kind.startswith("customer."):
         return rows.living_ids(connection, event.account, customer_id=object_id)
     if kind.startswith(("payment_method.", "mandate.")):

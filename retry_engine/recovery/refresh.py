@@ -18,7 +18,7 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import cases
+from retry_engine.recovery import cases, second_subscriptions
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import (
@@ -53,6 +53,7 @@ class Picture:
     customer: CustomerFacts
     methods: Sequence[MethodFacts]
     subscription: SubscriptionFacts | None
+    taken_out_since: Sequence[SubscriptionFacts]  # others to the same product
     other_charges: Sequence[ChargeFacts]
     mandates: dict[str, bool]
     read_at: datetime
@@ -81,13 +82,15 @@ def read(gateway: Gateway, case: Case, *, gate: Gate, now: datetime) -> Picture:
         )
     trail = gateway.payment_trail(case.account, case.invoice_id)
     customer = gateway.customer(case.account, case.customer_id)
-    subscription = _subscription(gateway, case.account, invoice)
+    subscription = subscription_of(gateway, case.account, invoice)
+    failed_at = min([case.opened_at, *(c.created_at for c in trail.charges[:1])])
     return Picture(
         invoice=invoice,
         trail=trail,
         customer=customer,
         methods=_methods(gateway, case, default_of(invoice, subscription, customer)),
         subscription=subscription,
+        taken_out_since=second_subscriptions.read(gateway, case, subscription, since=failed_at),
         other_charges=charges_since(gateway, case, now=now),
         mandates=_mandates(gateway, case.account, trail.charges),
         read_at=now,
@@ -140,9 +143,10 @@ def _is_ours_to_take(case: Case, invoice: InvoiceFacts) -> bool:
     )
 
 
-def _subscription(
+def subscription_of(
     gateway: Gateway, account: str, invoice: InvoiceFacts
 ) -> SubscriptionFacts | None:
+    """The invoice's subscription, asked for where it did not come along."""
     if invoice.subscription is not None or invoice.subscription_id is None:
         return invoice.subscription
     return gateway.subscription(account, invoice.subscription_id)
@@ -178,7 +182,7 @@ def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> 
     ended = _end(moment, case, picture)
     if ended is not None:
         return ended
-    case = _hold_for_dispute(moment, case, policy)
+    case = _hold(moment, case, picture, policy)
     case = _follow_collection_pause(moment, case, picture)
     case = _follow_processing(moment, case)
     if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
@@ -636,28 +640,37 @@ def _settle_processing(moment: Moment, attempts: Sequence[Row[Any]]) -> None:
             )
 
 
-def _hold_for_dispute(moment: Moment, case: Case, policy: Policy) -> Case:
+def _hold(moment: Moment, case: Case, picture: Picture, policy: Policy) -> Case:
+    """A person has to look where a payment is disputed, or this one is probably not owed."""
+    disputes = _disputes(moment, case, policy)
+    others = second_subscriptions.reasons(moment.connection, case, picture.taken_out_since)
+    if case.state == CaseState.PAUSED:  # a person has said no to these, and may still resume it
+        answered = reviews.named_in(moment.connection, case.id, state="rejected")
+        disputes = [reason for reason in disputes if reason.about not in answered]
+        others = [reason for reason in others if reason.about not in answered]
+    if disputes and policy.review.on_dispute == "close":
+        return cases.close(moment, case, CloseReason.DISPUTED, cause=disputes[-1].text)
+    if not disputes and not others:
+        return case
+    return cases.hold(
+        moment, case, reason=[*disputes, *others], proposal={"action": "resume"}, policy=policy
+    )
+
+
+def _disputes(moment: Moment, case: Case, policy: Policy) -> list[cases.Reason]:
     flags = history.standing_flags(
         moment.connection,
         case.account,
         case.customer_id,
         since=moment.now - timedelta(days=policy.review.dispute_days),
     )
-    if case.state == CaseState.PAUSED:  # a person has said no to these, and may still resume it
-        answered = reviews.rejected_flags(moment.connection, case.id)
-        flags = [flag for flag in flags if flag.object_id not in answered]
-    if not flags:
-        return case
-    reasons = [
+    return [
         cases.Reason(
             f"{_FLAGS.get(flag.kind, flag.kind)} on a charge of this customer ({flag.object_id})",
             about=flag.object_id,
         )
         for flag in flags
     ]
-    if policy.review.on_dispute == "close":
-        return cases.close(moment, case, CloseReason.DISPUTED, cause=reasons[-1].text)
-    return cases.hold(moment, case, reason=reasons, proposal={"action": "resume"}, policy=policy)
 
 
 def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Case:

@@ -57,7 +57,6 @@ class Case:
     pause_cause: str | None
     attempt_sequence: int
     auto_advance_found: bool | None
-    owed_beside: str | None
     charges_read_at: datetime | None
 
     def __post_init__(self) -> None:

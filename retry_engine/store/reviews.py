@@ -16,7 +16,7 @@ class Review:
     """One question to a person. `proposal` is what is done when they approve.
 
     `reasons` are all that stood when it was asked, each {"text", "about"}; `about` names the
-    dispute or warning that it speaks of. `reason` is all of them in words.
+    dispute, warning or other subscription that it speaks of. `reason` is all of them in words.
     """
 
     id: str
@@ -61,10 +61,10 @@ def open_of(connection: Connection, case_id: str) -> Review | None:
     return None if row is None else Review(**row)
 
 
-def rejected_flags(connection: Connection, case_id: str) -> set[str]:
-    """The disputes and warnings that rejected reviews of the case named."""
+def named_in(connection: Connection, case_id: str, *, state: str) -> set[str]:
+    """What the case's reviews in that state spoke of: disputes, warnings, other subscriptions."""
     statement = select(reviews.c.reasons).where(
-        reviews.c.case_id == case_id, reviews.c.state == "rejected"
+        reviews.c.case_id == case_id, reviews.c.state == state
     )
     found = connection.execute(statement).scalars()
     return {r["about"] for reasons in found for r in reasons if r.get("about")}

@@ -105,7 +105,6 @@ cases = Table(
     Column("attempt_sequence", Integer, nullable=False, server_default="0"),
     _time("charges_read_at"),  # the customer's charges up to then are recorded
     Column("auto_advance_found", Boolean),  # null: taken over before this was noted
-    Column("owed_beside", Text),  # the subscription beside which it is owed, as a person said
     UniqueConstraint("account", "invoice_id", name="cases_invoice"),
     Index("cases_customer", "account", "customer_id"),
     Index("cases_subscription", "account", "subscription_id"),

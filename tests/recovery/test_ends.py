@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
+from sqlalchemy import select
 
 from retry_engine.recovery.gate import permit
-from retry_engine.store import schedule
+from retry_engine.store import cases, schedule
+from retry_engine.store.tables import actions
 
 pytestmark = pytest.mark.integration
 
@@ -143,6 +145,33 @@ def test_a_subscription_whose_customer_has_come_back_is_not_ended(ending: Ending
     engine_shop.shop.advances(customer, days=31)  # the next renewal is paid
     engine_shop.engine.run_action(action)
     assert _subscription(engine_shop, invoice).status == "active"
+
+
+def test_a_subscription_in_arrears_with_a_later_invoice_only_is_not_ended_for_the_old_one(
+    ending: Ending,
+) -> None:
+    engine_shop = ending('subscription = "cancel"')
+    customer, _, invoice = engine_shop.fails("do_not_honor")
+    action = _until_the_end_is_claimed(engine_shop, customer)
+    new = engine_shop.another_method(customer, "succeeded", "insufficient_funds", "succeeded")
+    ref = invoice.parent.subscription_details.subscription
+    v1 = engine_shop.shop.stripe.v1
+    v1.subscriptions.update(ref, {"default_payment_method": new.id})
+    engine_shop.shop.advances(customer, days=31)  # a renewal is paid, or both have failed by now
+    engine_shop.shop.advances(customer, days=31)
+    newest = v1.invoices.list({"subscription": ref, "limit": 3}).data
+    assert [i.status for i in newest][:2] == ["open", "paid"]
+    assert _subscription(engine_shop, invoice).status == "past_due"
+    engine_shop.engine.run_action(action)
+    assert _subscription(engine_shop, invoice).status == "past_due"
+    with engine_shop.engine.database.transaction() as connection:
+        case = cases.find(connection, invoice.id)
+        result = connection.execute(
+            select(actions.c.result).where(actions.c.id == action)
+        ).scalar_one()
+    assert "paid a later invoice" in result
+    assert "nobody charges it" in result
+    assert case.taken_over  # still owed, and given to nobody
 
 
 def test_the_doctor_wants_a_key_that_may_end_subscriptions_where_the_policy_ends_them(

@@ -20,9 +20,9 @@ PACKAGE = Path(stripe_gateway.__file__).parents[1]
 # What of Stripe's library only looks; all else is a write.
 LOOKS = {"retrieve", "list", "retrieve_current"}
 READS = {
-    "charge", "clock", "coupon_of", "credit_note_of", "customer", "customer_charges", "invoice",
-    "invoice_to_pay", "mandate_active", "payment_method", "payment_methods", "payment_trail",
-    "subscription", "subscriptions_of",
+    "charge", "charge_told", "clock", "coupon_of", "credit_note_of", "customer", "customer_charges",
+    "has_paid_since", "invoice", "invoice_to_pay", "mandate_active", "payment_method",
+    "payment_methods", "payment_trail", "subscription", "subscriptions_of",
 }  # fmt: skip
 # The doctor asks for what does not exist, to learn what the key may.
 PROBES = {"may"}
