@@ -82,6 +82,7 @@ _LANGUAGES = ("en", "de", "fr", "es", "it", "nl", "pt")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "cases.billing_reasons": BILLING_REASONS,
     "review.on_dispute": ("review", "close"),
+    "review.unanswered": ("wait", "reject", "release", "stop"),
     "messages.language": _LANGUAGES,
     "messages.way_back": ("page", "hosted"),
     "offers.way": ("credit_note", "coupon"),

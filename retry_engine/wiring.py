@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.adapters.pacing import Pace
-from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.actions import LAST_DUTIES, ActionKind, ActionState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
@@ -35,7 +35,7 @@ from retry_engine.domain.outlook import Outlook
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Messages, Policy, from_content
 from retry_engine.oversight import documents
-from retry_engine.oversight.doctor import Check, check_part, check_stripe
+from retry_engine.oversight.doctor import Check, check_held, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer, Tell
 from retry_engine.recovery import suppressing
 from retry_engine.recovery.absences import AbsentAccounts
@@ -57,6 +57,7 @@ from retry_engine.store import (
     breakers,
     engine_state,
     history,
+    holdings,
     inbox,
     messages,
     offers,
@@ -83,7 +84,9 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
 log = structlog.get_logger()
 
-_MAX_FAILURES = 8
+_MAX_FAILURES = holdings.FAILURES_BEFORE_SHOWN
+# How often what Stripe keeps refusing is tried again where it must come to pass.
+_SLOWLY = timedelta(days=1)
 
 
 def real_clock() -> datetime:
@@ -645,6 +648,12 @@ class Engine:
         if self._hold(action.id, text, ours=True) < _MAX_FAILURES:
             return
         with self.database.transaction() as connection:
+            case = rows.find(connection, action.case_id)
+            if not case.is_living and action.kind in LAST_DUTIES:
+                # nobody else would do it: it stays, slowly, and `doctor` names it
+                later = rows.time_of(connection, case, self.clock()) + _SLOWLY
+                schedule.put_back(connection, action, at=later)
+                return
             schedule.finish(connection, action.id, result=text, state=ActionState.CANCELLED)
         with suppress(RetryEngineError):
             self.override(
@@ -788,7 +797,9 @@ class Engine:
     ) -> dict[str, Any]:
         """One page of the review queue, oldest first."""
         with self.database.transaction() as connection:
-            return documents.list_reviews(connection, state=state, limit=limit, cursor=cursor)
+            return documents.list_reviews(
+                connection, state=state, limit=limit, cursor=cursor, real_now=self.clock()
+            )
 
     def decide_review(
         self, review_id: str, *, verdict: str, reason: str, by: str
@@ -900,7 +911,16 @@ class Engine:
     def invariants(self) -> dict[str, int]:
         """Truths that must hold at any moment, with how often each is broken."""
         with self.database.transaction() as connection:
-            return history.invariant_breaches(connection)
+            return self._breaches(connection)
+
+    def _breaches(self, connection: Connection) -> dict[str, int]:
+        held = holdings.breaches(connection, now=self.clock())
+        return {**history.invariant_breaches(connection), **held}
+
+    def held(self) -> dict[str, holdings.Held]:
+        """The invoices that Stripe does not retry because of us, by what is done about them."""
+        with self.database.transaction() as connection:
+            return holdings.found(connection, now=self.clock())
 
     def living(self) -> dict[str, Any]:
         """Figures of what is not over: as cheap as there is little of it."""
@@ -908,16 +928,19 @@ class Engine:
             return {
                 "cases": rows.counts(connection),
                 "reviews_open": reviews.open_count(connection),
+                "reviews_overdue": holdings.overdue_reviews(connection, now=self.clock()),
             }
 
     def totals(self) -> dict[str, Any]:
         """Figures of all that ever was; the cost grows with it."""
+        now = self.clock()
         with self.database.transaction() as connection:
             return {
                 "attempts": history.attempt_counts(connection),
                 "messages": messages.counts(connection),
                 "offers": offers.counts(connection),
-                "breaches": history.invariant_breaches(connection),
+                "breaches": self._breaches(connection),
+                "held": {k: h.count for k, h in holdings.found(connection, now=now).items()},
             }
 
     def doctor(self) -> list[Check]:
@@ -947,6 +970,7 @@ class Engine:
             now=self.clock(),
         )
         checks += [self._check_modes(), self._check_events(), self._check_accounts()]
+        checks += self._check_held()
         mend = "train anew: `retry-engine model train`; until then the prior decides"
         checks.append(check_part("model", self._describe_model, mend=mend))
         return checks
@@ -1089,6 +1113,12 @@ class Engine:
             mend="mend the key's permissions; where an account withdrew for good, nothing: its "
             "cases have ended, and `events replay acct_…` brings its events back",
         )
+
+    def _check_held(self) -> list[Check]:
+        with self.database.transaction() as connection:
+            paused = engine_state.read(connection).paused
+            found = holdings.found(connection, now=self.clock())
+        return check_held(found, paused=paused)
 
     def _nudge(self) -> None:
         """What a person asked for is done at once, not at the next tick."""

@@ -19,6 +19,12 @@ class ActionKind(StrEnum):
     NEW_DEFAULT = "new_default"
 
 
+# What becomes of an invoice whose case is over: given up on, it would be nobody's for ever.
+LAST_DUTIES = frozenset(
+    {ActionKind.HAND_BACK, ActionKind.KEEP_OFF, ActionKind.END, ActionKind.SETTLE}
+)
+
+
 class ActionState(StrEnum):
     """How far a row of the schedule has come."""
 

@@ -76,6 +76,7 @@ class Review:
     deadline_hours: float = 72.0
     dispute_days: int = 120
     on_dispute: str = "review"  # or "close"
+    unanswered: str = "wait"  # or "reject", "release", "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -450,7 +450,7 @@ def show_reviews(page: Document) -> None:
             review["id"],
             review["case"],
             plain(review["amount"], review["currency"]),
-            _when(review["deadline_at"]),
+            _when(review["deadline_at"]) + (" (overdue)" if review["overdue"] else ""),
             review["reason"],
             f"{proposal.get('action', '')}{at}",
         )

@@ -12,6 +12,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.modes import Mode
+from retry_engine.store.holdings import Held
 
 _MUST_HEAR = (
     "invoice.payment_failed",
@@ -212,3 +213,68 @@ def _time(stripe: Inspected, now: datetime) -> Check:
             mend="synchronise this machine's clock; webhooks over 300 s old are refused",
         )
     return Check(name="clock", status="ok", detail=f"{apart.total_seconds():.0f} s from Stripe's")
+
+
+# Of each way in which an invoice is held: how bad that is, in words, and what mends it.
+_HELD = {
+    "nothing_planned": (
+        "fail",
+        "with nobody, and nothing is planned about them",
+        "`retry-engine cases hold` a living one; retry a closed one in Stripe, or void it",
+    ),
+    "past_deadline": (
+        "fail",
+        "past their deadline for a day",
+        "see that a worker runs and Stripe answers; `retry-engine cases release`",
+    ),
+    "end_refused": (
+        "fail",
+        "cannot be given back or kept off, Stripe refuses it; it is tried once a day",
+        "`retry-engine cases show` says why; do it in Stripe",
+    ),
+    "kept_from_stripe": (
+        "warn",
+        "are over, unpaid, and our rules do not let Stripe have them back",
+        "ask the customer, charge by hand or void them; after `cases note` they count as decided",
+    ),
+}
+
+
+def check_held(found: Mapping[str, Held], *, paused: bool) -> list[Check]:
+    """Invoices that Stripe does not retry because of us, and reviews that nobody answers."""
+    wrong = [(*_HELD[kind], found[kind]) for kind in _HELD if found[kind].count]
+    living, decided = found["living"].count, found["kept_off_by_decision"].count
+    detail = f"{living} are worked on, {decided} kept off by decision"
+    if paused and living:
+        wrong.append(
+            (
+                "warn",
+                "are held while the engine is paused, nobody retries them",
+                "`retry-engine engine resume`, or `cases release`; new failures stay with Stripe",
+                found["living"],
+            )
+        )
+    return [_held(detail, wrong), _overdue(found["review_overdue"])]
+
+
+def _held(detail: str, wrong: Sequence[tuple[str, str, str, Held]]) -> Check:
+    name = "invoices held"
+    if not wrong:
+        return Check(name=name, status="ok", detail=detail)
+    return Check(
+        name=name,
+        status="fail" if any(row[0] == "fail" for row in wrong) else "warn",
+        detail="; ".join(f"{held.count} {what}: {held.names}" for _, what, _, held in wrong),
+        mend="; ".join(mend for _, _, mend, _ in wrong),
+    )
+
+
+def _overdue(overdue: Held) -> Check:
+    if not overdue.count:
+        return Check(name="reviews", status="ok", detail="none is overdue")
+    return Check(
+        name="reviews",
+        status="warn",
+        detail=f"{overdue.count} wait beyond their deadline: {overdue.names}",
+        mend="`retry-engine reviews list`; [review] unanswered says what becomes of them by itself",
+    )

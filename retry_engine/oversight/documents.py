@@ -40,7 +40,12 @@ def list_cases(
 
 
 def list_reviews(
-    connection: Connection, *, state: str | None, limit: int, cursor: str | None
+    connection: Connection,
+    *,
+    state: str | None,
+    limit: int,
+    cursor: str | None,
+    real_now: datetime,
 ) -> Document:
     """One page of reviews, oldest first."""
     states = ("open", "approved", "rejected", "withdrawn")
@@ -48,7 +53,8 @@ def list_reviews(
         raise BadRequest(f"unknown state {state!r}; expected one of {', '.join(states)}")
     _check_limit(limit)
     found, next_cursor = reviews.page(connection, state=state, limit=limit, cursor=cursor)
-    return _page([review(r) for r in found], next_cursor)
+    times = rows.times_of(connection, [r.case_id for r in found], real_now)
+    return _page([review(r, now=times[r.case_id]) for r in found], next_cursor)
 
 
 def _check_limit(limit: int) -> None:
@@ -258,8 +264,8 @@ def act(row: dict[str, Any]) -> Document:
     return {**row, "at": text(row["at"])}
 
 
-def review(review: Review) -> Document:
-    """One review."""
+def review(review: Review, *, now: datetime) -> Document:
+    """One review; `now` is its case's."""
     return {
         "id": review.id,
         "case": review.case_id,
@@ -269,6 +275,7 @@ def review(review: Review) -> Document:
         "currency": review.currency,
         "opened_at": text(review.opened_at),
         "deadline_at": text(review.deadline_at),
+        "overdue": review.state == "open" and review.deadline_at <= now,
         "proposal": review.proposal,
         "state": review.state,
         "decided_at": text(review.decided_at),

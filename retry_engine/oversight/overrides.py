@@ -227,7 +227,7 @@ class Overseer:
                 before=shown_before,
                 after=_shown(moment, case),
             )
-            return documents.review(reviews.get(connection, review_id))
+            return documents.review(reviews.get(connection, review_id), now=moment.now)
 
     def set_engine(
         self, *, action: str, reason: str, by: str, tell: Tell | None = None
@@ -245,6 +245,9 @@ class Overseer:
             engine_state.switch(connection, state)
         if state.paused:
             self._wait(tell)
+        else:
+            with self.database.transaction() as connection:
+                schedule.look_at_what_was_left(connection)
         return documents.engine(state)
 
     # -- the acts

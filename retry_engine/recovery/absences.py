@@ -132,7 +132,7 @@ def end_unreachable(
     intent = history.open_intent(connection, case_id)
     if intent is not None:
         # its outcome stays unknown: nobody is left who could tell
-        error = f"cannot be found out any more: {cause}"
+        error = f"{history.GIVEN_UP}: {cause}"
         history.change_attempt(connection, intent.id, error=error[:500])
     schedule.withdraw(connection, [case_id], result=cause)
     return rows.change(connection, case_id, taken_over=False)

@@ -220,9 +220,11 @@ def _find_out(moment: Moment, case: Case) -> None:
 
 def keep_watch(moment: Moment, case: Case) -> None:
     """A living case always has something planned, so that it reaches its end without an event."""
-    at = moment.now + SAFETY_INTERVAL
-    if case.deadline_at > moment.now:
-        at = min(at, case.deadline_at)
+    ends = [case.deadline_at]
+    if case.state == CaseState.IN_REVIEW:
+        asked = reviews.open_of(moment.connection, case.id)
+        ends += [asked.deadline_at] if asked is not None else []
+    at = min([moment.now + SAFETY_INTERVAL, *(end for end in ends if end > moment.now)])
     schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
 
 

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Connection, Row
 
 from retry_engine.domain import network_rules
-from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.actions import LAST_DUTIES, ActionKind, ActionState
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
@@ -58,6 +58,7 @@ from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, history, inbox, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import CONNECTION_LOST, Database, alone
+from retry_engine.store.holdings import KEPT_BY_POLICY
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
@@ -83,6 +84,15 @@ class Executor:
         Raises:
             StripeUnavailable, StripeForbidden: nothing was decided; the action is to be held.
         """
+        try:
+            self._carry_out(connection, case_id, action)
+        except StripeRejected as error:
+            gone = error.status == 404 and action.kind in LAST_DUTIES
+            case = self._case(connection, case_id)
+            if not gone or case.is_living or not self._ended_as_gone(connection, case, action):
+                raise
+
+    def _carry_out(self, connection: Connection, case_id: str, action: Action) -> None:
         if action.kind == ActionKind.RETRY:
             self._retry(connection, case_id, action)
         elif action.kind == ActionKind.SETTLE:
@@ -106,8 +116,8 @@ class Executor:
             self._finish(connection, action, "the case is closed")
             return
         try:
-            now = self._now(connection, case)
-            picture = refresh.read(self.gateway, case, gate=self.gate, now=now)
+            now, paused = self._now(connection, case), self._is_paused(connection)
+            picture = refresh.read(self.gateway, case, gate=self.gate, now=now, paused=paused)
         except StripeRejected as error:
             if error.status != 404 or not self._ended_as_gone(connection, case, action):
                 raise
@@ -143,7 +153,7 @@ class Executor:
         with connection.begin():
             kept = handing_back.refusal(self._moment(connection, case), case, policy)
         if case.close_reason == CloseReason.EXHAUSTED and not policy.end.hand_back:
-            kept = "the policy keeps it"
+            kept = KEPT_BY_POLICY
         if invoice.status != InvoiceStatus.OPEN or given:
             result = "nothing left to hand back"
         elif kept is not None:
@@ -177,7 +187,7 @@ class Executor:
             case = rows.get(connection, case_id)
             now = rows.time_of(connection, case, self.clock())
             schedule.plan(connection, case, ActionKind.SETTLE, at=now)
-            schedule.put_back_until(connection, action, at=now + _ASK_AGAIN)
+            schedule.put_back(connection, action, at=now + _ASK_AGAIN)
             return True
 
     def _end(self, connection: Connection, case_id: str, action: Action) -> None:
@@ -715,6 +725,11 @@ class Executor:
     def _now(self, connection: Connection, case: Case) -> datetime:
         with connection.begin() if not connection.in_transaction() else nullcontext():
             return rows.time_of(connection, case, self.clock())
+
+    @staticmethod
+    def _is_paused(connection: Connection) -> bool:
+        with connection.begin():
+            return engine_state.read(connection).paused
 
     def _moment(self, connection: Connection, case: Case) -> Moment:
         real_now = self.clock()

@@ -29,6 +29,14 @@ _FAILURES = (
     "invoice.payment_action_required",
     "invoice.payment_attempt_required",
 )
+# After these nobody needs to retry an invoice.
+_SETTLED = (
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice.voided",
+    "invoice.marked_uncollectible",
+    "invoice.deleted",
+)
 _DECLINED = (Outcome.FAILED, Outcome.REQUIRES_ACTION)
 # The objects of a payment; whose other payments concern the same customer's cases too.
 _PAYMENTS = ("charge.", "payment_intent.")
@@ -238,6 +246,8 @@ class Intake:
                 if event.type in _METHOD_CHANGES:
                     self._note_method_change(connection, event, body, real_now)
                 self._plan_looks(connection, _cases_of(connection, event, body))
+            if event.type in _SETTLED and event.object_id is not None:
+                rows.let_go(connection, event.account, event.object_id)
             inbox.finish(connection, event.id, now=real_now)
 
     def _charge_beside(self, event: StoredEvent, body: Mapping[str, Any]) -> ChargeFacts | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
@@ -14,7 +15,7 @@ from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
 from retry_engine.recovery.planning import Planner
-from retry_engine.store import history
+from retry_engine.store import history, schedule
 from retry_engine.store.cases import Case
 
 # Stripe may forget a key from 24 h on, and would then run the same request as a new one.
@@ -53,6 +54,9 @@ def after_outcome(moment: Moment, case: Case, outcome: Outcome, *, planner: Plan
                 moment, case, "charge_processing", cause="the debit is accepted, not yet paid"
             )
         cases.keep_watch(moment, case)
+        # an answer alone is no charge: whether there is one is looked up
+        at = moment.now + refresh.SHOWS_WITHIN
+        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
         return case
     if case.state == CaseState.OPEN:
         return planner.plan(moment, case)

@@ -18,7 +18,7 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import cases, second_subscriptions
+from retry_engine.recovery import cases, ownership, second_subscriptions
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import (
@@ -42,6 +42,10 @@ _PAUSED_IN_STRIPE = "collection is paused in Stripe"
 # A charge belongs to the intent that was committed shortly before it, give or take two clocks.
 _MATCH_BEFORE = timedelta(minutes=2)
 _MATCH_AFTER = timedelta(hours=1)
+# A charge stands in Stripe's record when the call that made it is answered; this is long after.
+SHOWS_WITHIN = timedelta(hours=1)
+# After so many answers without a charge, one after another, a person has to look.
+_EMPTY_BEFORE_REVIEW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +69,20 @@ class Picture:
         return default_of(self.invoice, self.subscription, self.customer)
 
 
-def read(gateway: Gateway, case: Case, *, gate: Gate, now: datetime) -> Picture:
+def read(
+    gateway: Gateway, case: Case, *, gate: Gate, now: datetime, paused: bool = False
+) -> Picture:
     """Ask Stripe for the whole picture; taking the invoice over on the way if it is ours to.
+
+    Not while the engine is `paused`: nobody knows for how long, and an invoice that neither Stripe
+    nor the engine retries is nobody's. Resuming looks at it again.
 
     The other charges of the customer count against the networks' limits of their cards: half a year
     of them at the first look, then those since the last one.
     """
     invoice = gateway.invoice(case.account, case.invoice_id)
     found = invoice.auto_advance
-    if _is_ours_to_take(case, invoice) and gate.refusal(case.mode) is None:
+    if not paused and _is_ours_to_take(case, invoice) and gate.refusal(case.mode) is None:
         invoice = replace(
             gateway.set_auto_advance(
                 case.account, invoice.id, permit=gate.permit(case.mode), on=False
@@ -184,7 +193,9 @@ def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> 
         return ended
     case = _hold(moment, case, picture, policy)
     case = _follow_collection_pause(moment, case, picture)
+    case = _give_up_without_charge(moment, case, policy)
     case = _follow_processing(moment, case)
+    case = ownership.end_if_due(moment, case, policy)
     if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
         return planner.replan_if_changed(moment, case)
     if case.is_living:
@@ -685,6 +696,39 @@ def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Ca
             moment, case, "resumed", cause="collection goes on in Stripe", pause_cause=None
         )
     return case
+
+
+def _give_up_without_charge(moment: Moment, case: Case, policy: Policy) -> Case:
+    """An accepted charge that Stripe's record does not show never happened: it counts nowhere.
+
+    A bank debit that is under way has a charge, which is pending for as long as that takes.
+    """
+    empty = [
+        row
+        for row in history.attempt_rows(moment.connection, case.id)
+        if row.outcome == Outcome.PROCESSING
+        and row.source == Source.ENGINE
+        and row.charge_id is None
+    ]
+    because = "Stripe accepted the request, and its record shows no charge"
+    given_up = [row for row in empty if moment.now - row.at >= SHOWS_WITHIN]
+    for row in given_up:
+        history.change_attempt(
+            moment.connection,
+            row.id,
+            abandoned=True,
+            outcome=Outcome.FAILED,
+            resolved_at=moment.real_now,
+            error=because,
+        )
+    if len(given_up) < len(empty):
+        at = min(row.at for row in empty if row not in given_up) + SHOWS_WITHIN
+        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
+    in_a_row = history.abandoned_in_a_row(moment.connection, case.id) if given_up else 0
+    if in_a_row < _EMPTY_BEFORE_REVIEW:
+        return case
+    why = f"{because}, {in_a_row} times one after another"
+    return cases.hold(moment, case, reason=why, proposal={"action": "resume"}, policy=policy)
 
 
 def _follow_processing(moment: Moment, case: Case) -> Case:

@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     CursorResult,
+    and_,
     bindparam,
     func,
     or_,
     select,
     true,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
@@ -316,6 +318,29 @@ def time_of(connection: Connection, case: Case, real_now: datetime) -> datetime:
     if case.test_clock is None:
         return real_now
     return clock_time(connection, case.account, case.test_clock) or real_now
+
+
+def times_of(
+    connection: Connection, case_ids: Sequence[str], real_now: datetime
+) -> dict[str, datetime]:
+    """The same for many cases, by their ids."""
+    on_its_clock = and_(clocks.c.account == cases.c.account, clocks.c.id == cases.c.test_clock)
+    statement = (
+        select(cases.c.id, func.coalesce(clocks.c.frozen_time, real_now))
+        .select_from(cases.outerjoin(clocks, on_its_clock))
+        .where(cases.c.id.in_(case_ids))
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def let_go(connection: Connection, account: str, invoice_id: str) -> None:
+    """Nothing is owed on the invoice of a closed case any more: nobody has to retry it."""
+    connection.execute(
+        update(cases)
+        .where(cases.c.account == account, cases.c.invoice_id == invoice_id)
+        .where(cases.c.state == "closed", cases.c.taken_over)
+        .values(taken_over=False)
+    )
 
 
 def clock_time(connection: Connection, account: str, clock_id: str) -> datetime | None:

@@ -73,6 +73,8 @@ _ON_CARDS = Prepared(
     )
     .order_by(attempts.c.at)
 )
+# How the error of an intent begins whose outcome nobody is left to tell.
+GIVEN_UP = "cannot be found out any more"
 _INTENT = ("id", "at", "payment_method_id", "idempotency_key")
 # What of a request may still happen at Stripe after we began it: our own limit on its answer is far
 # shorter, and Stripe does not hold one for longer.

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.modes import Mode
 from retry_engine.store.cases import Case
 from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import actions, breakers, cases
@@ -344,29 +345,40 @@ def withdraw_of_closed(connection: Connection, account: str, *, result: str) -> 
         .where(_IN_NOBODYS_HANDS)
         .values(**_WITHDRAWN, result=result[:500])
     )
+    connection.execute(
+        update(cases)
+        .where(cases.c.account == account, cases.c.state == "closed", cases.c.taken_over)
+        .values(taken_over=False)
+    )
 
 
 _PLANNED_AGAIN = {"state": ActionState.PLANNED, "claimed_until": None, "held": False}
 
 
-def put_back(connection: Connection, action: Action) -> None:
-    """Back among the planned, or cancelled where the case has planned the same anew meanwhile."""
+def put_back(connection: Connection, action: Action, *, at: datetime | None = None) -> None:
+    """Back among the planned, or cancelled where the case has planned the same anew meanwhile.
+
+    `at`: for later, by the case's clock.
+    """
     mine = update(actions).where(actions.c.id == action.id, actions.c.state == ActionState.CLAIMED)
+    later = {"due_at": at} if at is not None else {}
     try:
         with connection.begin_nested():
-            connection.execute(mine.values(**_PLANNED_AGAIN))
+            connection.execute(mine.values(**_PLANNED_AGAIN, **later))
     except IntegrityError:
         connection.execute(
             mine.values(state=ActionState.CANCELLED, result="planned anew meanwhile")
         )
 
 
-def put_back_until(connection: Connection, action: Action, *, at: datetime) -> None:
-    """Back among the planned, for later by the case's clock."""
+def look_at_what_was_left(connection: Connection) -> None:
+    """Look at once at the living cases that were not taken over while the engine was paused."""
     connection.execute(
         update(actions)
-        .where(actions.c.id == action.id, actions.c.state == "claimed")
-        .values(state="planned", claimed_until=None, held=False, due_at=at)
+        .where(actions.c.case_id == cases.c.id, cases.c.state != "closed")
+        .where(cases.c.mode == Mode.TAKEOVER, ~cases.c.taken_over)
+        .where(actions.c.kind == ActionKind.REFRESH, actions.c.state == ActionState.PLANNED)
+        .values(due_at=func.least(actions.c.due_at, cases.c.opened_at))
     )
 
 

@@ -95,6 +95,18 @@ class _Page(Collector):
         yield GaugeMetricFamily("retry_engine_inbox_dead", "Events given up", value=dead)
         waiting = self._living["reviews_open"]
         yield GaugeMetricFamily("retry_engine_reviews_open", "Reviews waiting", value=waiting)
+        late = self._living["reviews_overdue"]
+        yield GaugeMetricFamily(
+            "retry_engine_reviews_overdue", "Reviews beyond their deadline", value=late
+        )
+        held = GaugeMetricFamily(
+            "retry_engine_invoices_held",
+            "Invoices that Stripe does not retry because of the engine",
+            labels=["how"],
+        )
+        for how, count in self._counts["held"].items():
+            held.add_metric([how], count)
+        yield held
         cases = GaugeMetricFamily("retry_engine_cases", "Living cases", labels=["state"])
         for state, count in self._living["cases"].items():
             cases.add_metric([state], count)
@@ -152,6 +164,6 @@ class _Page(Collector):
         yield ended
         yield GaugeMetricFamily(
             "retry_engine_totals_age_seconds",
-            "How old the counts of attempts, messages, offers and breaches are",
+            "How old the counts of attempts, messages, offers, breaches and held invoices are",
             value=self._age,
         )

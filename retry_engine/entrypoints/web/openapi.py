@@ -156,12 +156,17 @@ _SCHEMAS: dict[str, Any] = {
             "id": _TEXT,
             "case": _TEXT,
             "reason": _TEXT,
+            "reasons": {"type": "array", "items": _TEXT},
             "amount": _AMOUNT,
             "currency": _TEXT,
             "opened_at": _TIME,
             "deadline_at": _TIME,
+            "overdue": {"type": "boolean"},
             "proposal": {"type": ["object", "null"]},
             "state": {"enum": ["open", "approved", "rejected", "withdrawn"]},
+            "decided_at": _MAYBE_TIME,
+            "decided_by": _MAYBE_TEXT,
+            "verdict_reason": _MAYBE_TEXT,
         }
     ),
     "Status": _object(
