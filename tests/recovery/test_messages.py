@@ -3,9 +3,11 @@
 import csv
 import re
 from datetime import datetime
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from correspondence import ADDRESS, PUBLIC, Writing, failed, words
@@ -251,15 +253,18 @@ STEPS = st.lists(
 def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
     writing: EngineShop, post_office: PostOffice, steps: list[str], code: str
 ) -> None:
-    office, engine = post_office, writing.engine
-    office.mails.clear()
-    with engine.database.transaction() as connection:
-        connection.execute(text("delete from suppressions"))
+    engine = writing.engine
     engine.set_engine(action="resume", reason="a new story", by="test")
-    customer, invoice = failed(writing, code)
+    # what a story before left waiting for the engine's pause is still said, to its own customer
+    address = f"maria.{uuid4().hex}@example.com"
+
+    def mails() -> list[EmailMessage]:
+        return post_office.to(address)
+
+    customer, invoice = failed(writing, code, address=address)
     case, silent, paused, muted = writing.case(invoice)["id"], False, False, False
     for step in steps:
-        before = len(office.mails)
+        before = len(mails())
         quiet = silent or paused or muted
         if step == "hours":
             writing.days_pass(customer, 5 / 24, step_hours=1)
@@ -268,20 +273,20 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
         elif step == "pay" and not silent:
             writing.shop.stripe.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
             writing.works()
-            before, silent = len(office.mails), True
+            before, silent = len(mails()), True
         elif step in ("hold", "release") and not silent:
             waiting = [r["id"] for r in engine.list_reviews()["data"] if r["case"] == case]
             if step == "hold" and not waiting and writing.case(invoice)["state"] != "closed":
                 engine.override(case, action="hold", reason="asked", by="test")
-                before, muted = len(office.mails), True
+                before, muted = len(mails()), True
             if step == "release" and waiting:
                 engine.decide_review(waiting[0], verdict="approve", reason="asked", by="test")
-                before, muted = len(office.mails), False
+                before, muted = len(mails()), False
         elif step in ("pause", "resume"):
             engine.set_engine(action=step, reason="asked", by="test")
-            before, paused = len(office.mails), step == "pause"
-        elif step == "unsubscribe" and office.mails:
-            link = str(office.mails[-1]["List-Unsubscribe"]).strip("<>")
+            before, paused = len(mails()), step == "pause"
+        elif step == "unsubscribe" and mails():
+            link = str(mails()[-1]["List-Unsubscribe"]).strip("<>")
             engine.customers.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
             silent = True
         elif step == "crash":
@@ -299,8 +304,8 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             engine.sweep()
             writing.works()
         if quiet:
-            assert len(office.mails) == before, step
-    ids = [mail["Message-ID"] for mail in office.mails]
+            assert len(mails()) == before, step
+    ids = [mail["Message-ID"] for mail in mails()]
     assert len(set(ids)) == len(ids)
     messages = writing.case(invoice)["messages"]
     assert sum(m["state"] != "not_sent" for m in messages) >= len(ids)
