@@ -1,9 +1,9 @@
 """The sandbox's HTTP door: Stripe's `/v1`, its pages for customers, and `/_sandbox` for steering.
 
 `/v1` answers what `routes.ROUTES` lists and 404 in Stripe's error shape for all else. Any
-`sk_test_…` or `rk_test_…` key is let in (Bearer or Basic), any `pk_test_…` where Stripe lets one
-in;
-`Stripe-Account` keeps connected accounts apart. `hosted` and `stripe_js` have the pages.
+`sk_test_…` or `rk_test_…` key is let in (Bearer or Basic; one that begins `sk_test_expired` has
+expired), any `pk_test_…` where Stripe lets one in; `Stripe-Account` keeps connected accounts apart.
+`hosted` and `stripe_js` have the pages.
 Unlike Stripe, a test clock takes any number of customers.
 
 Steering (JSON, no key):
@@ -411,13 +411,15 @@ def _is_publishable(request: Request, given: str | None) -> bool:
         scheme, key = "Bearer", _user_of(key)
     if not key and given:
         scheme, key = "Bearer", given  # as Stripe.js sends it, in the body
+    shown = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "***"
+    if key.startswith(("sk_test_expired", "rk_test_expired")):
+        raise Refused(401, "invalid_request_error", f"Expired API Key provided: {shown}")
     if scheme.lower() == "bearer" and key.startswith(("sk_test_", "rk_test_")):
         return False
     if scheme.lower() == "bearer" and key.startswith("pk_test_"):
         return True
     if not key:
         raise Refused(401, "invalid_request_error", "You did not provide an API key.")
-    shown = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "***"
     raise Refused(401, "invalid_request_error", f"Invalid API Key provided: {shown}")
 
 

@@ -167,7 +167,7 @@ def test_a_backfill_without_a_key_is_told_at_once(tmp_path: Path, env: dict[str,
 def test_a_wrong_key_is_one_line_without_the_key(
     tmp_path: Path, stripe_env: dict[str, str]
 ) -> None:
-    wrong = {**stripe_env, "STRIPE_API_KEY": "sk_live_nobodys00000000"}
+    wrong = {**stripe_env, "STRIPE_API_KEY": "sk_test_expired_nobodys0"}
     result = run("history", "backfill", "--since", "2026-01-01", env=wrong, cwd=tmp_path)
     assert result.returncode == 1
     assert "401, the API key is not accepted" in _one_line(result)

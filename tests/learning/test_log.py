@@ -43,6 +43,15 @@ def test_an_amount_that_is_no_whole_number_of_minor_units_is_a_bad_row(
         log.validate(log.read(_csv(tmp_path / "log.csv", amount)))
 
 
+def test_whole_numbers_with_gaps_as_pandas_writes_them_are_minor_units(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    gaps: Any = [2900.0, np.nan, 100.0]
+    rows = pd.DataFrame([_row(), _row(kind="message", outcome=""), _row(invoice_id="in_2")])
+    rows.assign(amount=gaps).to_csv(path, index=False)
+    assert "2900.0" in path.read_text()
+    assert log.validate(log.read(path))[0]["amount"].dropna().tolist() == [2900, 100]
+
+
 def test_the_type_of_a_column_says_what_a_number_is(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     gaps: Any = [2900.0, np.nan]  # what pandas makes of whole numbers with a gap
