@@ -243,9 +243,9 @@ def _numbers(frame: pd.DataFrame, column: str, name: str, *, whole: bool) -> "pd
     if whole:
         # beyond 2^53 a float is not the number that was written
         bad |= parsed.notna() & ((parsed % 1 != 0) | (parsed < 0) | (parsed > 2**53))
-        if given.dtype == object or pd.api.types.is_string_dtype(given.dtype):
-            if not _is_dump_of_floats(given[~blank]):
-                bad |= ~blank & ~given.map(_is_whole)
+        texts = given.dtype == object or pd.api.types.is_string_dtype(given.dtype)
+        if texts and not _is_dump_of_floats(given[~blank]):
+            bad |= ~blank & ~given.map(_is_whole)
         _first_bad(name, column, bad, given, "a whole number of minor units, 0 or more")
     else:
         bad |= parsed.notna() & ((parsed <= 0) | ~np.isfinite(parsed))
