@@ -126,12 +126,21 @@ def close(
         _find_out(moment, closed)
     if reason not in _RECOVERED and offers.of_case(moment.connection, case.id) is not None:
         schedule.plan(moment.connection, closed, ActionKind.OFFER_END, at=moment.now)
-    if case.taken_over and reason is CloseReason.EXHAUSTED:
-        schedule.plan(moment.connection, closed, ActionKind.END, at=moment.now)
-    elif case.mode == Mode.TAKEOVER and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
-        what = ActionKind.HAND_BACK if give_back else ActionKind.KEEP_OFF
-        schedule.plan(moment.connection, closed, what, at=moment.now)
+    follows = what_follows(reason, mode=case.mode, taken_over=case.taken_over, give_back=give_back)
+    if follows is not None:
+        schedule.plan(moment.connection, closed, follows, at=moment.now)
     return closed
+
+
+def what_follows(
+    reason: CloseReason, *, mode: Mode, taken_over: bool, give_back: bool
+) -> ActionKind | None:
+    """What is done about the invoice of a case that has ended so; None: nothing is left to do."""
+    if reason is CloseReason.EXHAUSTED and taken_over:
+        return ActionKind.END
+    if mode is Mode.TAKEOVER and reason in (CloseReason.STOPPED, CloseReason.DISPUTED):
+        return ActionKind.HAND_BACK if give_back else ActionKind.KEEP_OFF
+    return None
 
 
 @dataclass(frozen=True, slots=True)

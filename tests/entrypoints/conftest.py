@@ -1,6 +1,7 @@
 """A shop in the sandbox, for the commands that talk to Stripe, and the web application."""
 
+from engine_shop import engine_shop
 from sandbox_shop import inbox, shop
 from serving import guarded, web
 
-__all__ = ["guarded", "inbox", "shop", "web"]
+__all__ = ["engine_shop", "guarded", "inbox", "shop", "web"]
