@@ -12,8 +12,9 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.planning import view_of
-from retry_engine.store import history
+from retry_engine.store import history, reviews
 from retry_engine.store.cases import Case
+from retry_engine.store.holdings import THE_POLICY
 
 # Says when in a week, not whether: Stripe keeps to the banks' days itself.
 _OF_THE_WEEK = frozenset({"debit_weekend"})
@@ -29,6 +30,11 @@ def refusal(moment: Moment, case: Case, policy: Policy) -> str | None:
         flag = flags[-1]
         what = "dispute" if flag.kind == "dispute" else "early fraud warning"
         return f"there is a {what} on a charge of this customer ({flag.object_id})"
+    unanswered = reviews.named_in(
+        moment.connection, case.id, state="rejected", by=THE_POLICY
+    ) - reviews.named_in(moment.connection, case.id, state="approved")
+    if unanswered:
+        return f"nobody has said that it is owed all the same ({', '.join(sorted(unanswered))})"
     return refused_by_rules(view_of(moment, case), at=moment.now, policy=policy)
 
 

@@ -724,7 +724,8 @@ def _give_up_without_charge(moment: Moment, case: Case, policy: Policy) -> Case:
     if len(given_up) < len(empty):
         at = min(row.at for row in empty if row not in given_up) + SHOWS_WITHIN
         schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
-    in_a_row = history.abandoned_in_a_row(moment.connection, case.id) if given_up else 0
+    asks = bool(given_up) and case.is_living
+    in_a_row = history.abandoned_in_a_row(moment.connection, case.id) if asks else 0
     if in_a_row < _EMPTY_BEFORE_REVIEW:
         return case
     why = f"{because}, {in_a_row} times one after another"

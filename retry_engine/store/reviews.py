@@ -61,11 +61,18 @@ def open_of(connection: Connection, case_id: str) -> Review | None:
     return None if row is None else Review(**row)
 
 
-def named_in(connection: Connection, case_id: str, *, state: str) -> set[str]:
-    """What the case's reviews in that state spoke of: disputes, warnings, other subscriptions."""
+def named_in(
+    connection: Connection, case_id: str, *, state: str, by: str | None = None
+) -> set[str]:
+    """What the case's reviews in that state spoke of: disputes, warnings, other subscriptions.
+
+    `by`: only those that were decided so by that one.
+    """
     statement = select(reviews.c.reasons).where(
         reviews.c.case_id == case_id, reviews.c.state == state
     )
+    if by is not None:
+        statement = statement.where(reviews.c.decided_by == by)
     found = connection.execute(statement).scalars()
     return {r["about"] for reasons in found for r in reasons if r.get("about")}
 
