@@ -33,6 +33,7 @@ from retry_engine.domain.errors import (
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
+from retry_engine.domain.turns import waits_for
 from retry_engine.recovery import (
     absences,
     cases,
@@ -64,6 +65,8 @@ from retry_engine.store.schedule import Action
 log = structlog.get_logger()
 
 _ASK_AGAIN = timedelta(seconds=20)
+# By then what is known of a charge that went first is in the record.
+_AFTER_THE_OTHER = timedelta(minutes=10)
 # After so many refusals of the request itself a person has to look.
 _REFUSALS_BEFORE_REVIEW = 3
 
@@ -452,6 +455,8 @@ class Executor:
                 )
                 self.planner.plan(moment, case)
                 return None
+            if _gives_way(moment, case, action, policy):
+                return None
             return _write_intent(moment, case, action, view)
 
     def _send(
@@ -807,6 +812,33 @@ def warnings_of(
     spans = network_rules.forbidden(view, method, policy=policy) if method is not None else ()
     against = {s.rule: s for s in spans if s.kind is network_rules.Kind.PACING and s.holds_at(at)}
     return [f"{span.detail} (rule {span.rule})" for span in against.values()]
+
+
+def _gives_way(moment: Moment, case: Case, action: Action, policy: Policy) -> bool:
+    """Wait where another invoice of the customer is worth more and wants the same card soon.
+
+    Once that one was charged the gap is in the way of this, and it is planned anew.
+    """
+    assert action.payment_method_id is not None, "a retry names its method"
+    wanted = schedule.charges_on_card(moment.connection, case, action.payment_method_id)
+    mine = next((charge for charge in wanted if charge.case_id == case.id), None)
+    if mine is None:
+        return False
+    others = [charge for charge in wanted if charge.case_id != case.id]
+    first = waits_for(mine, others, now=moment.now, limits=policy.limits)
+    if first is None:
+        return False
+    why = f"gives way to invoice {first.invoice_id}, which is worth more, on the same card"
+    log.info("attempt_gives_way", to=first.invoice_id, due_at=first.due_at)
+    schedule.finish(moment.connection, action.id, result=why, state=ActionState.CANCELLED)
+    schedule.plan_retry(
+        moment.connection,
+        case,
+        at=max(first.due_at, moment.now) + _AFTER_THE_OTHER,
+        payment_method_id=action.payment_method_id,
+        decision_id=action.decision_id,
+    )
+    return True
 
 
 def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) -> Row[Any]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.modes import Mode
+from retry_engine.domain.turns import CardCharge
 from retry_engine.store.cases import Case
 from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import actions, breakers, cases
@@ -78,6 +79,25 @@ _CANCEL = Prepared(
     """
     update actions set state = 'cancelled', finished_at = now(), result = %(result)s
       where case_id = %(case_id)s and kind = %(kind)s and state = 'planned'
+    """
+)
+
+_ON_CARD = Prepared(
+    """
+    select c.id as case_id, c.invoice_id, a.due_at, c.opened_at, c.deadline_at,
+           c.amount_remaining as amount, c.currency,
+           coalesce(d.expected_value, 0) as expected_value, a.requested_by is not null as by_person,
+           (select max(t.at) from attempts t
+              where t.case_id = c.id and t.source = 'engine' and not t.abandoned) as tried_at
+      from cases c
+      join actions a on a.case_id = c.id and a.kind = 'retry' and a.state in ('planned', 'claimed')
+      left join decisions d on d.id = a.decision_id
+      left join payment_methods p on p.account = c.account and p.id = a.payment_method_id
+      where c.account = %(account)s and c.customer_id = %(customer_id)s
+        and c.state = 'open' and c.mode = 'takeover'
+        and (a.payment_method_id = %(method_id)s
+             or p.card_fingerprint = (select card_fingerprint from payment_methods
+                                        where account = %(account)s and id = %(method_id)s))
     """
 )
 
@@ -402,6 +422,14 @@ def planned_retries(connection: Connection, case_ids: list[str]) -> dict[str, Ac
     )
     found = (Action(**row) for row in connection.execute(statement).mappings())
     return {action.case_id: action for action in found}
+
+
+def charges_on_card(connection: Connection, case: Case, method_id: str) -> list[CardCharge]:
+    """What is planned on that card for any invoice of the case's customer, its own included."""
+    found = _ON_CARD.run(
+        connection, account=case.account, customer_id=case.customer_id, method_id=method_id
+    )
+    return [CardCharge(**row) for row in found.mappings()]
 
 
 def counts(connection: Connection, *, now: datetime, shut: bool) -> Counts:
