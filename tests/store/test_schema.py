@@ -182,8 +182,8 @@ def test_a_planned_retry_goes_when_its_case_is_no_longer_open(connection: Connec
         )
 
 
-@pytest.mark.parametrize("table", ["case_transitions", "overrides"])
-@pytest.mark.parametrize("act", ["update {} set case_id = 'c'", "delete from {}"])
+@pytest.mark.parametrize("table", ["case_transitions", "overrides", "acts"])
+@pytest.mark.parametrize("act", ["update {} set at = now()", "delete from {}"])
 def test_what_was_recorded_cannot_be_rewritten(
     connection: Connection, table: str, act: str
 ) -> None:
@@ -198,6 +198,12 @@ def test_what_was_recorded_cannot_be_rewritten(
         text(
             "insert into overrides (case_id, at, by, action, reason, before, after)"
             " values ('c', now(), 'p', 'note', 'x', '{}', '{}')"
+        )
+    )
+    connection.execute(
+        text(
+            "insert into acts (at, by, action, subject, reason, before, after)"
+            " values (now(), 'p', 'pause', 'engine', 'x', '{}', '{}')"
         )
     )
     with pytest.raises(IntegrityError, match="append-only"):
