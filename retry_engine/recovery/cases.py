@@ -20,6 +20,8 @@ from retry_engine.store import engine_state, history, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
+# Why a case is paused where the merchant paused its subscription's collection there.
+PAUSED_IN_STRIPE = "collection is paused in Stripe"
 # A living case is read again this often, in case an event was lost; Stripe redelivers for 3 days.
 SAFETY_INTERVAL = timedelta(days=3)
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from retry_engine.domain import network_rules
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
+from retry_engine.recovery import cases
 from retry_engine.recovery.cases import Moment
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import history, reviews
@@ -24,6 +25,9 @@ def refusal(moment: Moment, case: Case, policy: Policy) -> str | None:
     """Why it stays with nobody, in words; None: Stripe may have it back."""
     if case.auto_advance_found is False:
         return "Stripe was not going to retry it before it was taken over"
+    if case.pause_cause == cases.PAUSED_IN_STRIPE:
+        # Stripe's own retries of an invoice that was open already would go on
+        return cases.PAUSED_IN_STRIPE
     since = moment.now - timedelta(days=policy.review.dispute_days)
     flags = history.standing_flags(moment.connection, case.account, case.customer_id, since=since)
     if flags:

@@ -37,7 +37,6 @@ from retry_engine.store.cases import Case
 
 _CARD_LOOK_BACK = timedelta(days=180)
 _FLAGS = {"dispute": "dispute", "early_fraud_warning": "early fraud warning"}
-_PAUSED_IN_STRIPE = "collection is paused in Stripe"
 
 # A charge belongs to the intent that was committed shortly before it, give or take two clocks.
 _MATCH_BEFORE = timedelta(minutes=2)
@@ -689,9 +688,9 @@ def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Ca
     paused = picture.subscription is not None and picture.subscription.collection_paused
     if paused and case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
         return cases.move(
-            moment, case, "paused", cause=_PAUSED_IN_STRIPE, pause_cause=_PAUSED_IN_STRIPE
+            moment, case, "paused", cause=cases.PAUSED_IN_STRIPE, pause_cause=cases.PAUSED_IN_STRIPE
         )
-    if not paused and case.state == CaseState.PAUSED and case.pause_cause == _PAUSED_IN_STRIPE:
+    if not paused and case.state == CaseState.PAUSED and case.pause_cause == cases.PAUSED_IN_STRIPE:
         return cases.move(
             moment, case, "resumed", cause="collection goes on in Stripe", pause_cause=None
         )

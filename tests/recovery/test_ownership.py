@@ -194,7 +194,9 @@ def test_a_collection_paused_in_stripe_does_not_keep_the_invoice_for_ever(
     assert here.case(invoice)["state"] == "paused"
     here.days_pass(customer, 31, step_hours=24 * 31)
     assert here.case(invoice)["close_reason"] == "stopped"
-    assert _is_stripes_own(here, invoice)
+    # whoever paused the collection wants nothing charged, by Stripe either: a person is told
+    assert not _is_stripes_own(here, invoice)
+    assert _held(here, "kept_from_stripe") == (invoice.id,)
 
 
 def test_what_a_person_rejected_is_not_given_to_stripe_at_the_deadline(

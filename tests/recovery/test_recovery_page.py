@@ -84,9 +84,14 @@ def waits(browser: webdriver.Chrome, css: str) -> Any:
 
 def heading(browser: webdriver.Chrome, text: str) -> None:
     browser.switch_to.default_content()
+    says(browser, "h1", text)
+
+
+def says(browser: webdriver.Chrome, css: str, text: str) -> None:
+    """That text stands there in the end: the page may be on its way to the next one."""
     wait = WebDriverWait(browser, 20, poll_frequency=0.05, ignored_exceptions=[Exception])
     wait.until(
-        lambda d: text in d.find_element(By.TAG_NAME, "h1").text.replace("\xa0", " "),
+        lambda d: text in d.find_element(By.CSS_SELECTOR, css).text.replace("\xa0", " "),
         f"no {text!r}",
     )
 
@@ -254,7 +259,7 @@ def test_an_offer_that_has_ended_is_not_on_the_page_any_more(
     assert browser.find_elements(By.CSS_SELECTOR, "[data-offer]")
     paging.days_pass(customer, 11)
     presses(browser, "[data-offer] button")  # the page was open all the time
-    assert "gilt nicht mehr" in waits(browser, ".alert[role=alert]").text
+    says(browser, ".alert[role=alert]", "gilt nicht mehr")
     assert not browser.find_elements(By.CSS_SELECTOR, "[data-offer]")
     heading(browser, "20,00 $ sind offen")
     is_accessible(browser, "offer_ended")
@@ -270,7 +275,7 @@ def test_who_is_short_of_money_moves_the_day_and_then_takes_a_break(
     opens(mail)
     is_accessible(browser, "changes")
     presses(browser, "[data-change=billing_day] button")
-    assert "nächste Zahlung ist am" in waits(browser, ".taken").text
+    says(browser, ".taken", "nächste Zahlung ist am")
     assert not browser.find_elements(By.CSS_SELECTOR, "[data-change=billing_day]")
     presses(browser, "[data-change=pause] button")
     WebDriverWait(browser, 20, poll_frequency=0.05).until(
