@@ -151,7 +151,7 @@ def _decide(
     *,
     explain: bool,
 ) -> Decision:
-    ahead = int(np.searchsorted(slots, view.now.timestamp()))
+    ahead = _first_to_come(view, slots)
     if not any(option.permitted[ahead:].any() for option in options):
         coming = [option.since(ahead) for option in options]
         return _nothing_permitted(view, coming, slots[ahead:], policy, model.version)
@@ -197,6 +197,11 @@ def _slots(view: CaseView, *, since: datetime | None = None) -> Floats:
     if slots.size:
         slots[min(int((now - start) // _SLOT), slots.size - 1)] = now
     return slots
+
+
+def _first_to_come(view: CaseView, slots: Floats) -> int:
+    """The place of the first slot that is not past."""
+    return int(np.searchsorted(slots, view.now.timestamp()))
 
 
 def _asked_since(view: CaseView, policy: Policy) -> datetime:
@@ -256,7 +261,7 @@ def _best_retry(
         values = alive * (chance * worth - cost) + (1.0 - chance) * later
         values[~permitted] = -np.inf
         later = _value_after(values, gap, pause)
-    ahead = int(np.searchsorted(slots, view.now.timestamp()))
+    ahead = _first_to_come(view, slots)
     all_values, values = values, values[:, ahead:] / alive[ahead]  # as things are worth now
     slots, options = slots[ahead:], [option.since(ahead) for option in options]
     best = np.unravel_index(int(np.argmax(values)), values.shape)

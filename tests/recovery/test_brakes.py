@@ -87,6 +87,19 @@ def at_work(here: EngineShop, action: int, where: str) -> Iterator[HeldGateway]:
         worker.join(60)
 
 
+def dies_with_the_answer(here: EngineShop, action: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker charges, and is gone before it can write down what came of it."""
+    real = here.engine.gateway.pay
+
+    def dies(*of: Any, **how: Any) -> PayResult:
+        real(*of, **how)
+        raise Crash
+
+    monkeypatch.setattr(here.engine.gateway, "pay", dies)
+    with contextlib.suppress(Crash):
+        here.engine.run_action(action)
+
+
 def brake(here: EngineShop, invoice: Any, how: str, tell: Any = None) -> Any:
     """Pull one of the brakes; what it answers, or why not."""
     try:
@@ -151,16 +164,7 @@ def test_a_worker_that_died_with_stripes_answer_is_found_out_by_the_brake(
 ) -> None:
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    action = claimed_retry(here, customer)
-    real = here.engine.gateway.pay
-
-    def dies(*of: Any, **how: Any) -> PayResult:
-        real(*of, **how)
-        raise Crash
-
-    monkeypatch.setattr(here.engine.gateway, "pay", dies)
-    with contextlib.suppress(Crash):
-        here.engine.run_action(action)
+    dies_with_the_answer(here, claimed_retry(here, customer), monkeypatch)
     brake(here, invoice, how)
     case = here.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "recovered_by_engine")
@@ -185,16 +189,7 @@ def test_what_takes_a_case_out_of_charging_has_its_open_charge_settled(
     """Also long after, when nothing of it can be on its way and the brake has not waited."""
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    action = claimed_retry(here, customer)
-    real = here.engine.gateway.pay
-
-    def dies(*of: Any, **how: Any) -> PayResult:
-        real(*of, **how)
-        raise Crash
-
-    monkeypatch.setattr(here.engine.gateway, "pay", dies)
-    with contextlib.suppress(Crash):
-        here.engine.run_action(action)
+    dies_with_the_answer(here, claimed_retry(here, customer), monkeypatch)
     with here.engine.database.transaction() as connection:
         connection.execute(text("update attempts set sending_until = now() - interval '1 hour'"))
         connection.execute(text("update actions set state = 'cancelled' where state = 'claimed'"))
