@@ -18,7 +18,7 @@ import pandas as pd
 from retry_engine.domain import network_rules
 from retry_engine.domain.policy import Policy as Rules
 from retry_engine.evaluation import view_of
-from retry_engine.learning import lives
+from retry_engine.learning import replay
 from retry_engine.sandbox.world import World
 
 HORIZON = timedelta(days=30)
@@ -180,7 +180,7 @@ def _copy(row: Row) -> Row:
 
 
 def _breaks(row: Row, method_id: str) -> bool:
-    view = view_of(row, lives.Record())
+    view = view_of(row, replay.Record())
     method = view.method(method_id)
     return method is None or bool(network_rules.check(view, method, at=row["now"], policy=Rules()))
 

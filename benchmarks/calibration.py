@@ -16,9 +16,9 @@ import pandas as pd
 from policy_value import populations
 
 from retry_engine import evaluation
+from retry_engine.decisioning.success_model import as_chance
 from retry_engine.learning import split, training
 from retry_engine.learning.log import validate
-from retry_engine.mind.hazard import as_chance
 
 
 def table(promised: np.ndarray, came: np.ndarray, parts: int) -> float:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import lightgbm
 import numpy as np
 
+from retry_engine.decisioning.features import log_hazard
+from retry_engine.decisioning.success_model import Link
 from retry_engine.evaluation import LearntPolicy, policy_of
 from retry_engine.learning import training
 from retry_engine.learning.training import Trained
-from retry_engine.mind.features import log_hazard
-from retry_engine.mind.hazard import Link
 
 _FOLDS = 3
 

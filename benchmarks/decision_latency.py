@@ -9,12 +9,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from retry_engine.decisioning import planner
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import table
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
-from retry_engine.mind import planner
 
 _NOW = datetime(2026, 3, 20, 7, tzinfo=UTC)
 _COUNTRIES = ("US", "GB", "DE", "FR", "BR", "JP", "AU", None)

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from retry_engine import evaluation
+from retry_engine.decisioning import features, planner
 from retry_engine.domain.policy import Policy
-from retry_engine.learning import lives, training, trees
+from retry_engine.learning import replay, training, trees
 from retry_engine.learning.log import validate
-from retry_engine.mind import features, planner
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ def main() -> None:
     past, cases, bank = arena.households(21, 4000, test=1000, since=START)
     log, _ = validate(pd.DataFrame(arena.mixed_history(past, bank, 21)))
     trained = training.train(log)
-    model, record = trained.model, lives.Record()
+    model, record = trained.model, replay.Record()
     views = [evaluation.view_of(c.row, record) for c in cases]
     policy = Policy()
     planner.decide(views[0], policy=policy, model=model)
@@ -60,7 +60,7 @@ def main() -> None:
     view = views[0]
     slots = view.now.timestamp() + np.arange(240) * 10_800.0
     method = view.payment_methods[0]
-    block = features.matrix(model.scene(view, method, slots))
+    block = features.matrix(model.context(view, method, slots))
     ours, _ = percentiles([lambda: model.success_probability(view, method, slots)] * 100)
     theirs, _ = percentiles(
         [lambda: [booster.predict_survival_function(row[None, :]) for row in block]] * 3

@@ -16,13 +16,13 @@ from random import Random
 from typing import Any
 
 from retry_engine.adapters.stripe_gateway import charge_facts, method_facts
+from retry_engine.decisioning import planner
 from retry_engine.domain import network_rules
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
-from retry_engine.mind import planner
 from retry_engine.sandbox import baseline, clocks, collecting, population
 from retry_engine.sandbox.account import Account, Terms
 

@@ -7,15 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retry_engine.adapters import letters
+from retry_engine import presentation
 from retry_engine.domain.errors import BadRequest, NotFound, Refused
 from retry_engine.domain.offers import Change
 from retry_engine.domain.policy import Policy
 from retry_engine.oversight import payment_options
 from retry_engine.recovery import messaging
 from retry_engine.recovery.links import LinkKeys
-from retry_engine.recovery.renewals import Lookout
-from retry_engine.recovery.visiting import Reception
+from retry_engine.recovery.payment_page import PaymentPage
+from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.settings import Settings
 from retry_engine.store.database import Database
 
@@ -35,8 +35,8 @@ class CustomerDesk:
     """Says in the customer's words what `recovery` knows. `nudge` tells the workers to look."""
 
     database: Database
-    reception: Reception
-    lookout: Lookout
+    payment_page: PaymentPage
+    pre_dunning: PreDunning
     settings: Settings
     policy: Policy
     keys: LinkKeys
@@ -64,7 +64,7 @@ class CustomerDesk:
         Raises:
             BadRequest: no such kind or language, or the file cannot be written.
         """
-        written = letters.preview(
+        written = presentation.preview(
             kind, language, policy=self.policy, discount=discount, now=self.clock()
         )
         try:
@@ -81,7 +81,7 @@ class CustomerDesk:
         Raises:
             StripeUnavailable, StripeForbidden: it cannot be shown at the moment.
         """
-        bill = self.reception.bill(token)
+        bill = self.payment_page.bill(token)
         if bill is None:
             return None
         key = self.settings.stripe_publishable_key
@@ -89,17 +89,17 @@ class CustomerDesk:
         if key and bill.client_secret:
             with suppress(NotFound):
                 order = self.payment_options(bill.customer_id)["payment_method_order"]
-                element = letters.Element(
+                element = presentation.Element(
                     key=key, script=self.settings.stripe_js, order=",".join(order)
                 )
-        page = letters.recovery_page(
+        page = presentation.recovery_page(
             bill, token=token, element=element, alert=alert, manners=self.policy.messages
         )
         return Shown(page=page, leads_to=bill.hosted_url if bill.pays_here else None)
 
     def has_come(self, token: str) -> bool:
         """The holder of the link did something on its page; False where it is none of ours."""
-        return self._acted(self.reception.has_come(token))
+        return self._acted(self.payment_page.has_come(token))
 
     def pay(self, token: str) -> str | None:
         """Where the holder of the link pays; None where it is none of ours.
@@ -107,7 +107,7 @@ class CustomerDesk:
         Raises:
             Refused: there is nothing to pay (any more).
         """
-        return self._acted(self.reception.pay(token))
+        return self._acted(self.payment_page.pay(token))
 
     def _acted(self, answer: _T) -> _T:
         self.nudge()
@@ -115,7 +115,7 @@ class CustomerDesk:
 
     def later_page(self) -> str:
         """In place of the page, while it cannot be shown."""
-        return letters.later_page(manners=self.policy.messages)
+        return presentation.later_page(manners=self.policy.messages)
 
     def take_offer(self, token: str) -> bool:
         """The holder of the link takes its offer; False where the link is none of ours.
@@ -123,7 +123,7 @@ class CustomerDesk:
         Raises:
             Refused: it cannot be had (any more).
         """
-        return self._acted(self.reception.take_offer(token))
+        return self._acted(self.payment_page.take_offer(token))
 
     def change_subscription(self, token: str, kind: str, *, day: str | None) -> bool:
         """The holder of the link changes it; `day` is a date and time in ISO 8601.
@@ -135,7 +135,7 @@ class CustomerDesk:
             wanted, at = Change(kind), datetime.fromisoformat(day) if day else None
         except ValueError:
             raise Refused("there is nothing of that kind to change") from None
-        return self._acted(self.reception.change(token, wanted, day=at))
+        return self._acted(self.payment_page.change(token, wanted, day=at))
 
     def card_page(self, token: str, *, added: bool) -> str | None:
         """Where a customer adds a card before a renewal; None where the link is none of ours.
@@ -150,11 +150,11 @@ class CustomerDesk:
         Raises:
             Refused: no card is wanted any more.
         """
-        secret = self.lookout.setup(token)
+        secret = self.pre_dunning.setup(token)
         return None if secret is None else self._card_page(token, added=False, secret=secret)
 
     def _card_page(self, token: str, *, added: bool, secret: str | None) -> str | None:
-        found = self.lookout.behind(token)
+        found = self.pre_dunning.behind(token)
         if found is None:
             return None
         renewal, is_wanted = found
@@ -162,8 +162,8 @@ class CustomerDesk:
         element = None
         if key:
             order = ",".join(payment_options.order(None, {}, {}, None))
-            element = letters.Element(key=key, script=self.settings.stripe_js, order=order)
-        return letters.card_page(
+            element = presentation.Element(key=key, script=self.settings.stripe_js, order=order)
+        return presentation.card_page(
             renewal, token=token, secret=secret, element=element, added=added,
             is_wanted=is_wanted, manners=self.policy.messages,
         )  # fmt: skip
@@ -175,7 +175,7 @@ class CustomerDesk:
             Refused: none is wanted any more.
         """
         back = f"{self.settings.public_url}/c/{token}"
-        return self.lookout.portal(token, return_url=back)
+        return self.pre_dunning.portal(token, return_url=back)
 
     def portal(self, token: str) -> str | None:
         """Stripe's portal for the link's customer.
@@ -184,8 +184,8 @@ class CustomerDesk:
             Refused: the policy does not open it, or there is nothing to pay (any more).
         """
         back = f"{self.settings.public_url}/r/{token}"
-        return self._acted(self.reception.portal(token, return_url=back))
+        return self._acted(self.payment_page.portal(token, return_url=back))
 
     def unsubscribe_page(self, language: str, *, done: bool) -> str:
         """What the link shows."""
-        return letters.unsubscribe_page(language, done=done, manners=self.policy.messages)
+        return presentation.unsubscribe_page(language, done=done, manners=self.policy.messages)

@@ -13,6 +13,10 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from retry_engine.decisioning import fixed_schedule as schedule
+from retry_engine.decisioning import planner
+from retry_engine.decisioning.prior import PriorModel
+from retry_engine.decisioning.success_model import LearntModel
 from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
@@ -21,11 +25,8 @@ from retry_engine.domain.messages import Message
 from retry_engine.domain.offers import Offer, OfferState
 from retry_engine.domain.policy import Limits, Offers, Value
 from retry_engine.domain.policy import Policy as PolicyFile
-from retry_engine.learning import lives, training
+from retry_engine.learning import replay, training
 from retry_engine.learning.log import validate
-from retry_engine.mind import fixed, planner
-from retry_engine.mind.hazard import LearntModel
-from retry_engine.mind.prior import PriorModel
 
 _VALUE = (
     "attempt_cost", "message_cost", "rule_breach_cost", "margin", "lifetime_value_multiple",
@@ -59,7 +60,7 @@ def train_policy(
     try:
         trained = training.train(checked, seed=seed)
     except CannotLearn:
-        return LearntPolicy(policy, None, lives.record_of(checked))
+        return LearntPolicy(policy, None, replay.record_of(checked))
     return LearntPolicy(policy, trained.model, trained.rows.record)
 
 
@@ -67,11 +68,11 @@ def prior_policy(
     config: Mapping[str, Any] | None = None, *, log: pd.DataFrame | None = None
 ) -> "LearntPolicy":
     """The planner on the documented prior; of a log it knows what happened, and learns nothing."""
-    record = lives.Record() if log is None else lives.record_of(validate(log)[0])
+    record = replay.Record() if log is None else replay.record_of(validate(log)[0])
     return LearntPolicy(policy_of(config), None, record)
 
 
-def fixed_schedule(days: Sequence[float] = fixed.DAYS) -> "FixedSchedule":
+def fixed_schedule(days: Sequence[float] = schedule.DAYS) -> "FixedSchedule":
     """Retries on the default method those days after the opening failure, inside the rules."""
     return FixedSchedule(tuple(sorted(days)))
 
@@ -106,7 +107,7 @@ class LearntPolicy:
 
     policy: PolicyFile
     model: LearntModel | None
-    record: lives.Record = field(repr=False)
+    record: replay.Record = field(repr=False)
 
     def decide(self, cases: pd.DataFrame) -> pd.DataFrame:
         """One row in, one row out, in order."""
@@ -119,28 +120,28 @@ class LearntPolicy:
         return view_of(row, self.record)
 
 
-def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
+def view_of(row: Mapping[Any, Any], record: replay.Record) -> CaseView:
     """A row of the cases' table as the planner sees it, with what the log knew of the customer."""
     now, opened = _time(row, "now"), _time(row, "opened_at")
     invoice = str(row["invoice_id"])
     attempts = tuple(
-        replace(lives.attempt_of(a), invoice_id=invoice) for a in _dicts(row, "attempts")
+        replace(replay.attempt_of(a), invoice_id=invoice) for a in _dicts(row, "attempts")
     )
     methods = []
     for given in _dicts(row, "payment_methods"):
-        added = lives.time_of(given.get("added_at"))
+        added = replay.time_of(given.get("added_at"))
         changed = record.changed.get(str(given.get("payment_method_id")))
         if changed is not None and changed > now:
             changed = None
         methods.append(
-            lives.method_of(
+            replay.method_of(
                 given, is_default=bool(given.get("is_default")), changed=changed, added=added
             )
         )
     known = record.before(
         str(row["customer_id"]), iter([m.card_fingerprint for m in methods]), now, invoice
     )
-    known = _with_others(known, [lives.attempt_of(a) for a in _dicts(row, "other_attempts")])
+    known = _with_others(known, [replay.attempt_of(a) for a in _dicts(row, "other_attempts")])
     return CaseView(
         case_id=str(row["case_id"]),
         invoice_id=invoice,
@@ -158,7 +159,7 @@ def view_of(row: Mapping[Any, Any], record: lives.Record) -> CaseView:
         billing_interval=_text(row, "billing_interval"),
         customer_country=_text(row, "customer_country"),
         customer_timezone=_text(row, "customer_timezone"),
-        customer_since=lives.time_of(row.get("customer_since")),
+        customer_since=replay.time_of(row.get("customer_since")),
         messages=tuple(Message(at=_time(m, "at")) for m in _dicts(row, "messages")),
         offers=tuple(
             Offer(at=_time(o, "at"), amount=int(o["amount"]), state=OfferState(o["state"]))
@@ -190,11 +191,11 @@ class FixedSchedule:
         return _table([self._plan(row) for row in cases.to_dict("records")])
 
     def _plan(self, row: Mapping[Any, Any]) -> dict[str, Any]:
-        view = view_of(row, lives.Record())
-        found = fixed.next_charge(view, self.days)
+        view = view_of(row, replay.Record())
+        found = schedule.next_charge(view, self.days)
         if found is None:
             has_method = any(m.is_default for m in view.payment_methods)
-            return _nothing(view) | {"stop": has_method or not fixed.days_left(view, self.days)}
+            return _nothing(view) | {"stop": has_method or not schedule.days_left(view, self.days)}
         return _nothing(view) | {"retry_at": found[0], "payment_method_id": found[1]}
 
 
@@ -245,7 +246,7 @@ def _dicts(row: Mapping[Any, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _time(row: Mapping[Any, Any], name: str) -> datetime:
-    found = lives.time_of(row[name])
+    found = replay.time_of(row[name])
     if found is None:
         raise BadRequest(f"cases: {name} is empty; expected a time in UTC")
     return found

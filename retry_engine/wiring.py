@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 from sqlalchemy import Connection
 
-from retry_engine.adapters.pacing import Pace
+from retry_engine.adapters.rate_limiter import Pace
 from retry_engine.domain.actions import LAST_DUTIES, ActionKind, ActionState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
@@ -31,27 +31,27 @@ from retry_engine.domain.errors import (
 )
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Way
-from retry_engine.domain.outlook import Outlook
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Messages, Policy, from_content
+from retry_engine.domain.renewal_risk import RenewalRisk
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_held, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer, Tell
-from retry_engine.recovery import suppressing
+from retry_engine.recovery import suppression
 from retry_engine.recovery.absences import AbsentAccounts
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.discounts import DiscountOffers
+from retry_engine.recovery.dispatch import LEASE, Dispatcher
 from retry_engine.recovery.execution import Executor
-from retry_engine.recovery.foreseeing import Foresight
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.messaging import Messenger, Post
-from retry_engine.recovery.offering import Giver
+from retry_engine.recovery.payment_page import PaymentPage
+from retry_engine.recovery.plan_changes import PlanChanges
 from retry_engine.recovery.planning import Planner, view_of
-from retry_engine.recovery.renewals import Lookout
-from retry_engine.recovery.schedule import LEASE, Dispatcher
-from retry_engine.recovery.self_service import SelfService
-from retry_engine.recovery.visiting import Reception
+from retry_engine.recovery.pre_dunning import PreDunning
+from retry_engine.recovery.renewal_risk import RenewalRisks
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import (
     breakers,
@@ -73,14 +73,14 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
     from celery import Celery
 
     from retry_engine.adapters.broker import Broker
-    from retry_engine.adapters.mail import SmtpPost
+    from retry_engine.adapters.email import EmailChannel
     from retry_engine.adapters.stripe_gateway import StripeGateway
     from retry_engine.customer_desk import CustomerDesk
+    from retry_engine.decisioning.success_model import LearntModel
     from retry_engine.learning.backfill import Progress
-    from retry_engine.learning.desk import Desk
+    from retry_engine.learning.model_registry import ModelRegistry
     from retry_engine.learning.serving import ActiveModel, Known
     from retry_engine.learning.sigma import SigmaResults
-    from retry_engine.mind.hazard import LearntModel
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ def before_fork(settings: Settings) -> "Known | None":
     None where no model is active, or there is no database to ask.
     """
     from retry_engine.adapters import stripe_gateway  # noqa: F401, PLC0415  # 0.2 s
-    from retry_engine.mind import planner  # noqa: F401, PLC0415  # numpy
+    from retry_engine.decisioning import planner  # noqa: F401, PLC0415  # numpy
 
     with build(settings) as engine:
         try:
@@ -137,7 +137,7 @@ def before_fork(settings: Settings) -> "Known | None":
 def _is_quiet_there(
     timezone: str | None, country: str | None, at: datetime, manners: Messages
 ) -> bool:
-    from retry_engine.mind import dunning  # noqa: PLC0415  # numpy: only where it is needed
+    from retry_engine.decisioning import dunning  # noqa: PLC0415  # numpy: only where it is needed
 
     return dunning.is_quiet_there(timezone, country, at, manners)
 
@@ -218,11 +218,11 @@ class Engine:
         return Planner(decide=self._decide, policy_of=self._policy_of)
 
     @cached_property
-    def learning(self) -> "Desk":
+    def learning(self) -> "ModelRegistry":
         """Logs and models."""
-        from retry_engine.learning.desk import Desk  # noqa: PLC0415  # 1.5 s of libraries
+        from retry_engine.learning.model_registry import ModelRegistry  # noqa: PLC0415  # 1.5 s of libraries
 
-        return Desk(self.database, self.clock, self.policy)
+        return ModelRegistry(self.database, self.clock, self.policy)
 
     def backfill(
         self, since: datetime, *, account: str = "", say: "Callable[[Progress], None]"
@@ -244,7 +244,7 @@ class Engine:
         return SigmaResults(database=self.database, stripe=self.gateway, clock=self.clock)
 
     def _decide(self, view: CaseView, policy: Policy) -> Decision:
-        from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
+        from retry_engine.decisioning import planner  # noqa: PLC0415  # numpy: only where it is needed
 
         if not self._speaks:  # nobody is promised a letter that cannot be sent
             policy = replace(policy, messages=replace(policy.messages, enabled=False))
@@ -283,7 +283,7 @@ class Engine:
         return Intake(
             database=self.database,
             gateway=self.gateway,
-            lookout=self._lookout,
+            pre_dunning=self._pre_dunning,
             engine_mode=self.settings.mode,
             policy=self.policy,
             policy_content=asdict(self.policy),
@@ -302,7 +302,7 @@ class Engine:
 
     @cached_property
     def _messenger(self) -> Messenger:
-        from retry_engine.mind import dunning  # noqa: PLC0415  # numpy
+        from retry_engine.decisioning import dunning  # noqa: PLC0415  # numpy
 
         return Messenger(
             database=self.database,
@@ -324,13 +324,13 @@ class Engine:
     def _post(self) -> Post:
         settings = self.settings
         if self.policy.messages.stripe_mails:
-            from retry_engine.adapters.stripe_mail import StripePost  # noqa: PLC0415
+            from retry_engine.adapters.stripe_email import StripeEmailChannel  # noqa: PLC0415
 
-            return StripePost(self.gateway)
+            return StripeEmailChannel(self.gateway)
         if settings.messages_url is not None and settings.messages_secret is not None:
-            from retry_engine.adapters.hook import HookPost  # noqa: PLC0415  # jinja2
+            from retry_engine.adapters.webhook_channel import WebhookChannel  # noqa: PLC0415  # jinja2
 
-            return HookPost(
+            return WebhookChannel(
                 url=settings.messages_url,
                 secret=settings.messages_secret.get_secret_value(),
                 manners=self.policy.messages,
@@ -339,13 +339,13 @@ class Engine:
             )
         return self._smtp_post()
 
-    def _smtp_post(self) -> "SmtpPost":
-        from retry_engine.adapters.mail import SmtpPost  # noqa: PLC0415  # jinja2
+    def _smtp_post(self) -> "EmailChannel":
+        from retry_engine.adapters.email import EmailChannel  # noqa: PLC0415  # jinja2
 
         settings = self.settings
         if settings.smtp_url is None:
             raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
-        return SmtpPost(
+        return EmailChannel(
             url=settings.smtp_url.get_secret_value(),
             sender=settings.mail_from,
             manners=self.policy.messages,
@@ -354,15 +354,15 @@ class Engine:
         )
 
     @cached_property
-    def _lookout(self) -> Lookout:
+    def _pre_dunning(self) -> PreDunning:
         writes = self._speaks and not self.policy.messages.stripe_mails
-        return Lookout(
+        return PreDunning(
             database=self.database,
             gateway=self.gateway,
-            foresight=Foresight(
+            risks=RenewalRisks(
                 database=self.database,
                 gateway=self.gateway,
-                outlook=self._outlook,
+                risk=self._risk,
                 distrust=timedelta(days=self.policy.review.dispute_days),
             ),
             post=self._post() if writes else None,
@@ -374,14 +374,14 @@ class Engine:
             clock=self.clock,
         )
 
-    def _outlook(self, view: CaseView, method: PaymentMethod, at: datetime) -> Outlook | None:
-        from retry_engine.mind import outlook  # noqa: PLC0415  # numpy: only where it is needed
+    def _risk(self, view: CaseView, method: PaymentMethod, at: datetime) -> RenewalRisk | None:
+        from retry_engine.decisioning import renewal_risk  # noqa: PLC0415  # numpy
 
-        return outlook.of_charge(view, method, at, policy=self.policy, model=self._model())
+        return renewal_risk.of_charge(view, method, at, policy=self.policy, model=self._model())
 
     @cached_property
-    def _giver(self) -> Giver:
-        return Giver(
+    def _discounts(self) -> DiscountOffers:
+        return DiscountOffers(
             database=self.database,
             gateway=self.gateway,
             terms_of=lambda version: self._policy_of(version).offers,
@@ -390,8 +390,8 @@ class Engine:
         )
 
     @cached_property
-    def _self_service(self) -> SelfService:
-        return SelfService(
+    def _plan_changes(self) -> PlanChanges:
+        return PlanChanges(
             database=self.database,
             gateway=self.gateway,
             terms_of=lambda version: self._policy_of(version).offers,
@@ -400,12 +400,12 @@ class Engine:
         )
 
     @cached_property
-    def _reception(self) -> Reception:
-        return Reception(
+    def _payment_page(self) -> PaymentPage:
+        return PaymentPage(
             database=self.database,
             gateway=self.gateway,
-            giver=self._giver,
-            self_service=self._self_service,
+            discounts=self._discounts,
+            plan_changes=self._plan_changes,
             manners=self.policy.messages,
             keys=self._link_keys,
             gate=self._gate,
@@ -419,8 +419,8 @@ class Engine:
 
         return CustomerDesk(
             database=self.database,
-            reception=self._reception,
-            lookout=self._lookout,
+            payment_page=self._payment_page,
+            pre_dunning=self._pre_dunning,
             settings=self.settings,
             policy=self.policy,
             keys=self._link_keys,
@@ -623,9 +623,9 @@ class Engine:
         if action.kind == ActionKind.MESSAGE:
             self._messenger.run(connection, action.case_id, action)
         elif action.kind in (ActionKind.OFFER, ActionKind.OFFER_END):
-            self._giver.run(connection, action.case_id, action)
+            self._discounts.run(connection, action.case_id, action)
         elif action.kind == ActionKind.CHANGE:
-            self._self_service.run(connection, action.case_id, action)
+            self._plan_changes.run(connection, action.case_id, action)
         else:
             self._executor.run(connection, action.case_id, action)
 
@@ -671,7 +671,7 @@ class Engine:
         with self.database.transaction() as connection:
             if not renewals.due(connection, now=self.clock()):
                 return 0
-        return self._lookout.send_due()
+        return self._pre_dunning.send_due()
 
     def sweep(self) -> None:
         """Find again what the broker lost."""
@@ -749,13 +749,13 @@ class Engine:
 
     def explain_case(self, ref: str) -> dict[str, Any]:
         """Why the last decision was made, and the chances as they look now."""
-        from retry_engine.mind import planner  # noqa: PLC0415  # numpy: only where it is needed
+        from retry_engine.decisioning import planner  # noqa: PLC0415  # numpy: only where it is needed
 
         real_now = self.clock()
         with self.database.transaction() as connection:
             case = rows.find(connection, ref)
             now = rows.time_of(connection, case, real_now)
-            view = view_of(Moment(connection=connection, now=now, real_now=real_now), case)
+            view = view_of(CaseContext(connection=connection, now=now, real_now=real_now), case)
             decisions = documents.decisions_of(connection, case)
         model = self._model()
         found = planner.curves(view, policy=self._policy_of(case.policy_version), model=model)
@@ -834,7 +834,7 @@ class Engine:
             BadRequest: that is no address, no reason, or no account.
         """
         with self.database.transaction() as connection:
-            suppressing.suppress(
+            suppression.suppress(
                 connection,
                 address,
                 reason=reason,
@@ -862,7 +862,7 @@ class Engine:
             Refused: the customer asked for it, and `against_their_wish` was not said.
         """
         with self.database.transaction() as connection:
-            suppressing.lift(
+            suppression.lift(
                 connection,
                 address,
                 account=account,
@@ -876,17 +876,17 @@ class Engine:
     def suppression_history(self, address: str, *, account: str = "") -> list[dict[str, Any]]:
         """All that was said about writing to that address, oldest first."""
         with self.database.transaction() as connection:
-            found = suppressing.acts_of(connection, address, account=account)
+            found = suppression.acts_of(connection, address, account=account)
         return [{**act, "at": documents.text(act["at"])} for act in found]
 
-    def heed_report(self, report: suppressing.Report, *, account: str | None) -> dict[str, Any]:
+    def heed_report(self, report: suppression.Report, *, account: str | None) -> dict[str, Any]:
         """Never write again to whom the letter went to that a bounce or a complaint is about.
 
         Raises:
             InvalidInput: it names no letter that this engine has signed.
         """
         with self.database.transaction() as connection:
-            return suppressing.heed(
+            return suppression.heed(
                 connection, report, keys=self._link_keys, account=account, now=self.clock()
             )
 
@@ -894,7 +894,7 @@ class Engine:
         """How many addresses are not written to, by reason."""
         with self.database.transaction() as connection:
             found = messages.suppressed(connection)
-        return {reason: found.get(reason, 0) for reason in suppressing.REASONS}
+        return {reason: found.get(reason, 0) for reason in suppression.REASONS}
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """The events that were given up."""

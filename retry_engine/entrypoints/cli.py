@@ -405,9 +405,9 @@ def suppress_address(
     as_json: Json = False,
 ) -> None:
     """Never write to an address again; only a keyed hash of it is kept."""
-    from retry_engine.recovery import suppressing
+    from retry_engine.recovery import suppression
 
-    suppressing.checked(address, reason, account)  # before anything is started for it
+    suppression.checked(address, reason, account)  # before anything is started for it
     with _engine() as engine:
         found = engine.suppress(address, reason=reason, by=_who(by), account=account, note=note)
     _show(found, as_json, lambda _: print("This address is not written to again."))
@@ -427,9 +427,9 @@ def unsuppress_address(
     as_json: Json = False,
 ) -> None:
     """Let an address be written to again; that it was is kept."""
-    from retry_engine.recovery import suppressing
+    from retry_engine.recovery import suppression
 
-    suppressing.checked_address(address, account)
+    suppression.checked_address(address, account)
     with _engine() as engine:
         found = engine.unsuppress(
             address,
@@ -450,11 +450,11 @@ def heed_bounce(
     as_json: Json = False,
 ) -> None:
     """Take a bounce (RFC 3464) or complaint (RFC 5965) about a letter of this engine's."""
-    from retry_engine.adapters import reports
-    from retry_engine.recovery import suppressing
+    from retry_engine.adapters import bounce_reports
+    from retry_engine.recovery import suppression
 
-    suppressing.check_account(account or "")
-    report = reports.read(_mail(file, most=reports.LARGEST + 1))
+    suppression.check_account(account or "")
+    report = bounce_reports.read(_mail(file, most=bounce_reports.LARGEST + 1))
     with _engine() as engine:
         found = engine.heed_report(report, account=account)
     _show(found, as_json, lambda f: _rendering().show_heeded(f))

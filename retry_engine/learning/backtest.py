@@ -24,18 +24,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retry_engine.decisioning import fixed_schedule, planner
+from retry_engine.decisioning.churn import ChurnHazard
+from retry_engine.decisioning.prior import PriorModel, SuccessModel
+from retry_engine.decisioning.success_model import LearntModel
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.domain.policy import Policy
-from retry_engine.learning import lives, split, training
-from retry_engine.learning.openings import Opening, openings
+from retry_engine.learning import replay, split, training
+from retry_engine.learning.episodes import Episode, openings
 from retry_engine.learning.training import Rows
-from retry_engine.mind import fixed, planner
-from retry_engine.mind.hazard import LearntModel
-from retry_engine.mind.leaving import Leaving
-from retry_engine.mind.prior import PriorModel, SuccessModel
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
@@ -75,7 +75,7 @@ class Backtest:
     """`card` is for the model card; the rest is for whoever checks the estimate."""
 
     card: Document
-    cases: tuple[Opening, ...]
+    cases: tuple[Episode, ...]
     played: Mapping[str, Played]
 
 
@@ -119,11 +119,11 @@ def run(
     folds = dict(zip(later.ids, fold.tolist(), strict=True))
     cases = openings(log, chosen, horizon=horizon)
     declines = _Declines.of(log[log["at"] >= since], seed)
-    world = _World(folds, answers, declines, policy, rows.leaving)
+    world = _World(folds, answers, declines, policy, rows.churn)
     deciders: dict[str, Decider] = {
         "learnt": _planned(policy, model),
         "prior": _planned(policy, PriorModel()),
-        "fixed": lambda views: [fixed.next_charge(view) for view in views],
+        "fixed": lambda views: [fixed_schedule.next_charge(view) for view in views],
     }
     played, corrected = {}, 0
     for name, decide in deciders.items():
@@ -167,7 +167,7 @@ def _nuisance(
 def _support(log: pd.DataFrame, rows: Rows) -> dict[str, list[float]]:
     support = training.no_support()
     kept = set(rows.ids)
-    for retry in lives.walk(log[log["invoice_id"].isin(kept)].reset_index(drop=True)):
+    for retry in replay.walk(log[log["invoice_id"].isin(kept)].reset_index(drop=True)):
         training.count_retry(support, retry)
     return dict(support)
 
@@ -196,10 +196,10 @@ class _World:
     answers: Sequence[LearntModel]
     declines: "_Declines"
     policy: Policy
-    leaving: Leaving
+    churn: ChurnHazard
 
 
-def _play(cases: Sequence[Opening], decide: Decider, world: _World) -> list[_Life]:
+def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[_Life]:
     """Rounds of one decision for all cases that are open."""
     played = [_Life(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
     for _ in range(_ROUNDS):
@@ -244,7 +244,7 @@ def _ask(charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]
 def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
     view, (at, method_id), policy = life.view, charge, world.policy
     ages = np.array([0.0, (at - view.opened_at) / timedelta(days=1)])
-    there = life.left * float(world.leaving.staying(ages, policy.value.churn_per_day)[1])
+    there = life.left * float(world.churn.staying(ages, policy.value.churn_per_day)[1])
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
     life.net += there * (chance * worth - policy.value.attempt_cost)
     life.recovered += there * chance
@@ -278,7 +278,7 @@ class _Declines:
     @classmethod
     def of(cls, log: pd.DataFrame, seed: int) -> "_Declines":
         found: dict[str | None, list[Attempt]] = defaultdict(list)
-        for retry in lives.walk(log.reset_index(drop=True)):
+        for retry in replay.walk(log.reset_index(drop=True)):
             if retry.attempt.outcome in (Outcome.FAILED, Outcome.REQUIRES_ACTION):
                 found[retry.last_code].append(retry.attempt)
         return cls(seed, dict(found))
@@ -306,7 +306,7 @@ def _result(played: Sequence[_Life]) -> Played:
 def _correct(
     result: Played,
     played: Sequence[_Life],
-    cases: Sequence[Opening],
+    cases: Sequence[Episode],
 ) -> int:
     """Add what the log's first retry says beyond the model where it is the policy's own choice."""
     matched = 0
@@ -329,7 +329,7 @@ def _correct(
 
 
 def _card(
-    played: Mapping[str, Played], cases: Sequence[Opening], policy: Policy, seed: int
+    played: Mapping[str, Played], cases: Sequence[Episode], policy: Policy, seed: int
 ) -> Document:
     currencies = np.array([case.view.currency for case in cases])
     owed = np.array([case.view.amount for case in cases], dtype=np.float64)

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retry_engine.decisioning import features
+from retry_engine.decisioning.churn import AGES, ChurnHazard
+from retry_engine.decisioning.success_model import LearntModel
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.domain.policy import Policy
-from retry_engine.learning import backtest, lives, metrics, split
+from retry_engine.learning import backtest, metrics, replay, split
 from retry_engine.learning.training import Rows, Say, Trained
-from retry_engine.mind import features
-from retry_engine.mind.hazard import LearntModel
-from retry_engine.mind.leaving import AGES, Leaving
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
@@ -46,7 +46,7 @@ def of_training(
             trained.chance, rows.won, rows.at, _ids(rows), ended
         ),
         "ends_in_30_days": metrics.cumulative_incidence(ended),
-        "leaving": _leaving(rows.leaving, policy.value.churn_per_day),
+        "leaving": _leaving(rows.churn, policy.value.churn_per_day),
         **_afterwards(log, rows, ended, policy=policy, seed=seed, say=say),
         "top_features": top_features(trained.model, rows),
     }
@@ -94,7 +94,7 @@ def score(
         rng = np.random.default_rng([seed, 74])
         names = np.array(sorted(invoices), dtype=object)
         drawn = set(rng.permutation(names)[: int(len(names) * _MOST_JUDGED / retries)])
-    found = [r for r in lives.walk(log) if r.view.case_id in drawn]
+    found = [r for r in replay.walk(log) if r.view.case_id in drawn]
     if not found:
         return {"retries": 0}
     at = np.array([r.attempt.at.timestamp() for r in found])
@@ -138,7 +138,7 @@ def _data(rows: Rows) -> Document:
     }
 
 
-def _leaving(learnt: Leaving, expected: float) -> list[Document]:
+def _leaving(learnt: ChurnHazard, expected: float) -> list[Document]:
     """Share of customers a day that leave, from each age of a case on; the log's own counts."""
     return [
         {

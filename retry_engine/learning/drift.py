@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
+from retry_engine.decisioning import features
+from retry_engine.decisioning.features import FeatureContext, Rates
+from retry_engine.decisioning.success_model import LearntModel, segment
 from retry_engine.domain.errors import CannotLearn
-from retry_engine.learning import lives, metrics, training
+from retry_engine.learning import metrics, replay, training
 from retry_engine.learning.training import Rows, Trained
-from retry_engine.mind import features
-from retry_engine.mind.features import Rates, Scene
-from retry_engine.mind.hazard import LearntModel, segment
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -99,12 +99,12 @@ def _shares(values: Floats, edges: Floats) -> Floats:
 
 def of_window(
     log: pd.DataFrame, model: LearntModel, since: pd.Timestamp, *, seed: int
-) -> tuple[Rows, list[lives.Retry]]:
+) -> tuple[Rows, list[replay.Retry]]:
     """The retries from then on with their features as they were; whole cases, drawn above 3,000.
 
     `CannotLearn` where there is none.
     """
-    there = [r.view.case_id for r in lives.walk(log) if r.attempt.at >= since]
+    there = [r.view.case_id for r in replay.walk(log) if r.attempt.at >= since]
     if not there:
         raise CannotLearn(f"the log has no retries since {since:%Y-%m-%d}")
     names = sorted(set(there))
@@ -112,16 +112,16 @@ def of_window(
         drawn = np.random.default_rng([seed, 75]).permutation(np.array(names, dtype=object))
         names = sorted(drawn[: int(len(names) * _MOST_RETRIES / len(there))])
     number = {name: place for place, name in enumerate(names)}
-    rates, record, support = Rates(), lives.Record(), training.no_support()
-    kept: list[lives.Retry] = []
+    rates, record, support = Rates(), replay.Record(), training.no_support()
+    kept: list[replay.Retry] = []
     blocks, segments = [], []
-    for retry in lives.walk(log, record, rates=rates, wanted=number.__contains__):
+    for retry in replay.walk(log, record, rates=rates, wanted=number.__contains__):
         if retry.attempt.at >= since:
             slots = np.array([retry.attempt.at.timestamp()])
-            scene = Scene(retry.view, retry.method, slots, rates, model.rhythms)
-            blocks.append(features.matrix(scene))
+            context = FeatureContext(retry.view, retry.method, slots, rates, model.pay_cycles)
+            blocks.append(features.matrix(context))
             training.count_retry(support, retry)
-            segments.append(segment(scene))
+            segments.append(segment(context))
             kept.append(retry)
     opened = {r.view.case_id: r.view.opened_at.timestamp() for r in kept}
     rows = Rows(
@@ -129,8 +129,8 @@ def of_window(
         np.array([r.won for r in kept], dtype=bool),
         np.array([number[r.view.case_id] for r in kept], dtype=np.int64),
         np.array([r.attempt.at.timestamp() for r in kept]),
-        np.array(segments, dtype=np.str_), dict(support), rates, record, model.rhythms, len(there),
-        tuple(names), np.array([opened[name] for name in names]),
+        np.array(segments, dtype=np.str_), dict(support), rates, record,
+        model.pay_cycles, len(there), tuple(names), np.array([opened[name] for name in names]),
     )  # fmt: skip
     return rows, kept
 

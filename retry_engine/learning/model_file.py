@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from retry_engine.decisioning import features
+from retry_engine.decisioning.churn import ChurnHazard
+from retry_engine.decisioning.features import Rates
+from retry_engine.decisioning.offers import Effects
+from retry_engine.decisioning.pay_cycles import CYCLES, PayCycles
+from retry_engine.decisioning.success_model import LearntModel, Link
 from retry_engine.domain.errors import InvalidInput
 from retry_engine.learning.trees import Ensemble, tree_from
-from retry_engine.mind import features
-from retry_engine.mind.features import Rates
-from retry_engine.mind.hazard import LearntModel, Link
-from retry_engine.mind.leaving import Leaving
-from retry_engine.mind.offers import Effects
-from retry_engine.mind.rhythm import CYCLES, Rhythms
 
 _FORMAT = 4
 _MADE_WITH = ("scikit-learn", "scikit-survival")
@@ -44,16 +44,16 @@ def write(model: LearntModel) -> bytes:
         "link": [model.link.intercept, model.link.slope, model.link.prior_slope],
         "rates": {key: list(value) for key, value in model.rates.counts.items()},
         "cycles": list(CYCLES),
-        "mixes": {key: list(value) for key, value in model.rhythms.mixes.items()},
-        "depths": model.rhythms.depths.tolist(),
-        "chances": model.rhythms.chances.tolist(),
-        "odds": model.rhythms.odds.tolist(),
+        "mixes": {key: list(value) for key, value in model.pay_cycles.mixes.items()},
+        "depths": model.pay_cycles.depths.tolist(),
+        "chances": model.pay_cycles.chances.tolist(),
+        "odds": model.pay_cycles.odds.tolist(),
         "support": {key: list(value) for key, value in model.support.items()},
         "offsets": dict(model.offsets),
         "support_weight": model.support_weight,
         "damping": model.damping,
         "offers": asdict(model.offer_effects),
-        "leaving": asdict(model.leaving),
+        "leaving": asdict(model.churn),
     }
     out = io.BytesIO()
     np.savez_compressed(
@@ -115,7 +115,7 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         trees=Ensemble(members=members, rate=float(about["rate"]), features=count),
         link=Link(*(float(v) for v in about["link"])),
         rates=Rates({k: (v[0], v[1], v[2]) for k, v in about["rates"].items()}),
-        rhythms=Rhythms(
+        pay_cycles=PayCycles(
             {key: np.array(value, dtype=np.float64) for key, value in about["mixes"].items()},
             *(np.array(about[name], dtype=np.float64) for name in ("depths", "chances", "odds")),
         ),
@@ -124,7 +124,7 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
         support_weight=float(about["support_weight"]),
         damping=float(about["damping"]),
         offer_effects=_effects(about["offers"]),
-        leaving=Leaving(*(tuple(map(float, about["leaving"][k])) for k in ("left", "days"))),
+        churn=ChurnHazard(*(tuple(map(float, about["leaving"][k])) for k in ("left", "days"))),
     )
 
 

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from retry_engine.decisioning.success_model import LearntModel
 from retry_engine.domain.errors import InvalidInput, NotFound
 from retry_engine.learning import model_file
-from retry_engine.mind.hazard import LearntModel
 from retry_engine.store import learning
 from retry_engine.store.database import Database
 

@@ -11,8 +11,8 @@ import pandas as pd
 import structlog
 
 from retry_engine.domain.errors import InvalidInput
-from retry_engine.learning.desk import contents
 from retry_engine.learning.log import read, validate
+from retry_engine.learning.model_registry import contents
 from retry_engine.recovery.gateway import SigmaRun
 from retry_engine.store import inbox, learning
 from retry_engine.store.database import CaseBusy, Database

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retry_engine.learning import lives, training
+from retry_engine.decisioning.features import Rates
+from retry_engine.learning import replay, training
 from retry_engine.learning.training import Rows, Trained
-from retry_engine.mind.features import Rates
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -38,16 +38,16 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
     """
     cut = float(np.quantile(rows.opened, 1 - LATER_SHARE))
     inside = (rows.opened[rows.case] < cut) & (rows.at < cut)
-    rates, record = Rates(), lives.Record()
+    rates, record = Rates(), replay.Record()
     support = training.no_support()
     moment = datetime.fromtimestamp(cut, UTC)
     kept = set(rows.ids)
     before = log[log["at"] < moment].reset_index(drop=True)
-    for retry in lives.walk(before, record, rates=rates, wanted=kept.__contains__):
+    for retry in replay.walk(before, record, rates=rates, wanted=kept.__contains__):
         training.count_retry(support, retry)
     earlier = replace(
         of_rows(rows, inside), support=dict(support), rates=rates, record=record,
-        leaving=training.leaving_of(before),
+        churn=training.churn_of(before),
     )  # fmt: skip
     cases = len(np.unique(rows.case[inside]))
     return Split(moment, training.fit(earlier, seed=seed), cases)

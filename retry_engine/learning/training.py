@@ -1,6 +1,6 @@
 """From an attempt log to a success model.
 
-Rows are retries (`lives.walk`), each with its features as they were then. Folds never split a case.
+Rows are retries (`replay.walk`), each with its features as they were then; no fold splits a case.
 The boosted trees of the folds are averaged, and the link from their log hazard (and the prior's) to
 a chance is fitted on rows that the trees in question had not seen.
 """
@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 
+from retry_engine.decisioning import churn, features, pay_cycles
+from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
+from retry_engine.decisioning.features import FeatureContext, Rates
+from retry_engine.decisioning.pay_cycles import PayCycles
+from retry_engine.decisioning.success_model import GAPS, LearntModel, Link, segment
 from retry_engine.domain.errors import CannotLearn
-from retry_engine.learning import fingerprint, lives, metrics, trees, uplift
-from retry_engine.mind import features, leaving, rhythm
-from retry_engine.mind.features import Rates, Scene
-from retry_engine.mind.hazard import GAPS, LearntModel, Link, segment
-from retry_engine.mind.leaving import UNKNOWN, Leaving
-from retry_engine.mind.rhythm import Rhythms
+from retry_engine.learning import fingerprint, metrics, replay, trees, uplift
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
@@ -47,13 +47,13 @@ class Rows:
     segment: npt.NDArray[np.str_]
     support: dict[str, list[float]]
     rates: Rates
-    record: lives.Record
-    rhythms: Rhythms
+    record: replay.Record
+    pay_cycles: PayCycles
     retries: int
     ids: tuple[str, ...]
     opened: Floats
     offered: tuple[uplift.Unit, ...] = ()
-    leaving: Leaving = UNKNOWN
+    churn: ChurnHazard = UNKNOWN
     log: str = ""  # the fingerprint of all its rows
 
 
@@ -76,45 +76,45 @@ def rows_of(
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    rhythms = _rhythms(log, lives.record_of(log), seed=seed)
-    rates, record = Rates(), lives.Record()
+    pay_cycles = _rhythms(log, replay.record_of(log), seed=seed)
+    rates, record = Rates(), replay.Record()
     blocks: list[Matrix] = []
     won, case, at, segments = [], [], [], []
     numbers: dict[str, int] = {}
     opened: dict[str, float] = {}
     support = no_support()
-    drawn = lives.walk(
+    drawn = replay.walk(
         log, record, rates=rates, wanted=lambda invoice: _drawn(invoice, seed) < share
     )
     for retry in drawn:
         slots = np.array([retry.attempt.at.timestamp()])
-        scene = Scene(retry.view, retry.method, slots, rates, rhythms)
-        blocks.append(features.matrix(scene))
+        context = FeatureContext(retry.view, retry.method, slots, rates, pay_cycles)
+        blocks.append(features.matrix(context))
         won.append(retry.won)
         case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
         opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
         at.append(slots[0])
-        segments.append(segment(scene))
-        _count_support(support[segments[-1]], scene)
+        segments.append(segment(context))
+        _count_support(support[segments[-1]], context)
         if len(blocks) % 20_000 == 0:
             say(f"features: {len(blocks)} of about {int(total * share)} retries")
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        np.array(segments, dtype=np.str_), dict(support), rates, record, rhythms, total,
+        np.array(segments, dtype=np.str_), dict(support), rates, record, pay_cycles, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
-        leaving_of(log), fingerprint.of_log(log),
+        churn_of(log), fingerprint.of_log(log),
     )  # fmt: skip
 
 
-def leaving_of(log: pd.DataFrame) -> Leaving:
+def churn_of(log: pd.DataFrame) -> ChurnHazard:
     """How quickly the log's customers left; nothing where it names none who did."""
     ended = metrics.ends(log)
     days = ended["days"].to_numpy(dtype=np.float64)
     left = (ended["cause"] == "churned").to_numpy() & (days <= metrics.HORIZON)
     if not left.any():
         return UNKNOWN
-    return leaving.counted(np.minimum(days, metrics.HORIZON), left)
+    return churn.counted(np.minimum(days, metrics.HORIZON), left)
 
 
 def _drawn(case_id: str, seed: int) -> float:
@@ -127,15 +127,15 @@ def no_support() -> dict[str, list[float]]:
     return defaultdict(lambda: [0.0] * len(GAPS))
 
 
-def count_retry(support: dict[str, list[float]], retry: lives.Retry) -> None:
+def count_retry(support: dict[str, list[float]], retry: replay.Retry) -> None:
     """Count a retry among what the log holds of its kind."""
-    scene = Scene(retry.view, retry.method, np.array([retry.view.now.timestamp()]))
-    _count_support(support[segment(scene)], scene)
+    context = FeatureContext(retry.view, retry.method, np.array([retry.view.now.timestamp()]))
+    _count_support(support[segment(context)], context)
 
 
-def _count_support(counts: list[float], scene: Scene) -> None:
+def _count_support(counts: list[float], context: FeatureContext) -> None:
     """A retry counts for the two gaps that it lies between."""
-    hours = np.log1p(max(scene.slots[0] - scene.since.timestamp(), 0.0) / 3600.0)
+    hours = np.log1p(max(context.slots[0] - context.since.timestamp(), 0.0) / 3600.0)
     places = np.interp(hours, np.log1p(GAPS), np.arange(len(GAPS)))
     low = int(places)
     counts[low] += 1.0 - (places - low)
@@ -143,7 +143,9 @@ def _count_support(counts: list[float], scene: Scene) -> None:
         counts[low + 1] += places - low
 
 
-def _rhythms(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 20_000) -> Rhythms:
+def _rhythms(
+    log: pd.DataFrame, record: replay.Record, *, seed: int, most: int = 20_000
+) -> PayCycles:
     """Pay cycles from the records of a sample of customers."""
     attempts = log[log["kind"] == "attempt"]
     about = attempts.groupby("customer_id", sort=True)[["customer_country", "customer_timezone"]]
@@ -152,10 +154,10 @@ def _rhythms(log: pd.DataFrame, record: lives.Record, *, seed: int, most: int = 
     if len(last) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(len(last), most, replace=False))
     told = (
-        rhythm.evidence(record.customers[customer], country=country, timezone=timezone)
+        pay_cycles.evidence(record.customers[customer], country=country, timezone=timezone)
         for customer, country, timezone in last.iloc[chosen].itertuples(name=None)
     )
-    return rhythm.learn(list(told))
+    return pay_cycles.learn(list(told))
 
 
 def train(
@@ -193,12 +195,12 @@ def fit(rows: Rows, *, seed: int, settings: str = "", say: Say = lambda _: None)
         trees=trees.of_boosting(members, rate=_RATE, features=rows.x.shape[1]),
         link=link,
         rates=rows.rates,
-        rhythms=rows.rhythms,
+        pay_cycles=rows.pay_cycles,
         support=rows.support,
         support_weight=weight,
         offsets=offsets,
         offer_effects=uplift.learn(rows.offered),
-        leaving=rows.leaving,
+        churn=rows.churn,
     )
     chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
     return Trained(model, rows, chance)

@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retry_engine.decisioning import offers
+from retry_engine.decisioning.offers import Effects
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.messages import Message
 from retry_engine.domain.policy import OFFER_FEATURES
-from retry_engine.learning import lives
+from retry_engine.learning import replay
 from retry_engine.learning.log import COLUMNS, columns_of
-from retry_engine.mind import offers
-from retry_engine.mind.offers import Effects
 
 Floats = npt.NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def units_of(log: pd.DataFrame) -> list[Unit]:
 
 
 def _take_attempt(life: _Life, row: dict[str, Any]) -> None:
-    attempt = lives.attempt_of(row)
+    attempt = replay.attempt_of(row)
     for name in ("customer_since", "billing_interval", "customer_id"):
         life.facts.setdefault(name, row[name])
     if attempt.outcome is Outcome.SUCCEEDED and life.last is not None:
@@ -143,7 +143,7 @@ def _situation(life: _Life, row: dict[str, Any], at: datetime) -> dict[str, str]
         or tuple(life.attempts),
         payment_methods=(),
         billing_interval=life.facts.get("billing_interval") or None,
-        customer_since=lives.time_of(life.facts.get("customer_since")),
+        customer_since=replay.time_of(life.facts.get("customer_since")),
         messages=tuple(life.messages),
     )
     return offers.situation_of(view, OFFER_FEATURES, retry_planned=None)

@@ -13,7 +13,7 @@ from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
 from retry_engine.domain.modes import Mode
 from retry_engine.oversight import documents
 from retry_engine.recovery import cases, handing_back
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.execution import refusal_of, warnings_of
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
@@ -82,7 +82,7 @@ class Overseer:
             connection.begin(),
         ):
             before = rows.get(connection, case_id)
-            warnings = self._warnings(self._moment(connection, case_id), before, wanted)
+            warnings = self._warnings(self._context(connection, case_id), before, wanted)
             after = self._carry_out(connection, before, wanted, warnings=warnings)
             whole = documents.whole_case(connection, after, self.clock())
             return {**whole, "warnings": warnings}
@@ -99,10 +99,10 @@ class Overseer:
                 history.on_their_way(connection, case_id)
             )
             if closes_later and before.state == CaseState.OPEN:
-                moment = self._moment(connection, case_id)
+                context = self._context(connection, case_id)
                 cause = f"to be stopped: {wanted.reason}"
                 cases.move(
-                    moment, before, "paused", cause=cause, by=wanted.by, pause_cause=wanted.by
+                    context, before, "paused", cause=cause, by=wanted.by, pause_cause=wanted.by
                 )
             elif not closes_later:
                 self._carry_out(connection, before, wanted)
@@ -116,8 +116,8 @@ class Overseer:
                     "the charge that was under way went through: the case is closed"
                     f" ({case.close_reason})"
                 ]
-                moment = self._moment(connection, case_id)
-                self._keep(moment, wanted, _shown(moment, before), case, warnings)
+                context = self._context(connection, case_id)
+                self._keep(context, wanted, _shown(context, before), case, warnings)
             elif closes_later:
                 case = self._carry_out(connection, case, wanted)
             whole = documents.whole_case(connection, case, self.clock())
@@ -131,15 +131,15 @@ class Overseer:
         *,
         warnings: Sequence[str] = (),
     ) -> Case:
-        moment = self._moment(connection, before.id)
-        shown_before = _shown(moment, before)
-        after = self._act(moment, before, wanted)
-        self._keep(moment, wanted, shown_before, after, warnings)
+        context = self._context(connection, before.id)
+        shown_before = _shown(context, before)
+        after = self._act(context, before, wanted)
+        self._keep(context, wanted, shown_before, after, warnings)
         return after
 
     @staticmethod
     def _keep(
-        moment: Moment,
+        context: CaseContext,
         wanted: Override,
         shown_before: dict[str, Any],
         after: Case,
@@ -147,14 +147,14 @@ class Overseer:
     ) -> None:
         """For good, with its author."""
         history.add_override(
-            moment.connection,
+            context.connection,
             case_id=after.id,
-            at=moment.now,
+            at=context.now,
             by=wanted.by,
             action=wanted.action,
             reason=wanted.reason,
             before=shown_before,
-            after=_shown(moment, after) | ({"warnings": list(warnings)} if warnings else {}),
+            after=_shown(context, after) | ({"warnings": list(warnings)} if warnings else {}),
         )
 
     def _wait(self, tell: Tell | None, *, case_id: str | None = None) -> None:
@@ -198,36 +198,36 @@ class Overseer:
             review = reviews.get(connection, review_id)
             if review.state != "open":
                 raise Refused(_answered(connection, review))
-            moment = self._moment(connection, case_id)
+            context = self._context(connection, case_id)
             case = rows.get(connection, case_id)
             if verdict == "approve" and case.state == CaseState.PAUSED:
                 raise Refused(
                     f"the case is paused ({case.pause_cause}): resume it, and the review stands"
                 )
-            shown_before = _shown(moment, case)
+            shown_before = _shown(context, case)
             reviews.decide(
                 connection,
                 review_id,
                 state="approved" if verdict == "approve" else "rejected",
-                decided_at=moment.now,
+                decided_at=context.now,
                 decided_by=by,
                 verdict_reason=reason,
             )
             if verdict == "approve":
-                case = self._approve(moment, case, review, by=by)
+                case = self._approve(context, case, review, by=by)
             elif case.state == CaseState.IN_REVIEW:
-                case = cases.move(moment, case, "rejected", cause=reason, by=by, pause_cause=by)
+                case = cases.move(context, case, "rejected", cause=reason, by=by, pause_cause=by)
             history.add_override(
                 connection,
                 case_id=case_id,
-                at=moment.now,
+                at=context.now,
                 by=by,
                 action=verdict,
                 reason=reason,
                 before=shown_before,
-                after=_shown(moment, case),
+                after=_shown(context, case),
             )
-            return documents.review(reviews.get(connection, review_id), now=moment.now)
+            return documents.review(reviews.get(connection, review_id), now=context.now)
 
     def set_engine(
         self, *, action: str, reason: str, by: str, tell: Tell | None = None
@@ -252,21 +252,21 @@ class Overseer:
 
     # -- the acts
 
-    def _act(self, moment: Moment, case: Case, wanted: Override) -> Case:
-        acts: dict[str, Callable[[Moment, Case, Override], Case]] = {
+    def _act(self, context: CaseContext, case: Case, wanted: Override) -> Case:
+        acts: dict[str, Callable[[CaseContext, Case, Override], Case]] = {
             "retry": self._retry,
             "pause": _pause,
             "resume": self._resume,
             "stop": _stop,
             "release": _release,
             "hold": self._hold,
-            "note": lambda _moment, case, _wanted: case,
+            "note": lambda _context, case, _wanted: case,
             "migrate_policy": self._migrate_policy,
         }
-        return acts[wanted.action](moment, case, wanted)
+        return acts[wanted.action](context, case, wanted)
 
-    def _retry(self, moment: Moment, case: Case, wanted: Override) -> Case:
-        engine = engine_state.read(moment.connection)
+    def _retry(self, context: CaseContext, case: Case, wanted: Override) -> Case:
+        engine = engine_state.read(context.connection)
         if engine.paused:
             raise Refused(f"the engine is paused by {engine.by}: {engine.reason}")
         if case.state != CaseState.OPEN:
@@ -276,9 +276,9 @@ class Overseer:
         not_permitted = self.gate.refusal(case.mode)
         if not_permitted is not None:
             raise not_permitted
-        at, method_id = self._asked_for(moment, case, wanted)
+        at, method_id = self._asked_for(context, case, wanted)
         refusal = refusal_of(
-            view_of(moment, case),
+            view_of(context, case),
             method_id,
             at=at,
             policy=self.planner.policy_of(case.policy_version),
@@ -286,144 +286,144 @@ class Overseer:
         )
         if refusal is not None:
             raise refusal
-        self._no_charge_is_claimed(moment, case)
+        self._no_charge_is_claimed(context, case)
         schedule.plan_retry(
-            moment.connection, case, at=at, payment_method_id=method_id, requested_by=wanted.by
+            context.connection, case, at=at, payment_method_id=method_id, requested_by=wanted.by
         )
         return case
 
     def _asked_for(
-        self, moment: Moment, case: Case, wanted: Override
+        self, context: CaseContext, case: Case, wanted: Override
     ) -> tuple[datetime, str | None]:
         """When and on what; a moment that has only just passed is now."""
-        at = wanted.at or moment.now
-        if at < moment.now - _JUST_NOW:
+        at = wanted.at or context.now
+        if at < context.now - _JUST_NOW:
             raise BadRequest(
-                f"{documents.text(at)} is past; expected a time from {documents.text(moment.now)}"
+                f"{documents.text(at)} is past; expected a time from {documents.text(context.now)}"
                 " on, the case's own now"
             )
-        return max(at, moment.now), wanted.payment_method or self._usual_method(moment, case)
+        return max(at, context.now), wanted.payment_method or self._usual_method(context, case)
 
-    def _warnings(self, moment: Moment, case: Case, wanted: Override) -> list[str]:
+    def _warnings(self, context: CaseContext, case: Case, wanted: Override) -> list[str]:
         """What the engine's own pacing, or its rules about Stripe's retries, say against it."""
         policy = self.planner.policy_of(case.policy_version)
         if wanted.action == "retry":
-            at, method_id = self._asked_for(moment, case, wanted)
-            return warnings_of(view_of(moment, case), method_id, at=at, policy=policy)
+            at, method_id = self._asked_for(context, case, wanted)
+            return warnings_of(view_of(context, case), method_id, at=at, policy=policy)
         if wanted.action == "release" and case.is_living and case.mode == "takeover":
-            kept = handing_back.refusal(moment, case, policy)
+            kept = handing_back.refusal(context, case, policy)
             return [f"Stripe's own retries are not given back: {kept}"] if kept else []
         return []
 
     @staticmethod
-    def _no_charge_is_claimed(moment: Moment, case: Case) -> None:
-        standing = schedule.planned_retry(moment.connection, case.id)
+    def _no_charge_is_claimed(context: CaseContext, case: Case) -> None:
+        standing = schedule.planned_retry(context.connection, case.id)
         if standing is not None and standing.state == "claimed":
             raise Refused("a charge of this case is being carried out; look again in a moment")
 
     @staticmethod
-    def _usual_method(moment: Moment, case: Case) -> str | None:
-        standing = schedule.planned_retry(moment.connection, case.id)
+    def _usual_method(context: CaseContext, case: Case) -> str | None:
+        standing = schedule.planned_retry(context.connection, case.id)
         if standing is not None:
             return standing.payment_method_id
         methods = history.methods(
-            moment.connection,
+            context.connection,
             case.account,
             case.customer_id,
             default_id=case.default_method_id,
         )
         return methods[0].id if methods else None
 
-    def _resume(self, moment: Moment, case: Case, wanted: Override) -> Case:
+    def _resume(self, context: CaseContext, case: Case, wanted: Override) -> Case:
         if case.state != CaseState.PAUSED:
             raise TransitionRefused(f"the case is {case.state}, not paused")
-        if reviews.open_of(moment.connection, case.id) is not None:  # its question still stands
+        if reviews.open_of(context.connection, case.id) is not None:  # its question still stands
             return cases.move(
-                moment, case, "held", cause=wanted.reason, by=wanted.by, pause_cause=None
+                context, case, "held", cause=wanted.reason, by=wanted.by, pause_cause=None
             )
-        return self._back_to_life(moment, case, cause=wanted.reason, by=wanted.by)
+        return self._back_to_life(context, case, cause=wanted.reason, by=wanted.by)
 
-    def _back_to_life(self, moment: Moment, case: Case, *, cause: str, by: str) -> Case:
+    def _back_to_life(self, context: CaseContext, case: Case, *, cause: str, by: str) -> Case:
         """Out of a pause or a review: to what the case would be doing had nobody stepped in."""
-        if history.processing_attempts(moment.connection, case.id):
+        if history.processing_attempts(context.connection, case.id):
             transition = "resumed_processing"
         else:
             transition = "resumed" if case.state == CaseState.PAUSED else "approved"
-        case = cases.move(moment, case, transition, cause=cause, by=by, pause_cause=None)
+        case = cases.move(context, case, transition, cause=cause, by=by, pause_cause=None)
         # Stripe is read before anything is charged: much may have happened meanwhile
-        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
+        schedule.plan(context.connection, case, ActionKind.REFRESH, at=context.now)
         return case
 
-    def _hold(self, moment: Moment, case: Case, wanted: Override) -> Case:
-        proposal = _proposal_of(moment, case)
+    def _hold(self, context: CaseContext, case: Case, wanted: Override) -> Case:
+        proposal = _proposal_of(context, case)
         policy = self.planner.policy_of(case.policy_version)
         return cases.hold(
-            moment, case, reason=wanted.reason, proposal=proposal, policy=policy, by=wanted.by
+            context, case, reason=wanted.reason, proposal=proposal, policy=policy, by=wanted.by
         )
 
-    def _migrate_policy(self, moment: Moment, case: Case, wanted: Override) -> Case:
+    def _migrate_policy(self, context: CaseContext, case: Case, wanted: Override) -> Case:
         if not case.is_living:
             raise TransitionRefused("the case is closed; its policy is history")
-        self.keep_current_policy(moment.connection)
+        self.keep_current_policy(context.connection)
         policy = self.planner.policy_of(self.current_policy_version)
         case = rows.change(
-            moment.connection,
+            context.connection,
             case.id,
             policy_version=policy.version,
             deadline_at=case.opened_at + timedelta(days=policy.limits.horizon_days),
         )
         if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
-            return self.planner.plan(moment, case)
+            return self.planner.plan(context, case)
         return case
 
-    def _approve(self, moment: Moment, case: Case, review: Review, *, by: str) -> Case:
+    def _approve(self, context: CaseContext, case: Case, review: Review, *, by: str) -> Case:
         """Carry out the proposal; what the review did not show stays as it is."""
         proposal = dict(review.proposal or {})
         named = [str(r["about"]) for r in review.reasons if r.get("about")]
-        history.clear_flags(moment.connection, case.account, named, at=moment.now)
+        history.clear_flags(context.connection, case.account, named, at=context.now)
         if proposal.get("action") == "stop":
             return cases.close(
-                moment, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by
+                context, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by
             )
         if case.pause_cause is not None:
             cause = f"approved; paused before ({case.pause_cause}), and so still"
-            return cases.move(moment, case, "paused", cause=cause, by=by)
-        case = self._back_to_life(moment, case, cause="approved", by=by)
+            return cases.move(context, case, "paused", cause=cause, by=by)
+        case = self._back_to_life(context, case, cause="approved", by=by)
         if proposal.get("action") == "retry" and case.state == CaseState.OPEN:
             at = proposal.get("at")
             # under the case's lock: what is claimed is not being carried out
-            schedule.cancel_claimed_retry(moment.connection, case.id, result="approved anew")
+            schedule.cancel_claimed_retry(context.connection, case.id, result="approved anew")
             schedule.plan_retry(
-                moment.connection,
+                context.connection,
                 case,
-                at=max(datetime.fromisoformat(at), moment.now) if at else moment.now,
+                at=max(datetime.fromisoformat(at), context.now) if at else context.now,
                 payment_method_id=proposal["payment_method"],
                 requested_by=by,
             )
         return case
 
-    def _moment(self, connection: Any, case_id: str) -> Moment:
+    def _context(self, connection: Any, case_id: str) -> CaseContext:
         real_now = self.clock()
         now = rows.time_of(connection, rows.find(connection, case_id), real_now)
-        return Moment(connection=connection, now=now, real_now=real_now)
+        return CaseContext(connection=connection, now=now, real_now=real_now)
 
 
-def _pause(moment: Moment, case: Case, wanted: Override) -> Case:
+def _pause(context: CaseContext, case: Case, wanted: Override) -> Case:
     """A review that is open stays so: it is asked again when the case is resumed."""
     paused = cases.move(
-        moment, case, "paused", cause=wanted.reason, by=wanted.by, pause_cause=wanted.by
+        context, case, "paused", cause=wanted.reason, by=wanted.by, pause_cause=wanted.by
     )
-    cases.keep_watch(moment, paused)
+    cases.keep_watch(context, paused)
     return paused
 
 
-def _stop(moment: Moment, case: Case, wanted: Override) -> Case:
-    return cases.close(moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by)
+def _stop(context: CaseContext, case: Case, wanted: Override) -> Case:
+    return cases.close(context, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by)
 
 
-def _release(moment: Moment, case: Case, wanted: Override) -> Case:
+def _release(context: CaseContext, case: Case, wanted: Override) -> Case:
     return cases.close(
-        moment, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by, give_back=True
+        context, case, CloseReason.STOPPED, cause=wanted.reason, by=wanted.by, give_back=True
     )
 
 
@@ -438,8 +438,8 @@ def _answered(connection: Connection, review: Review) -> str:
     )
 
 
-def _proposal_of(moment: Moment, case: Case) -> dict[str, Any]:
-    standing = schedule.planned_retry(moment.connection, case.id)
+def _proposal_of(context: CaseContext, case: Case) -> dict[str, Any]:
+    standing = schedule.planned_retry(context.connection, case.id)
     if standing is None:
         return {"action": "resume"}
     return {
@@ -449,8 +449,8 @@ def _proposal_of(moment: Moment, case: Case) -> dict[str, Any]:
     }
 
 
-def _shown(moment: Moment, case: Case) -> dict[str, Any]:
-    document = documents.case(moment.connection, case, moment.real_now)
+def _shown(context: CaseContext, case: Case) -> dict[str, Any]:
+    document = documents.case(context.connection, case, context.real_now)
     keys = ("state", "next_action", "close_reason", "amount_remaining", "policy_version")
     return {key: document[key] for key in keys}
 

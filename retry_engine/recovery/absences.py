@@ -19,7 +19,7 @@ from retry_engine.domain.errors import (
     StripeRejected,
 )
 from retry_engine.recovery import cases
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import Gateway
 from retry_engine.store import breakers, history, inbox, schedule
 from retry_engine.store import cases as rows
@@ -127,8 +127,8 @@ def end_unreachable(
     case = rows.get(connection, case_id)
     if case.is_living:
         now = rows.time_of(connection, case, real_now)
-        moment = Moment(connection=connection, now=now, real_now=real_now)
-        case = cases.close(moment, case, reason, cause=cause)
+        context = CaseContext(connection=connection, now=now, real_now=real_now)
+        case = cases.close(context, case, reason, cause=cause)
     intent = history.open_intent(connection, case_id)
     if intent is not None:
         # its outcome stays unknown: nobody is left who could tell

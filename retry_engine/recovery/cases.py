@@ -27,7 +27,7 @@ SAFETY_INTERVAL = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class CaseContext:
     """One piece of work on one case: the transaction, the case's own time and the real one."""
 
     connection: Connection
@@ -36,7 +36,7 @@ class Moment:
 
 
 def open_case(
-    moment: Moment,
+    context: CaseContext,
     *,
     account: str,
     invoice: InvoiceFacts,
@@ -47,9 +47,9 @@ def open_case(
     cause: str,
 ) -> Case | None:
     """Open the invoice's case and plan its first look at Stripe; None where it has one already."""
-    engine_state.keep_policy(moment.connection, policy.version, policy_content)
+    engine_state.keep_policy(context.connection, policy.version, policy_content)
     case = rows.create(
-        moment.connection,
+        context.connection,
         id=f"case_{uuid.uuid4().hex[:24]}",
         account=account,
         invoice_id=invoice.id,
@@ -61,16 +61,16 @@ def open_case(
         amount_remaining=invoice.amount_remaining,
         currency=invoice.currency,
         test_clock=customer.test_clock,
-        opened_at=moment.now,
-        deadline_at=moment.now + timedelta(days=policy.limits.horizon_days),
+        opened_at=context.now,
+        deadline_at=context.now + timedelta(days=policy.limits.horizon_days),
         billing_reason=invoice.billing_reason,
         invoice_created_at=invoice.created_at,
         auto_advance_found=invoice.auto_advance,
     )
     if case is None:
         return None
-    _record(moment, case, "opened", None, case.state, cause=cause)
-    schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
+    _record(context, case, "opened", None, case.state, cause=cause)
+    schedule.plan(context.connection, case, ActionKind.REFRESH, at=context.now)
     return case
 
 
@@ -84,7 +84,13 @@ def mode_for(customer_id: str, engine_mode: str, *, holdout: float) -> str:
 
 
 def move(
-    moment: Moment, case: Case, transition: str, *, cause: str, by: str | None = None, **values: Any
+    context: CaseContext,
+    case: Case,
+    transition: str,
+    *,
+    cause: str,
+    by: str | None = None,
+    **values: Any,
 ) -> Case:
     """Take the case through a named transition and record who or what caused it.
 
@@ -92,15 +98,15 @@ def move(
         TransitionRefused: the case's state has no such way out.
     """
     target = case_states.apply(CaseState(case.state), transition)
-    moved = rows.change(moment.connection, case.id, state=target, **values)
-    _record(moment, case, transition, case.state, target, cause=cause, by=by)
+    moved = rows.change(context.connection, case.id, state=target, **values)
+    _record(context, case, transition, case.state, target, cause=cause, by=by)
     if target in (CaseState.PAUSED, CaseState.IN_REVIEW):
-        _find_out(moment, case)
+        _find_out(context, case)
     return moved
 
 
 def close(
-    moment: Moment,
+    context: CaseContext,
     case: Case,
     reason: CloseReason,
     *,
@@ -115,9 +121,9 @@ def close(
     Its planned retry and next look go with its state: the database sees to that.
     """
     closed = rows.end(
-        moment.connection,
+        context.connection,
         case,
-        at=moment.now,
+        at=context.now,
         target=case_states.apply(CaseState(case.state), "closed"),
         reason=reason,
         because=f"the case is closed: {reason}",
@@ -125,12 +131,12 @@ def close(
         by=by,
     )
     if reason not in _RECOVERED:
-        _find_out(moment, closed)
-    if reason not in _RECOVERED and offers.of_case(moment.connection, case.id) is not None:
-        schedule.plan(moment.connection, closed, ActionKind.OFFER_END, at=moment.now)
+        _find_out(context, closed)
+    if reason not in _RECOVERED and offers.of_case(context.connection, case.id) is not None:
+        schedule.plan(context.connection, closed, ActionKind.OFFER_END, at=context.now)
     follows = what_follows(reason, mode=case.mode, taken_over=case.taken_over, give_back=give_back)
     if follows is not None:
-        schedule.plan(moment.connection, closed, follows, at=moment.now)
+        schedule.plan(context.connection, closed, follows, at=context.now)
     return closed
 
 
@@ -155,7 +161,7 @@ class Reason:
 
 
 def hold(
-    moment: Moment,
+    context: CaseContext,
     case: Case,
     *,
     reason: str | Sequence[Reason],
@@ -169,31 +175,31 @@ def hold(
     asks again with all that stand, so that nobody answers a question they were not shown.
     """
     new = [Reason(reason)] if isinstance(reason, str) else list(reason)
-    standing = reviews.open_of(moment.connection, case.id)
+    standing = reviews.open_of(context.connection, case.id)
     reasons: list[Mapping[str, str | None]] = list(standing.reasons) if standing else []
     added = [r for r in map(_plain, new) if r not in reasons]
     if standing is not None:
         proposal = dict(standing.proposal) if standing.proposal else None
         if added:
             because = f"a new reason came: {added[0]['text']}"
-            withdraw_review(moment, case, because=because[:500])
+            withdraw_review(context, case, because=because[:500])
     if case.state != CaseState.IN_REVIEW:
-        case = move(moment, case, "held", cause="; ".join(r.text for r in new), by=by)
+        case = move(context, case, "held", cause="; ".join(r.text for r in new), by=by)
     if added:
         reasons += added
         reviews.add(
-            moment.connection,
+            context.connection,
             id=f"rev_{uuid.uuid4().hex[:24]}",
             case_id=case.id,
             reason="; ".join(str(r["text"]) for r in reasons),
             reasons=reasons,
             amount=case.amount_remaining,
             currency=case.currency,
-            opened_at=moment.now,
-            deadline_at=moment.now + timedelta(hours=policy.review.deadline_hours),
+            opened_at=context.now,
+            deadline_at=context.now + timedelta(hours=policy.review.deadline_hours),
             proposal=proposal,
         )
-    keep_watch(moment, case)
+    keep_watch(context, case)
     return case
 
 
@@ -201,46 +207,46 @@ def _plain(reason: Reason) -> dict[str, str | None]:
     return {"text": reason.text, "about": reason.about}
 
 
-def withdraw_review(moment: Moment, case: Case, *, because: str) -> None:
+def withdraw_review(context: CaseContext, case: Case, *, because: str) -> None:
     """Nobody needs to answer any more."""
-    waiting = reviews.open_of(moment.connection, case.id)
+    waiting = reviews.open_of(context.connection, case.id)
     if waiting is not None:
         reviews.decide(
-            moment.connection,
+            context.connection,
             waiting.id,
             state="withdrawn",
-            decided_at=moment.now,
+            decided_at=context.now,
             verdict_reason=because,
         )
 
 
-def turned_out_paid(moment: Moment, case: Case) -> Case:
+def turned_out_paid(context: CaseContext, case: Case) -> Case:
     """A closed case whose last charge, nobody knew its outcome then, was paid: that was its end."""
     if case.is_living or case.close_reason == CloseReason.RECOVERED_BY_ENGINE:
         return case
     cause = f"closed as {case.close_reason}; the engine's last charge turned out to be paid"
-    _record(moment, case, "turned_out_paid", case.state, case.state, cause=cause)
-    return rows.change(moment.connection, case.id, close_reason=CloseReason.RECOVERED_BY_ENGINE)
+    _record(context, case, "turned_out_paid", case.state, case.state, cause=cause)
+    return rows.change(context.connection, case.id, close_reason=CloseReason.RECOVERED_BY_ENGINE)
 
 
-def _find_out(moment: Moment, case: Case) -> None:
+def _find_out(context: CaseContext, case: Case) -> None:
     """An outcome that nobody knows is found out, whatever becomes of its case."""
-    if history.open_intent(moment.connection, case.id) is not None:
-        schedule.plan(moment.connection, case, ActionKind.SETTLE, at=moment.now)
+    if history.open_intent(context.connection, case.id) is not None:
+        schedule.plan(context.connection, case, ActionKind.SETTLE, at=context.now)
 
 
-def keep_watch(moment: Moment, case: Case) -> None:
+def keep_watch(context: CaseContext, case: Case) -> None:
     """A living case always has something planned, so that it reaches its end without an event."""
     ends = [case.deadline_at]
     if case.state == CaseState.IN_REVIEW:
-        asked = reviews.open_of(moment.connection, case.id)
+        asked = reviews.open_of(context.connection, case.id)
         ends += [asked.deadline_at] if asked is not None else []
-    at = min([moment.now + SAFETY_INTERVAL, *(end for end in ends if end > moment.now)])
-    schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
+    at = min([context.now + SAFETY_INTERVAL, *(end for end in ends if end > context.now)])
+    schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
 
 
 def _record(
-    moment: Moment,
+    context: CaseContext,
     case: Case,
     name: str,
     source: str | None,
@@ -250,9 +256,9 @@ def _record(
     by: str | None = None,
 ) -> None:
     rows.record_transition(
-        moment.connection,
+        context.connection,
         case_id=case.id,
-        at=moment.now,
+        at=context.now,
         name=name,
         from_state=source,
         to_state=target,

@@ -42,7 +42,7 @@ from retry_engine.recovery import (
     refresh,
     second_subscriptions,
 )
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
@@ -120,14 +120,14 @@ class Executor:
             return
         try:
             now, paused = self._now(connection, case), self._is_paused(connection)
-            picture = refresh.read(self.gateway, case, gate=self.gate, now=now, paused=paused)
+            snapshot = refresh.read(self.gateway, case, gate=self.gate, now=now, paused=paused)
         except StripeRejected as error:
             if error.status != 404 or not self._ended_as_gone(connection, case, action):
                 raise
             return
         with connection.begin():
-            moment = self._moment(connection, case)
-            refresh.apply(moment, rows.get(connection, case_id), picture, planner=self.planner)
+            context = self._context(connection, case)
+            refresh.apply(context, rows.get(connection, case_id), snapshot, planner=self.planner)
             schedule.finish(connection, action.id, result="looked")
 
     def _ended_as_gone(self, connection: Connection, case: Case, action: Action) -> bool:
@@ -154,7 +154,7 @@ class Executor:
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         given = invoice.auto_advance
         with connection.begin():
-            kept = handing_back.refusal(self._moment(connection, case), case, policy)
+            kept = handing_back.refusal(self._context(connection, case), case, policy)
         if case.close_reason == CloseReason.EXHAUSTED and not policy.end.hand_back:
             kept = KEPT_BY_POLICY
         if invoice.status != InvoiceStatus.OPEN or given:
@@ -363,7 +363,7 @@ class Executor:
         with connection.begin():
             case = rows.get(connection, case_id)
             schedule.finish(connection, action.id, result="shadow: would have been charged now")
-            cases.keep_watch(self._moment(connection, case), case)
+            cases.keep_watch(self._context(connection, case), case)
 
     def _what_changed(
         self, connection: Connection, case: Case, action: Action, known: Row[Any]
@@ -428,7 +428,7 @@ class Executor:
         """
         with connection.begin():
             case, paused = rows.get_with_switch(connection, case_id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             if paused:
                 schedule.put_back(connection, action)
                 return None
@@ -436,15 +436,15 @@ class Executor:
                 schedule.finish(connection, action.id, result=f"the case is {case.state}")
                 return None
             refresh.record_charges(
-                connection, case.account, case.customer_id, charges, now=moment.now
+                connection, case.account, case.customer_id, charges, now=context.now
             )
             # who charges the same card for another invoice sees this intent, or is seen by it
             history.lock_card(connection, case.account, action.payment_method_id)
-            view = view_of(moment, case)
+            view = view_of(context, case)
             refusal = refusal_of(
                 view,
                 action.payment_method_id,
-                at=moment.now,
+                at=context.now,
                 policy=policy,
                 by_person=action.requested_by is not None,
             )
@@ -453,11 +453,11 @@ class Executor:
                 schedule.finish(
                     connection, action.id, result=f"refused: {refusal}", state=ActionState.CANCELLED
                 )
-                self.planner.plan(moment, case)
+                self.planner.plan(context, case)
                 return None
-            if _gives_way(moment, case, action, policy):
+            if _gives_way(context, case, action, policy):
                 return None
-            return _write_intent(moment, case, action, view)
+            return _write_intent(context, case, action, view)
 
     def _send(
         self,
@@ -512,15 +512,15 @@ class Executor:
     ) -> None:
         with connection.begin():
             case = rows.get(connection, case_id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             result, intent = answer.result, answer.intent
             if result is None:
-                self._nothing_was_done(moment, case, action, intent, answer.refused)
+                self._nothing_was_done(context, case, action, intent, answer.refused)
                 return
             log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
             # first, as the next retry is planned in its place
             schedule.finish(connection, action.id, result=result.outcome)
-            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+            outcomes.settle(context, case, intent.id, result, planner=self.planner)
 
     def _never_sent(
         self, connection: Connection, case_id: str, action: Action, intent: Row[Any], because: str
@@ -545,7 +545,7 @@ class Executor:
             )
             if case.is_living:
                 schedule.plan(
-                    connection, case, ActionKind.REFRESH, at=self._moment(connection, case).now
+                    connection, case, ActionKind.REFRESH, at=self._context(connection, case).now
                 )
 
     def _leave_unknown(
@@ -554,38 +554,38 @@ class Executor:
         log.warning("outcome_unknown", attempt=intent.id, error=error)
         with connection.begin():
             case = rows.get(connection, case_id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             history.change_attempt(connection, intent.id, error=error[:500])
             schedule.finish(connection, action.id, result=f"outcome unknown: {error}")
-            schedule.plan(connection, case, ActionKind.SETTLE, at=moment.now)
+            schedule.plan(connection, case, ActionKind.SETTLE, at=context.now)
 
     def _nothing_was_done(
-        self, moment: Moment, case: Case, action: Action, intent: Row[Any], error: str
+        self, context: CaseContext, case: Case, action: Action, intent: Row[Any], error: str
     ) -> None:
         """Stripe refused the request as such: look again, and ask a person if that goes on."""
         log.warning("request_refused", attempt=intent.id, error=error)
         history.change_attempt(
-            moment.connection,
+            context.connection,
             intent.id,
             abandoned=True,
             outcome=Outcome.FAILED,
-            resolved_at=moment.real_now,
+            resolved_at=context.real_now,
             error=error[:500],
         )
-        schedule.finish(moment.connection, action.id, result=error)
+        schedule.finish(context.connection, action.id, result=error)
         if not case.is_living:
             return
-        if history.abandoned_in_a_row(moment.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
+        if history.abandoned_in_a_row(context.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
             policy = self.planner.policy_of(case.policy_version)
             cases.hold(
-                moment,
+                context,
                 case,
                 reason=f"Stripe keeps refusing the request: {error}",
                 proposal={"action": "resume"},
                 policy=policy,
             )
             return
-        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=moment.now)
+        schedule.plan(context.connection, case, ActionKind.REFRESH, at=context.now)
 
     # -- finding out
 
@@ -621,7 +621,7 @@ class Executor:
             with connection.begin():
                 case = rows.get(connection, case_id)
                 outcomes.abandon(
-                    self._moment(connection, case),
+                    self._context(connection, case),
                     case,
                     intent,
                     because="Stripe's record shows no such charge",
@@ -644,7 +644,7 @@ class Executor:
     ) -> bool:
         with connection.begin():
             case = rows.get(connection, case_id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             ids = [c.id for c in trail.charges]
             known = history.known_charges(connection, case.account, ids)
             origins = inbox.origins_of(connection, ids)
@@ -653,9 +653,9 @@ class Executor:
                 return False
             if action is None:  # nobody's: the dead worker's own would stand in the next plan's way
                 schedule.cancel_claimed_retry(connection, case_id, result="its outcome was found")
-            refresh.learn(moment, intent, found)
+            refresh.learn(context, intent, found)
             log.info("outcome_found", attempt=intent.id, outcome=found.outcome)
-            outcomes.after_outcome(moment, case, found.outcome, planner=self.planner)
+            outcomes.after_outcome(context, case, found.outcome, planner=self.planner)
             self._after_settling(connection, case_id, action, f"found: {found.outcome}")
             return True
 
@@ -673,7 +673,7 @@ class Executor:
                 or now - intent.at > timedelta(hours=policy.limits.late_action_hours)
             ):
                 return False
-            view = view_of(self._moment(connection, case), case)
+            view = view_of(self._context(connection, case), case)
             others = tuple(a for a in view.attempts if a.idempotency_key != intent.idempotency_key)
             view = replace(view, attempts=others)
             return refusal_of(view, intent.payment_method_id, at=now, policy=policy) is None
@@ -696,10 +696,10 @@ class Executor:
             return
         with connection.begin():
             case = rows.get(connection, case_id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             if result is None:
                 outcomes.abandon(
-                    moment,
+                    context,
                     case,
                     intent,
                     because="Stripe refuses the request: it was never carried out",
@@ -707,7 +707,7 @@ class Executor:
                 )
                 self._after_settling(connection, case_id, action, "never happened")
                 return
-            outcomes.settle(moment, case, intent.id, result, planner=self.planner)
+            outcomes.settle(context, case, intent.id, result, planner=self.planner)
             self._after_settling(connection, case_id, action, f"asked again: {result.outcome}")
 
     def _after_settling(
@@ -736,10 +736,10 @@ class Executor:
         with connection.begin():
             return engine_state.read(connection).paused
 
-    def _moment(self, connection: Connection, case: Case) -> Moment:
+    def _context(self, connection: Connection, case: Case) -> CaseContext:
         real_now = self.clock()
         now = rows.time_of(connection, case, real_now)
-        return Moment(connection=connection, now=now, real_now=real_now)
+        return CaseContext(connection=connection, now=now, real_now=real_now)
 
     def _finish(
         self,
@@ -814,51 +814,51 @@ def warnings_of(
     return [f"{span.detail} (rule {span.rule})" for span in against.values()]
 
 
-def _gives_way(moment: Moment, case: Case, action: Action, policy: Policy) -> bool:
+def _gives_way(context: CaseContext, case: Case, action: Action, policy: Policy) -> bool:
     """Wait where another invoice of the customer is worth more and wants the same card soon.
 
     Once that one was charged the gap is in the way of this, and it is planned anew.
     """
     assert action.payment_method_id is not None, "a retry names its method"
-    wanted = schedule.charges_on_card(moment.connection, case, action.payment_method_id)
+    wanted = schedule.charges_on_card(context.connection, case, action.payment_method_id)
     mine = next((charge for charge in wanted if charge.case_id == case.id), None)
     if mine is None:
         return False
     others = [charge for charge in wanted if charge.case_id != case.id]
-    first = waits_for(mine, others, now=moment.now, limits=policy.limits)
+    first = waits_for(mine, others, now=context.now, limits=policy.limits)
     if first is None:
         return False
     why = f"gives way to invoice {first.invoice_id}, which is worth more, on the same card"
     log.info("attempt_gives_way", to=first.invoice_id, due_at=first.due_at)
-    schedule.finish(moment.connection, action.id, result=why, state=ActionState.CANCELLED)
+    schedule.finish(context.connection, action.id, result=why, state=ActionState.CANCELLED)
     schedule.plan_retry(
-        moment.connection,
+        context.connection,
         case,
-        at=max(first.due_at, moment.now) + _AFTER_THE_OTHER,
+        at=max(first.due_at, context.now) + _AFTER_THE_OTHER,
         payment_method_id=action.payment_method_id,
         decision_id=action.decision_id,
     )
     return True
 
 
-def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) -> Row[Any]:
+def _write_intent(context: CaseContext, case: Case, action: Action, view: CaseView) -> Row[Any]:
     method = view.method(action.payment_method_id)
     assert method is not None, "the rules refuse a method that is gone"
     sequence = case.attempt_sequence + 1
     # strictly after the card's last change, on whose clock no time may have passed since
-    at = moment.now
+    at = context.now
     if method.changed_at is not None:
         at = max(at, method.changed_at + timedelta(microseconds=1))
     key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
-    rows.change(moment.connection, case.id, attempt_sequence=sequence)
+    rows.change(context.connection, case.id, attempt_sequence=sequence)
     intent = history.add_intent(
-        moment.connection,
+        context.connection,
         account=case.account,
         customer_id=case.customer_id,
         case_id=case.id,
         sequence=sequence,
         at=at,
-        sent_at=moment.real_now,
+        sent_at=context.real_now,
         source=Source.ENGINE,
         outcome=Outcome.UNKNOWN,
         amount=case.amount_remaining,
@@ -875,5 +875,5 @@ def _write_intent(moment: Moment, case: Case, action: Action, view: CaseView) ->
         action_id=action.id,
     )
     if action.decision_id is not None:
-        history.mark_carried_out(moment.connection, action.decision_id)
+        history.mark_carried_out(context.connection, action.decision_id)
     return intent

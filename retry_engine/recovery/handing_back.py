@@ -11,7 +11,7 @@ from retry_engine.domain import network_rules
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import history, reviews
 from retry_engine.store.cases import Case
@@ -21,25 +21,25 @@ from retry_engine.store.holdings import THE_POLICY
 _OF_THE_WEEK = frozenset({"debit_weekend"})
 
 
-def refusal(moment: Moment, case: Case, policy: Policy) -> str | None:
+def refusal(context: CaseContext, case: Case, policy: Policy) -> str | None:
     """Why it stays with nobody, in words; None: Stripe may have it back."""
     if case.auto_advance_found is False:
         return "Stripe was not going to retry it before it was taken over"
     if case.pause_cause == cases.PAUSED_IN_STRIPE:
         # Stripe's own retries of an invoice that was open already would go on
         return cases.PAUSED_IN_STRIPE
-    since = moment.now - timedelta(days=policy.review.dispute_days)
-    flags = history.standing_flags(moment.connection, case.account, case.customer_id, since=since)
+    since = context.now - timedelta(days=policy.review.dispute_days)
+    flags = history.standing_flags(context.connection, case.account, case.customer_id, since=since)
     if flags:
         flag = flags[-1]
         what = "dispute" if flag.kind == "dispute" else "early fraud warning"
         return f"there is a {what} on a charge of this customer ({flag.object_id})"
     unanswered = reviews.named_in(
-        moment.connection, case.id, state="rejected", by=THE_POLICY
-    ) - reviews.named_in(moment.connection, case.id, state="approved")
+        context.connection, case.id, state="rejected", by=THE_POLICY
+    ) - reviews.named_in(context.connection, case.id, state="approved")
     if unanswered:
         return f"nobody has said that it is owed all the same ({', '.join(sorted(unanswered))})"
-    return refused_by_rules(view_of(moment, case), at=moment.now, policy=policy)
+    return refused_by_rules(view_of(context, case), at=context.now, policy=policy)
 
 
 def refused_by_rules(view: CaseView, *, at: datetime, policy: Policy) -> str | None:

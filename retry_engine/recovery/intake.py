@@ -14,9 +14,9 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus
 from retry_engine.recovery import cases, refresh
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
-from retry_engine.recovery.renewals import Lookout
+from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.store import cases as rows
 from retry_engine.store import history, inbox, schedule
 from retry_engine.store.database import Database
@@ -90,7 +90,7 @@ class Intake:
 
     database: Database
     gateway: Gateway
-    lookout: Lookout
+    pre_dunning: PreDunning
     engine_mode: str
     policy: Policy
     policy_content: Mapping[str, Any]
@@ -103,7 +103,7 @@ class Intake:
         if kind in _FAILURES:
             self._payment_failed(event, body)
         elif kind == "invoice.upcoming":
-            self.lookout.announced(event.account, body)
+            self.pre_dunning.announced(event.account, body)
             self._done(event)
         elif kind.startswith("test_helpers.test_clock."):
             self._clock_moved(event, body)
@@ -112,7 +112,7 @@ class Intake:
         else:
             customer_id, method_id = _id(body.get("customer")), _id(body.get("id"))
             if kind == "payment_method.attached" and customer_id and method_id:
-                self.lookout.attached(event.account, customer_id, method_id)
+                self.pre_dunning.attached(event.account, customer_id, method_id)
             self._look_again(event, body)
 
     # -- a failure
@@ -157,13 +157,13 @@ class Intake:
                     status=clock[1],
                     now=real_now,
                 )
-            moment = Moment(
+            context = CaseContext(
                 connection=connection,
                 now=self._time_on(connection, event.account, customer.test_clock, real_now),
                 real_now=real_now,
             )
             case = cases.open_case(
-                moment,
+                context,
                 account=event.account,
                 invoice=invoice,
                 customer=customer,

@@ -26,14 +26,14 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, links, offering
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery import cases, discounts, links
+from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.discounts import NeedsAPerson
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
 from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
-from retry_engine.recovery.offering import NeedsAPerson
 from retry_engine.recovery.planning import Planner, view_of
-from retry_engine.recovery.suppressing import BY_CUSTOMER, BY_MAIL_SERVER
+from retry_engine.recovery.suppression import BY_CUSTOMER, BY_MAIL_SERVER
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, renewals, schedule
 from retry_engine.store.cases import Case
@@ -164,33 +164,35 @@ class Messenger:
 
     def _kept_back(self, connection: Connection, case: Case, action: Action) -> str | None:
         """Why nothing is sent now, already written down; None: go ahead."""
-        moment = self._moment(connection, case)
+        context = self._context(connection, case)
         policy = self.planner.policy_of(case.policy_version)
-        since = moment.now - timedelta(days=30)
+        since = context.now - timedelta(days=30)
         said = messages.said_to_customer(connection, case.account, case.customer_id, since=since)
         if case.state not in _SPOKEN_TO or case.mode == Mode.HOLDOUT:
             why = f"the case is {case.state}"
         elif said >= policy.messages.most_per_customer_30_days:
             why = f"{said} messages to this customer in 30 days"
-        elif moment.now - action.due_at > _LATE:
+        elif context.now - action.due_at > _LATE:
             why = "found too late to be sent blindly"
         else:
-            return self._not_now(moment, case, action, policy.messages)
+            return self._not_now(context, case, action, policy.messages)
         schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
         if why.startswith("found too late"):
-            self.planner.plan_message(moment, case)
+            self.planner.plan_message(context, case)
         return why
 
-    def _not_now(self, moment: Moment, case: Case, action: Action, policy: Messages) -> str | None:
-        if self.is_quiet(view_of(moment, case), moment.now, policy):
+    def _not_now(
+        self, context: CaseContext, case: Case, action: Action, policy: Messages
+    ) -> str | None:
+        if self.is_quiet(view_of(context, case), context.now, policy):
             schedule.finish(
-                moment.connection, action.id, result="quiet hours", state=ActionState.CANCELLED
+                context.connection, action.id, result="quiet hours", state=ActionState.CANCELLED
             )
-            self.planner.plan_message(moment, case)
+            self.planner.plan_message(context, case)
             return "quiet hours"
         if case.mode == Mode.SHADOW:
-            self._begin(moment, case, action, state="shadow")
-            self._done(moment.connection, case, action, "shadow: would have been sent now")
+            self._begin(context, case, action, state="shadow")
+            self._done(context.connection, case, action, "shadow: would have been sent now")
             return "shadow"
         return None
 
@@ -205,7 +207,7 @@ class Messenger:
         """The last check and the intent, in one transaction; None where it may not be."""
         with connection.begin():
             case, paused = rows.get_with_switch(connection, case.id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             if paused or engine_state.read(connection).paused:
                 schedule.put_back(connection, action)
                 return None
@@ -219,7 +221,7 @@ class Messenger:
             elif customer.deleted:
                 why = "the customer is deleted"
             elif self.post.needs_address and unwritable is not None:
-                self._begin(moment, case, action, state="not_sent", error=unwritable)
+                self._begin(context, case, action, state="not_sent", error=unwritable)
                 why = unwritable
             elif self.post.needs_address and not address:
                 why = "the customer has no e-mail address"
@@ -228,18 +230,18 @@ class Messenger:
             if why is not None:
                 schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
                 if why == unwritable:  # they may put it right
-                    self._once_more(moment, case, action, gap=_ASK_FOR_ADDRESS)
+                    self._once_more(context, case, action, gap=_ASK_FOR_ADDRESS)
                 if invoice.status != InvoiceStatus.OPEN:
-                    schedule.plan(connection, case, ActionKind.REFRESH, at=moment.now)
+                    schedule.plan(connection, case, ActionKind.REFRESH, at=context.now)
                 return None
             message_id = f"{case.id}.{action.id}"
             try:
-                offer = self._offer(moment, case, action)
+                offer = self._offer(context, case, action)
             except NeedsAPerson as question:
-                self._ask(moment, case, action, question)
+                self._ask(context, case, action, question)
                 return None
             kind = self._begin(
-                moment, case, action, state="sending", message_id=message_id,
+                context, case, action, state="sending", message_id=message_id,
                 address_hash=hashed, language=customer.language,
             )  # fmt: skip
             planned = schedule.planned_retry(connection, case.id)
@@ -258,33 +260,35 @@ class Messenger:
                 currency=invoice.currency,
                 retry_at=planned.due_at if planned else None,
                 timezone=zone_of(case.customer_timezone, case.customer_country).key,
-                pay_url=self._pay_url(policy, moment, message_id) or invoice.hosted_url,
-                unsubscribe_url=self._unsubscribe_url(moment, message_id),
+                pay_url=self._pay_url(policy, context, message_id) or invoice.hosted_url,
+                unsubscribe_url=self._unsubscribe_url(context, message_id),
                 discount=offer.amount if offer else 0,
                 offer_until=offer.until if offer else None,
                 way=offer.way if offer else Way.CREDIT_NOTE,
             )
 
-    def _offer(self, moment: Moment, case: Case, action: Action) -> StoredOffer | None:
-        _, discount = self.planner.decided_message(moment, action)
-        standing = offers.of_case(moment.connection, case.id)
+    def _offer(self, context: CaseContext, case: Case, action: Action) -> StoredOffer | None:
+        _, discount = self.planner.decided_message(context, action)
+        standing = offers.of_case(context.connection, case.id)
         if standing is not None:  # said again as long as it can be taken
-            can_be_taken = standing.state == OfferState.OPEN and moment.now < standing.until
+            can_be_taken = standing.state == OfferState.OPEN and context.now < standing.until
             return standing if can_be_taken else None
         policy = self.planner.policy_of(case.policy_version)
         if not discount or self.public_url is None or policy.messages.way_back != "page":
             return None
-        return offering.make(
-            moment, case, discount=discount, decision_id=action.decision_id, terms=policy.offers
+        return discounts.make(
+            context, case, discount=discount, decision_id=action.decision_id, terms=policy.offers
         )
 
-    def _ask(self, moment: Moment, case: Case, action: Action, question: NeedsAPerson) -> None:
-        _, discount = self.planner.decided_message(moment, action)
+    def _ask(
+        self, context: CaseContext, case: Case, action: Action, question: NeedsAPerson
+    ) -> None:
+        _, discount = self.planner.decided_message(context, action)
         schedule.finish(
-            moment.connection, action.id, result=str(question), state=ActionState.CANCELLED
+            context.connection, action.id, result=str(question), state=ActionState.CANCELLED
         )
         cases.hold(
-            moment,
+            context,
             case,
             reason=str(question),
             proposal={"action": "offer", "discount": discount},
@@ -292,12 +296,12 @@ class Messenger:
         )
 
     def _begin(
-        self, moment: Moment, case: Case, action: Action, *, state: str, **values: str | None
+        self, context: CaseContext, case: Case, action: Action, *, state: str, **values: str | None
     ) -> MessageKind:
-        decided, _ = self.planner.decided_message(moment, action)
+        decided, _ = self.planner.decided_message(context, action)
         kind = decided or MessageKind.UPDATE_METHOD
         messages.begin(
-            moment.connection,
+            context.connection,
             case_id=case.id,
             action_id=action.id,
             account=case.account,
@@ -305,23 +309,23 @@ class Messenger:
             kind=kind,
             channel=self.post.channel,
             state=state,
-            at=moment.now,
-            begun_at=moment.real_now,
+            at=context.now,
+            begun_at=context.real_now,
             decision_id=action.decision_id,
             **values,
         )
         return kind
 
-    def _pay_url(self, policy: Messages, moment: Moment, message_id: str) -> str | None:
+    def _pay_url(self, policy: Messages, context: CaseContext, message_id: str) -> str | None:
         if self.public_url is None or policy.way_back != "page":
             return None
-        token = self.keys.sign(moment.connection, RECOVER, message_id, now=moment.real_now)
+        token = self.keys.sign(context.connection, RECOVER, message_id, now=context.real_now)
         return f"{self.public_url}/r/{token}"
 
-    def _unsubscribe_url(self, moment: Moment, message_id: str) -> str | None:
+    def _unsubscribe_url(self, context: CaseContext, message_id: str) -> str | None:
         if self.public_url is None:
             return None
-        token = self.keys.sign(moment.connection, UNSUBSCRIBE, message_id, now=moment.real_now)
+        token = self.keys.sign(context.connection, UNSUBSCRIBE, message_id, now=context.real_now)
         return f"{self.public_url}/u/{token}"
 
     def _send(
@@ -332,38 +336,38 @@ class Messenger:
         log.info("message", state=state, kind=letter.kind, error=error)
         with connection.begin():
             case = rows.get(connection, case.id)
-            moment = self._moment(connection, case)
+            context = self._context(connection, case)
             messages.finish(connection, action.id, state=state, error=error)
             if state == "bounced":
                 begun = messages.of_action(connection, action.id)
                 if begun is not None:
                     messages.suppress(
                         connection, case.account, begun.address_hash,
-                        reason="bounced", by=BY_MAIL_SERVER, note=error, at=moment.real_now,
+                        reason="bounced", by=BY_MAIL_SERVER, note=error, at=context.real_now,
                     )  # fmt: skip
             if state == "not_sent":
                 schedule.finish(connection, action.id, result=f"not sent: {error}")
-                self._once_more(moment, case, action)
+                self._once_more(context, case, action)
                 return
             self._done(connection, case, action, state)
 
     def _once_more(
-        self, moment: Moment, case: Case, action: Action, *, gap: timedelta = _TRY_AGAIN
+        self, context: CaseContext, case: Case, action: Action, *, gap: timedelta = _TRY_AGAIN
     ) -> None:
-        tries = sum(m.state == "not_sent" for m in messages.of_case(moment.connection, case.id))
+        tries = sum(m.state == "not_sent" for m in messages.of_case(context.connection, case.id))
         if case.state in _SPOKEN_TO and tries < _MOST_TRIES:
-            at = moment.now + gap * 2 ** (tries - 1)
+            at = context.now + gap * 2 ** (tries - 1)
             schedule.plan(
-                moment.connection, case, ActionKind.MESSAGE, at=at, decision_id=action.decision_id
+                context.connection, case, ActionKind.MESSAGE, at=at, decision_id=action.decision_id
             )
 
     def _done(self, connection: Connection, case: Case, action: Action, result: str) -> None:
         schedule.finish(connection, action.id, result=result)
-        self.planner.plan_message(self._moment(connection, case), case)
+        self.planner.plan_message(self._context(connection, case), case)
 
-    def _moment(self, connection: Connection, case: Case) -> Moment:
+    def _context(self, connection: Connection, case: Case) -> CaseContext:
         real_now = self.clock()
-        return Moment(
+        return CaseContext(
             connection=connection,
             now=rows.time_of(connection, case, real_now),
             real_now=real_now,

@@ -11,7 +11,7 @@ from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.recovery import cases, refresh
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
 from retry_engine.recovery.planning import Planner
@@ -23,52 +23,54 @@ KEY_LIFETIME = timedelta(hours=23)
 
 
 def settle(
-    moment: Moment, case: Case, attempt_id: int, result: PayResult, *, planner: Planner
+    context: CaseContext, case: Case, attempt_id: int, result: PayResult, *, planner: Planner
 ) -> Case:
     """Write a definite answer and take the case on: closed, waiting, or planned anew."""
     history.change_attempt(
-        moment.connection,
+        context.connection,
         attempt_id,
         outcome=result.outcome,
-        resolved_at=None if result.outcome is Outcome.PROCESSING else moment.real_now,
+        resolved_at=None if result.outcome is Outcome.PROCESSING else context.real_now,
         decline_code=result.decline_code,
         advice_code=result.advice_code,
         network_advice_code=result.network_advice_code,
         network_decline_code=result.network_decline_code,
-        charge_id=_unless_known(moment, case, attempt_id, result.charge_id),
+        charge_id=_unless_known(context, case, attempt_id, result.charge_id),
         payment_intent_id=result.payment_intent_id or case.payment_intent_id,
     )
-    return after_outcome(moment, case, result.outcome, planner=planner)
+    return after_outcome(context, case, result.outcome, planner=planner)
 
 
-def after_outcome(moment: Moment, case: Case, outcome: Outcome, *, planner: Planner) -> Case:
+def after_outcome(context: CaseContext, case: Case, outcome: Outcome, *, planner: Planner) -> Case:
     """The case's next step once an attempt of the engine has a definite outcome."""
     if not case.is_living:
         paid = outcome is Outcome.SUCCEEDED
-        return cases.turned_out_paid(moment, case) if paid else case
+        return cases.turned_out_paid(context, case) if paid else case
     if outcome is Outcome.SUCCEEDED:
-        return refresh.close_paid(moment, case)
+        return refresh.close_paid(context, case)
     if outcome is Outcome.PROCESSING:
         if case.state == CaseState.OPEN:
             case = cases.move(
-                moment, case, "charge_processing", cause="the debit is accepted, not yet paid"
+                context, case, "charge_processing", cause="the debit is accepted, not yet paid"
             )
-        cases.keep_watch(moment, case)
+        cases.keep_watch(context, case)
         # an answer alone is no charge: whether there is one is looked up
-        at = moment.now + refresh.SHOWS_WITHIN
-        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
+        at = context.now + refresh.SHOWS_WITHIN
+        schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
         return case
     if case.state == CaseState.OPEN:
-        return planner.plan(moment, case)
-    cases.keep_watch(moment, case)
+        return planner.plan(context, case)
+    cases.keep_watch(context, case)
     return case
 
 
-def _unless_known(moment: Moment, case: Case, attempt_id: int, charge_id: str | None) -> str | None:
+def _unless_known(
+    context: CaseContext, case: Case, attempt_id: int, charge_id: str | None
+) -> str | None:
     """A charge belongs to one attempt; an event may have brought it in already."""
     if charge_id is None:
         return None
-    known = history.known_charges(moment.connection, case.account, [charge_id]).get(charge_id)
+    known = history.known_charges(context.connection, case.account, [charge_id]).get(charge_id)
     return charge_id if known is None or known.id == attempt_id else None
 
 
@@ -121,19 +123,19 @@ def repeat(
 
 
 def abandon(
-    moment: Moment, case: Case, intent: Row[Any], *, because: str, planner: Planner
+    context: CaseContext, case: Case, intent: Row[Any], *, because: str, planner: Planner
 ) -> Case:
     """The attempt is proven never to have happened: it counts nowhere."""
     history.change_attempt(
-        moment.connection,
+        context.connection,
         intent.id,
         abandoned=True,
         outcome=Outcome.FAILED,
-        resolved_at=moment.real_now,
+        resolved_at=context.real_now,
         error=because,
     )
     if case.state == CaseState.OPEN:
-        return planner.plan(moment, case)
+        return planner.plan(context, case)
     if case.is_living:
-        cases.keep_watch(moment, case)
+        cases.keep_watch(context, case)
     return case

@@ -18,7 +18,7 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.store import cases as rows
 from retry_engine.store import history, reviews
 from retry_engine.store.cases import Case
@@ -30,56 +30,56 @@ log = structlog.get_logger()
 _WAITING = (CaseState.IN_REVIEW, CaseState.PAUSED)
 
 
-def end_if_due(moment: Moment, case: Case, policy: Policy) -> Case:
+def end_if_due(context: CaseContext, case: Case, policy: Policy) -> Case:
     """Act for whoever did not answer in time; the case as it is then."""
-    if case.state not in _WAITING or history.processing_attempts(moment.connection, case.id):
+    if case.state not in _WAITING or history.processing_attempts(context.connection, case.id):
         return case
-    review = reviews.open_of(moment.connection, case.id)
-    if moment.now >= case.deadline_at:
+    review = reviews.open_of(context.connection, case.id)
+    if context.now >= case.deadline_at:
         why = f"nobody decided by the case's deadline ({case.deadline_at:%Y-%m-%d %H:%M} UTC)"
-        return _end(moment, case, review, act=_last_act(moment, case, policy), why=why)
-    if case.state != CaseState.IN_REVIEW or review is None or moment.now < review.deadline_at:
+        return _end(context, case, review, act=_last_act(context, case, policy), why=why)
+    if case.state != CaseState.IN_REVIEW or review is None or context.now < review.deadline_at:
         return case
     act = policy.review.unanswered
     if act == "wait":
         return case
     why = f"nobody answered the review by its deadline ({review.deadline_at:%Y-%m-%d %H:%M} UTC)"
-    return _end(moment, case, review, act=act, why=why)
+    return _end(context, case, review, act=act, why=why)
 
 
-def _last_act(moment: Moment, case: Case, policy: Policy) -> str:
+def _last_act(context: CaseContext, case: Case, policy: Policy) -> str:
     unanswered = case.state == CaseState.IN_REVIEW
     kept = not policy.end.hand_back or (unanswered and policy.review.unanswered == "stop")
-    return "stop" if kept or _a_person_said_no(moment, case) else "release"
+    return "stop" if kept or _a_person_said_no(context, case) else "release"
 
 
-def _a_person_said_no(moment: Moment, case: Case) -> bool:
+def _a_person_said_no(context: CaseContext, case: Case) -> bool:
     """Whether the case is paused because somebody rejected what was proposed."""
     if case.state != CaseState.PAUSED:
         return False
-    ways = rows.transitions(moment.connection, case.id)
+    ways = rows.transitions(context.connection, case.id)
     last = next((way for way in reversed(ways) if way["to_state"] == CaseState.PAUSED), None)
     return last is not None and last["name"] == "rejected" and last["by"] != THE_POLICY
 
 
-def _end(moment: Moment, case: Case, review: Review | None, *, act: str, why: str) -> Case:
+def _end(context: CaseContext, case: Case, review: Review | None, *, act: str, why: str) -> Case:
     log.warning("ownership_ends", case=case.id, act=act, because=why)
     if review is not None:
         reviews.decide(
-            moment.connection,
+            context.connection,
             review.id,
             state="rejected",
-            decided_at=moment.now,
+            decided_at=context.now,
             decided_by=THE_POLICY,
             verdict_reason=why,
         )
     if act == "reject":
         after = cases.move(
-            moment, case, "rejected", cause=why, by=THE_POLICY, pause_cause=THE_POLICY
+            context, case, "rejected", cause=why, by=THE_POLICY, pause_cause=THE_POLICY
         )
     elif case.mode == Mode.TAKEOVER:
         after = cases.close(
-            moment,
+            context,
             case,
             CloseReason.STOPPED,
             cause=why,
@@ -87,11 +87,11 @@ def _end(moment: Moment, case: Case, review: Review | None, *, act: str, why: st
             give_back=act == "release",
         )
     else:  # Stripe has had it all the time
-        after = cases.close(moment, case, CloseReason.EXHAUSTED, cause=why, by=THE_POLICY)
+        after = cases.close(context, case, CloseReason.EXHAUSTED, cause=why, by=THE_POLICY)
     history.add_override(
-        moment.connection,
+        context.connection,
         case_id=case.id,
-        at=moment.now,
+        at=context.now,
         by=THE_POLICY,
         action=act,
         reason=why,

@@ -16,7 +16,7 @@ from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.store import history, learning, messages, offers, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
@@ -33,58 +33,58 @@ class Planner:
     decide: Callable[[CaseView, Policy], Decision]
     policy_of: Callable[[str], Policy]
 
-    def plan(self, moment: Moment, case: Case) -> Case:
+    def plan(self, context: CaseContext, case: Case) -> Case:
         """Decide anew, store the decision with its reasons, and make the schedule say the same."""
         if case.mode == Mode.HOLDOUT:
-            return _leave_to_stripe(moment, case)
+            return _leave_to_stripe(context, case)
         policy = self.policy_of(case.policy_version)
-        view = view_of(moment, case)
+        view = view_of(context, case)
         decision = self.decide(view, policy)
         decision_id = history.add_decision(
-            moment.connection,
+            context.connection,
             case_id=case.id,
-            at=moment.now,
+            at=context.now,
             decision=decision,
             policy_version=policy.version,
             inputs=inputs_of(view),
         )
-        case = self._enact(moment, case, decision, decision_id, policy)
-        _schedule_message(moment, case, decision, decision_id)
+        case = self._enact(context, case, decision, decision_id, policy)
+        _schedule_message(context, case, decision, decision_id)
         return case
 
-    def plan_message(self, moment: Moment, case: Case) -> Case:
+    def plan_message(self, context: CaseContext, case: Case) -> Case:
         """After a message: what comes next, unless a person's own plan stands."""
-        standing = schedule.planned_retry(moment.connection, case.id)
+        standing = schedule.planned_retry(context.connection, case.id)
         if case.state not in _SPOKEN_TO or (standing is not None and standing.requested_by):
             return case
         if standing is not None and standing.state == "claimed":
             return case
-        return self.plan(moment, case)
+        return self.plan(context, case)
 
     @staticmethod
-    def decided_message(moment: Moment, action: Action) -> tuple[MessageKind | None, int]:
+    def decided_message(context: CaseContext, action: Action) -> tuple[MessageKind | None, int]:
         """What the decision behind a planned message wanted to say and to offer, minor units."""
         if action.decision_id is None:
             return None, 0
-        found = history.decision(moment.connection, action.decision_id)
+        found = history.decision(context.connection, action.decision_id)
         if found is None or not found.message_kind:
             return None, 0
         return MessageKind(found.message_kind), int(found.discount)
 
-    def replan_if_changed(self, moment: Moment, case: Case) -> Case:
+    def replan_if_changed(self, context: CaseContext, case: Case) -> Case:
         """Plan unless a plan stands, or a wait goes on, that was decided on the same facts."""
-        standing = schedule.planned_retry(moment.connection, case.id)
+        standing = schedule.planned_retry(context.connection, case.id)
         if standing is not None and (standing.requested_by or standing.state == "claimed"):
             return case
-        if moment.now < case.deadline_at and self._still_holds(moment, case, standing):
-            cases.keep_watch(moment, case)
+        if context.now < case.deadline_at and self._still_holds(context, case, standing):
+            cases.keep_watch(context, case)
             return case
-        return self.plan(moment, case)
+        return self.plan(context, case)
 
     @staticmethod
-    def _still_holds(moment: Moment, case: Case, standing: Action | None) -> bool:
-        last = history.last_decision(moment.connection, case.id)
-        if last is None or last.inputs != inputs_of(view_of(moment, case)):
+    def _still_holds(context: CaseContext, case: Case, standing: Action | None) -> bool:
+        last = history.last_decision(context.connection, case.id)
+        if last is None or last.inputs != inputs_of(view_of(context, case)):
             return False
         # in shadow a charge that was only thought of changes nothing: Stripe's next one will
         return (
@@ -94,27 +94,27 @@ class Planner:
         )
 
     def _enact(
-        self, moment: Moment, case: Case, decision: Decision, decision_id: int, policy: Policy
+        self, context: CaseContext, case: Case, decision: Decision, decision_id: int, policy: Policy
     ) -> Case:
         cause = decision.reasons[0].text if decision.reasons else decision.kind.value
         if decision.kind is DecisionKind.RETRY:
-            return _schedule_retry(moment, case, decision, decision_id)
-        schedule.cancel(moment.connection, case.id, kind=ActionKind.RETRY, result=cause)
+            return _schedule_retry(context, case, decision, decision_id)
+        schedule.cancel(context.connection, case.id, kind=ActionKind.RETRY, result=cause)
         if decision.kind is DecisionKind.STOP:
-            return _stop(moment, case, cause)
+            return _stop(context, case, cause)
         if decision.kind is DecisionKind.REVIEW:
             return cases.hold(
-                moment, case, reason=cause, proposal=_proposal(decision), policy=policy
+                context, case, reason=cause, proposal=_proposal(decision), policy=policy
             )
         if case.state == CaseState.OPEN:
-            case = cases.move(moment, case, "customer_needed", cause=cause)
-        cases.keep_watch(moment, case)
+            case = cases.move(context, case, "customer_needed", cause=cause)
+        cases.keep_watch(context, case)
         return case
 
 
-def view_of(moment: Moment, case: Case) -> CaseView:
+def view_of(context: CaseContext, case: Case) -> CaseView:
     """The case as known now, from the record alone."""
-    connection = moment.connection
+    connection = context.connection
     methods = history.methods(
         connection, case.account, case.customer_id, default_id=case.default_method_id
     )
@@ -129,15 +129,15 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         customer_id=case.customer_id,
         method_ids=[m.id for m in methods],
         fingerprints=[m.card_fingerprint for m in methods if m.card_fingerprint],
-        since=moment.now - _LOOK_BACK,
+        since=context.now - _LOOK_BACK,
     )
     imported = learning.past_of(
         connection,
         account=case.account,
         customer_id=case.customer_id,
         invoice_id=case.invoice_id,
-        before=moment.now,
-        recorded_since=moment.now - _LOOK_BACK,
+        before=context.now,
+        recorded_since=context.now - _LOOK_BACK,
     )
     offered = offers.of_case(connection, case.id)
     return CaseView(
@@ -145,7 +145,7 @@ def view_of(moment: Moment, case: Case) -> CaseView:
         invoice_id=case.invoice_id,
         customer_id=case.customer_id,
         account=case.account,
-        now=moment.now,
+        now=context.now,
         opened_at=case.opened_at,
         deadline_at=case.deadline_at,
         amount=case.amount_remaining,
@@ -217,42 +217,44 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _schedule_retry(moment: Moment, case: Case, decision: Decision, decision_id: int) -> Case:
+def _schedule_retry(context: CaseContext, case: Case, decision: Decision, decision_id: int) -> Case:
     if case.state == CaseState.NEEDS_CUSTOMER:
-        case = cases.move(moment, case, "method_changed", cause="a method may be charged again")
+        case = cases.move(context, case, "method_changed", cause="a method may be charged again")
     assert decision.retry_at is not None
     schedule.plan_retry(
-        moment.connection,
+        context.connection,
         case,
-        at=max(decision.retry_at, moment.now),
+        at=max(decision.retry_at, context.now),
         payment_method_id=decision.payment_method_id,
         decision_id=decision_id,
     )
-    cases.keep_watch(moment, case)
+    cases.keep_watch(context, case)
     return case
 
 
-def _schedule_message(moment: Moment, case: Case, decision: Decision, decision_id: int) -> None:
+def _schedule_message(
+    context: CaseContext, case: Case, decision: Decision, decision_id: int
+) -> None:
     schedule.cancel(
-        moment.connection, case.id, kind=ActionKind.MESSAGE, result="replaced by a newer decision"
+        context.connection, case.id, kind=ActionKind.MESSAGE, result="replaced by a newer decision"
     )
     if decision.message_at is not None and case.state in _SPOKEN_TO:
-        at = max(decision.message_at, moment.now)
-        schedule.plan(moment.connection, case, ActionKind.MESSAGE, at=at, decision_id=decision_id)
+        at = max(decision.message_at, context.now)
+        schedule.plan(context.connection, case, ActionKind.MESSAGE, at=at, decision_id=decision_id)
 
 
-def _stop(moment: Moment, case: Case, cause: str) -> Case:
+def _stop(context: CaseContext, case: Case, cause: str) -> Case:
     # in shadow the case stays to see what Stripe's own retries do, as long as the horizon lasts
-    if case.mode == Mode.TAKEOVER or moment.now >= case.deadline_at:
-        return cases.close(moment, case, CloseReason.EXHAUSTED, cause=cause)
-    cases.keep_watch(moment, case)
+    if case.mode == Mode.TAKEOVER or context.now >= case.deadline_at:
+        return cases.close(context, case, CloseReason.EXHAUSTED, cause=cause)
+    cases.keep_watch(context, case)
     return case
 
 
-def _leave_to_stripe(moment: Moment, case: Case) -> Case:
-    if moment.now >= case.deadline_at:
-        return cases.close(moment, case, CloseReason.EXHAUSTED, cause="the horizon has passed")
-    cases.keep_watch(moment, case)
+def _leave_to_stripe(context: CaseContext, case: Case) -> Case:
+    if context.now >= case.deadline_at:
+        return cases.close(context, case, CloseReason.EXHAUSTED, cause="the horizon has passed")
+    cases.keep_watch(context, case)
     return case
 
 

@@ -19,7 +19,7 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import cases, ownership, second_subscriptions
-from retry_engine.recovery.cases import Moment
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import (
     ChargeFacts,
@@ -48,7 +48,7 @@ _EMPTY_BEFORE_REVIEW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class InvoiceSnapshot:
     """Everything Stripe says of a case's invoice, read in one go."""
 
     invoice: InvoiceFacts
@@ -70,7 +70,7 @@ class Picture:
 
 def read(
     gateway: Gateway, case: Case, *, gate: Gate, now: datetime, paused: bool = False
-) -> Picture:
+) -> InvoiceSnapshot:
     """Ask Stripe for the whole picture; taking the invoice over on the way if it is ours to.
 
     Not while the engine is `paused`: nobody knows for how long, and an invoice that neither Stripe
@@ -92,7 +92,7 @@ def read(
     customer = gateway.customer(case.account, case.customer_id)
     subscription = subscription_of(gateway, case.account, invoice)
     failed_at = min([case.opened_at, *(c.created_at for c in trail.charges[:1])])
-    return Picture(
+    return InvoiceSnapshot(
         invoice=invoice,
         trail=trail,
         customer=customer,
@@ -171,83 +171,85 @@ def _mandates(gateway: Gateway, account: str, charges: Sequence[ChargeFacts]) ->
     return found
 
 
-def apply(moment: Moment, case: Case, picture: Picture, *, planner: Planner) -> Case:
-    """Write the picture into the record, end or move the case accordingly, and plan."""
+def apply(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, *, planner: Planner) -> Case:
+    """Write the snapshot into the record, end or move the case accordingly, and plan."""
     policy = planner.policy_of(case.policy_version)
-    case = _update_facts(moment, case, picture, policy)
-    _record_methods(moment, case, picture)
-    _record_trail(moment, case, picture.trail)
+    case = _update_facts(context, case, snapshot, policy)
+    _record_methods(context, case, snapshot)
+    _record_trail(context, case, snapshot.trail)
     record_charges(
-        moment.connection, case.account, case.customer_id, picture.other_charges, now=moment.now
+        context.connection, case.account, case.customer_id, snapshot.other_charges, now=context.now
     )
     if not case.is_living:
         return case
-    if history.open_intent(moment.connection, case.id) is not None:
+    if history.open_intent(context.connection, case.id) is not None:
         # whether that one charge went through decides what everything else means
-        schedule.plan(moment.connection, case, ActionKind.SETTLE, at=moment.now)
-        cases.keep_watch(moment, case)
+        schedule.plan(context.connection, case, ActionKind.SETTLE, at=context.now)
+        cases.keep_watch(context, case)
         return case
-    ended = _end(moment, case, picture)
+    ended = _end(context, case, snapshot)
     if ended is not None:
         return ended
-    case = _hold(moment, case, picture, policy)
-    case = _follow_collection_pause(moment, case, picture)
-    case = _give_up_without_charge(moment, case, policy)
-    case = _follow_processing(moment, case)
-    case = ownership.end_if_due(moment, case, policy)
+    case = _hold(context, case, snapshot, policy)
+    case = _follow_collection_pause(context, case, snapshot)
+    case = _give_up_without_charge(context, case, policy)
+    case = _follow_processing(context, case)
+    case = ownership.end_if_due(context, case, policy)
     if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
-        return planner.replan_if_changed(moment, case)
+        return planner.replan_if_changed(context, case)
     if case.is_living:
-        cases.keep_watch(moment, case)
+        cases.keep_watch(context, case)
     return case
 
 
 # -- facts of the case
 
 
-def _update_facts(moment: Moment, case: Case, picture: Picture, policy: Policy) -> Case:
-    invoice, customer = picture.invoice, picture.customer
+def _update_facts(
+    context: CaseContext, case: Case, snapshot: InvoiceSnapshot, policy: Policy
+) -> Case:
+    invoice, customer = snapshot.invoice, snapshot.customer
     values: dict[str, Any] = {
         "subscription_id": invoice.subscription_id,
-        "payment_intent_id": picture.trail.payment_intent_id or case.payment_intent_id,
+        "payment_intent_id": snapshot.trail.payment_intent_id or case.payment_intent_id,
         "stripe_next_attempt_at": invoice.next_payment_attempt if invoice.auto_advance else None,
         "taken_over": case.taken_over or (case.mode == Mode.TAKEOVER and not invoice.auto_advance),
-        "auto_advance_found": bool(case.auto_advance_found) or picture.auto_advance_found,
-        "default_method_id": picture.default_method_id,
+        "auto_advance_found": bool(case.auto_advance_found) or snapshot.auto_advance_found,
+        "default_method_id": snapshot.default_method_id,
         "billing_reason": invoice.billing_reason,
-        "customer_country": customer.country or _card_country(picture),
+        "customer_country": customer.country or _card_country(snapshot),
         "customer_timezone": customer.timezone,
         "customer_since": customer.created_at,
         "enriched": True,
-        "charges_read_at": picture.read_at,
+        "charges_read_at": snapshot.read_at,
     }
-    if picture.subscription is not None:
-        values["billing_interval"] = picture.subscription.interval
+    if snapshot.subscription is not None:
+        values["billing_interval"] = snapshot.subscription.interval
     if case.is_living:
         # a closed case keeps what was owed at its end
         values["amount_remaining"] = max(invoice.amount_remaining, 0)
     if not case.enriched:
-        values |= _opening_times(moment, case, picture, policy)
-    return rows.change(moment.connection, case.id, **values)
+        values |= _opening_times(context, case, snapshot, policy)
+    return rows.change(context.connection, case.id, **values)
 
 
 def _opening_times(
-    moment: Moment, case: Case, picture: Picture, policy: Policy
+    context: CaseContext, case: Case, snapshot: InvoiceSnapshot, policy: Policy
 ) -> dict[str, datetime]:
     """A case opens when its payment failed, not when a late event told us."""
-    first = picture.trail.charges[0].created_at if picture.trail.charges else case.opened_at
-    opened = min(first, moment.now)
-    if moment.now - opened > timedelta(days=policy.limits.horizon_days) / 2:
-        opened = moment.now
+    first = snapshot.trail.charges[0].created_at if snapshot.trail.charges else case.opened_at
+    opened = min(first, context.now)
+    if context.now - opened > timedelta(days=policy.limits.horizon_days) / 2:
+        opened = context.now
     return {
         "opened_at": opened,
         "deadline_at": opened + timedelta(days=policy.limits.horizon_days),
     }
 
 
-def _card_country(picture: Picture) -> str | None:
-    default = picture.default_method_id
-    known = [m for m in picture.methods if m.card_country]
+def _card_country(snapshot: InvoiceSnapshot) -> str | None:
+    default = snapshot.default_method_id
+    known = [m for m in snapshot.methods if m.card_country]
     chosen = next((m for m in known if m.id == default), known[0] if known else None)
     return chosen.card_country if chosen else None
 
@@ -255,22 +257,22 @@ def _card_country(picture: Picture) -> str | None:
 # -- payment methods
 
 
-def _record_methods(moment: Moment, case: Case, picture: Picture) -> None:
-    for facts in picture.methods:
-        known = history.method_row(moment.connection, case.account, facts.id)
-        mandate = picture.mandates.get(facts.id)
-        _put_method(moment, case, facts, known, mandate=mandate, trail=picture.trail)
+def _record_methods(context: CaseContext, case: Case, snapshot: InvoiceSnapshot) -> None:
+    for facts in snapshot.methods:
+        known = history.method_row(context.connection, case.account, facts.id)
+        mandate = snapshot.mandates.get(facts.id)
+        _put_method(context, case, facts, known, mandate=mandate, trail=snapshot.trail)
     history.detach_missing(
-        moment.connection,
+        context.connection,
         case.account,
         case.customer_id,
-        present=[m.id for m in picture.methods],
-        at=moment.now,
+        present=[m.id for m in snapshot.methods],
+        at=context.now,
     )
 
 
 def _put_method(
-    moment: Moment,
+    context: CaseContext,
     case: Case,
     facts: MethodFacts,
     known: Row[Any] | None,
@@ -298,11 +300,13 @@ def _put_method(
     if known is None:
         values["added_at"] = facts.created_at
     elif any(getattr(known, name) != values[name] for name in data):
-        values["changed_at"] = _changed_at(moment, case, facts, trail)
-    history.put_method(moment.connection, **values)
+        values["changed_at"] = _changed_at(context, case, facts, trail)
+    history.put_method(context.connection, **values)
 
 
-def _changed_at(moment: Moment, case: Case, facts: MethodFacts, trail: PaymentTrail) -> datetime:
+def _changed_at(
+    context: CaseContext, case: Case, facts: MethodFacts, trail: PaymentTrail
+) -> datetime:
     """When the data changed: before the first charge of the new card, else just now."""
     on_new = [
         c.created_at
@@ -313,7 +317,7 @@ def _changed_at(moment: Moment, case: Case, facts: MethodFacts, trail: PaymentTr
     ]
     if on_new:
         return min(on_new) - timedelta(seconds=1)
-    return moment_of_change(moment.connection, case.account, facts.id, moment.now)
+    return moment_of_change(context.connection, case.account, facts.id, context.now)
 
 
 def _card(of: ChargeFacts | MethodFacts) -> tuple[str | None, int | None, int | None]:
@@ -331,9 +335,9 @@ def moment_of_change(
 # -- attempts
 
 
-def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
+def _record_trail(context: CaseContext, case: Case, trail: PaymentTrail) -> None:
     """Every charge becomes an attempt, once; the engine's own are matched to their intents."""
-    connection = moment.connection
+    connection = context.connection
     ids = [c.id for c in trail.charges]
     known = history.known_charges(connection, case.account, ids)
     origins = inbox.origins_of(
@@ -353,14 +357,14 @@ def _record_trail(moment: Moment, case: Case, trail: PaymentTrail) -> None:
                 intents.remove(row)
         source = Source.STRIPE if first else source_of(origins.get(charge.id))
         if row is None:
-            _add_charge(moment, case, charge, source)
+            _add_charge(context, case, charge, source)
         else:
             if row.case_id is None:  # seen before its case was, or beside it
                 history.change_attempt(connection, row.id, case_id=case.id, source=source)
                 _note_authentication(connection, case, charge, source)
-            learn(moment, row, charge)
+            learn(context, row, charge)
         first = False
-    _record_silent_authentication(moment, case, trail)
+    _record_silent_authentication(context, case, trail)
 
 
 def match(
@@ -396,7 +400,7 @@ def source_of(origin: dict[str, Any] | None) -> Source:
     return Source.MANUAL if origin.get("idempotency_key") else Source.CUSTOMER
 
 
-def learn(moment: Moment, row: Row[Any], charge: ChargeFacts) -> None:
+def learn(context: CaseContext, row: Row[Any], charge: ChargeFacts) -> None:
     """Write into an attempt what its charge says."""
     values = _charge_values(charge)
     if row.outcome == Outcome.SUCCEEDED and charge.outcome is Outcome.SUCCEEDED:
@@ -404,19 +408,19 @@ def learn(moment: Moment, row: Row[Any], charge: ChargeFacts) -> None:
     if row.source == Source.ENGINE and row.decline_code and not charge.decline_code:
         values.pop("decline_code")
     resolved = row.resolved_at or (
-        moment.real_now if charge.outcome is not Outcome.PROCESSING else None
+        context.real_now if charge.outcome is not Outcome.PROCESSING else None
     )
-    history.change_attempt(moment.connection, row.id, resolved_at=resolved, **values)
+    history.change_attempt(context.connection, row.id, resolved_at=resolved, **values)
 
 
-def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source) -> None:
+def _add_charge(context: CaseContext, case: Case, charge: ChargeFacts, source: Source) -> None:
     history.add_charge(
-        moment.connection,
+        context.connection,
         account=case.account,
         customer_id=case.customer_id,
         case_id=case.id,
         # our reading of a clock may be older than the charge; nothing happens after now
-        at=min(charge.created_at, moment.now),
+        at=min(charge.created_at, context.now),
         source=source,
         amount=charge.amount,
         currency=charge.currency,
@@ -424,7 +428,7 @@ def _add_charge(moment: Moment, case: Case, charge: ChargeFacts, source: Source)
         payment_intent_id=charge.payment_intent_id,
         **_charge_values(charge),
     )
-    _note_authentication(moment.connection, case, charge, source)
+    _note_authentication(context.connection, case, charge, source)
 
 
 def _note_authentication(
@@ -461,11 +465,11 @@ def _charge_values(charge: ChargeFacts) -> dict[str, Any]:
     }
 
 
-def _record_silent_authentication(moment: Moment, case: Case, trail: PaymentTrail) -> None:
+def _record_silent_authentication(context: CaseContext, case: Case, trail: PaymentTrail) -> None:
     """A bank that asks for the customer may leave no charge, only a waiting payment intent."""
     if not trail.awaits_customer:
         return
-    existing = history.attempt_rows(moment.connection, case.id)
+    existing = history.attempt_rows(context.connection, case.id)
     if any(
         row.outcome == Outcome.REQUIRES_ACTION
         and row.payment_method_id == (trail.awaiting_method_id or row.payment_method_id)
@@ -473,16 +477,16 @@ def _record_silent_authentication(moment: Moment, case: Case, trail: PaymentTrai
     ):
         return
     method = (
-        history.method_row(moment.connection, case.account, trail.awaiting_method_id)
+        history.method_row(context.connection, case.account, trail.awaiting_method_id)
         if trail.awaiting_method_id
         else None
     )
     history.add_attempt(
-        moment.connection,
+        context.connection,
         account=case.account,
         customer_id=case.customer_id,
         case_id=case.id,
-        at=moment.now if existing else case.opened_at,
+        at=context.now if existing else case.opened_at,
         source=Source.STRIPE,
         outcome=Outcome.REQUIRES_ACTION,
         amount=case.amount_remaining,
@@ -586,93 +590,93 @@ def _may_be(charge: ChargeFacts, row: Row[Any]) -> bool:
 # -- ends and turns
 
 
-def _end(moment: Moment, case: Case, picture: Picture) -> Case | None:
+def _end(context: CaseContext, case: Case, snapshot: InvoiceSnapshot) -> Case | None:
     """Close the case if what it was about is over; None if it goes on."""
-    status = picture.invoice.status
+    status = snapshot.invoice.status
     if status == InvoiceStatus.PAID or (
-        status == InvoiceStatus.OPEN and picture.invoice.amount_remaining <= 0
+        status == InvoiceStatus.OPEN and snapshot.invoice.amount_remaining <= 0
     ):
-        return close_paid(moment, case)
+        return close_paid(context, case)
     if status == InvoiceStatus.VOID:
-        return cases.close(moment, case, CloseReason.VOIDED, cause="the invoice was voided")
+        return cases.close(context, case, CloseReason.VOIDED, cause="the invoice was voided")
     if status == InvoiceStatus.UNCOLLECTIBLE:
         return cases.close(
-            moment, case, CloseReason.UNCOLLECTIBLE, cause="the invoice was marked uncollectible"
+            context, case, CloseReason.UNCOLLECTIBLE, cause="the invoice was marked uncollectible"
         )
-    if picture.subscription is not None and picture.subscription.status.is_ended:
+    if snapshot.subscription is not None and snapshot.subscription.status.is_ended:
         return cases.close(
-            moment,
+            context,
             case,
             CloseReason.SUBSCRIPTION_ENDED,
-            cause=f"the subscription is {picture.subscription.status}",
+            cause=f"the subscription is {snapshot.subscription.status}",
         )
-    if picture.customer.deleted:
+    if snapshot.customer.deleted:
         return cases.close(
-            moment, case, CloseReason.SUBSCRIPTION_ENDED, cause="the customer was deleted"
+            context, case, CloseReason.SUBSCRIPTION_ENDED, cause="the customer was deleted"
         )
     return None
 
 
-def close_paid(moment: Moment, case: Case) -> Case:
+def close_paid(context: CaseContext, case: Case) -> Case:
     """The invoice is paid: by the engine's charge or through its link, or elsewhere."""
-    attempts = history.attempt_rows(moment.connection, case.id)
+    attempts = history.attempt_rows(context.connection, case.id)
     by_engine = any(
         row.source == Source.ENGINE and row.outcome in (Outcome.SUCCEEDED, Outcome.PROCESSING)
         for row in attempts
     )
     if by_engine:
-        _settle_processing(moment, attempts)
+        _settle_processing(context, attempts)
         return cases.close(
-            moment, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
+            context, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
         )
     if case.mode == Mode.TAKEOVER:
-        schedule.plan(moment.connection, case, ActionKind.NEW_DEFAULT, at=moment.now)
-    if any(row.visited_at is not None for row in messages.of_case(moment.connection, case.id)):
+        schedule.plan(context.connection, case, ActionKind.NEW_DEFAULT, at=context.now)
+    if any(row.visited_at is not None for row in messages.of_case(context.connection, case.id)):
         return cases.close(
-            moment,
+            context,
             case,
             CloseReason.RECOVERED_BY_ENGINE,
             cause="paid by the customer, who came by a link that the engine sent",
         )
     return cases.close(
-        moment, case, CloseReason.RECOVERED_ELSEWHERE, cause="paid, not by the engine's charge"
+        context, case, CloseReason.RECOVERED_ELSEWHERE, cause="paid, not by the engine's charge"
     )
 
 
-def _settle_processing(moment: Moment, attempts: Sequence[Row[Any]]) -> None:
+def _settle_processing(context: CaseContext, attempts: Sequence[Row[Any]]) -> None:
     for row in attempts:
         if row.outcome == Outcome.PROCESSING:
             history.change_attempt(
-                moment.connection,
+                context.connection,
                 row.id,
                 outcome=Outcome.SUCCEEDED,
-                resolved_at=moment.real_now,
+                resolved_at=context.real_now,
             )
 
 
-def _hold(moment: Moment, case: Case, picture: Picture, policy: Policy) -> Case:
+def _hold(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, policy: Policy) -> Case:
     """A person has to look where a payment is disputed, or this one is probably not owed."""
-    disputes = _disputes(moment, case, policy)
-    others = second_subscriptions.reasons(moment.connection, case, picture.taken_out_since)
+    disputes = _disputes(context, case, policy)
+    others = second_subscriptions.reasons(context.connection, case, snapshot.taken_out_since)
     if case.state == CaseState.PAUSED:  # a person has said no to these, and may still resume it
-        answered = reviews.named_in(moment.connection, case.id, state="rejected")
+        answered = reviews.named_in(context.connection, case.id, state="rejected")
         disputes = [reason for reason in disputes if reason.about not in answered]
         others = [reason for reason in others if reason.about not in answered]
     if disputes and policy.review.on_dispute == "close":
-        return cases.close(moment, case, CloseReason.DISPUTED, cause=disputes[-1].text)
+        return cases.close(context, case, CloseReason.DISPUTED, cause=disputes[-1].text)
     if not disputes and not others:
         return case
     return cases.hold(
-        moment, case, reason=[*disputes, *others], proposal={"action": "resume"}, policy=policy
+        context, case, reason=[*disputes, *others], proposal={"action": "resume"}, policy=policy
     )
 
 
-def _disputes(moment: Moment, case: Case, policy: Policy) -> list[cases.Reason]:
+def _disputes(context: CaseContext, case: Case, policy: Policy) -> list[cases.Reason]:
     flags = history.standing_flags(
-        moment.connection,
+        context.connection,
         case.account,
         case.customer_id,
-        since=moment.now - timedelta(days=policy.review.dispute_days),
+        since=context.now - timedelta(days=policy.review.dispute_days),
     )
     return [
         cases.Reason(
@@ -683,60 +687,64 @@ def _disputes(moment: Moment, case: Case, policy: Policy) -> list[cases.Reason]:
     ]
 
 
-def _follow_collection_pause(moment: Moment, case: Case, picture: Picture) -> Case:
+def _follow_collection_pause(context: CaseContext, case: Case, snapshot: InvoiceSnapshot) -> Case:
     """A merchant who pauses collection in Stripe means us as well; resuming there resumes here."""
-    paused = picture.subscription is not None and picture.subscription.collection_paused
+    paused = snapshot.subscription is not None and snapshot.subscription.collection_paused
     if paused and case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
         return cases.move(
-            moment, case, "paused", cause=cases.PAUSED_IN_STRIPE, pause_cause=cases.PAUSED_IN_STRIPE
+            context,
+            case,
+            "paused",
+            cause=cases.PAUSED_IN_STRIPE,
+            pause_cause=cases.PAUSED_IN_STRIPE,
         )
     if not paused and case.state == CaseState.PAUSED and case.pause_cause == cases.PAUSED_IN_STRIPE:
         return cases.move(
-            moment, case, "resumed", cause="collection goes on in Stripe", pause_cause=None
+            context, case, "resumed", cause="collection goes on in Stripe", pause_cause=None
         )
     return case
 
 
-def _give_up_without_charge(moment: Moment, case: Case, policy: Policy) -> Case:
+def _give_up_without_charge(context: CaseContext, case: Case, policy: Policy) -> Case:
     """An accepted charge that Stripe's record does not show never happened: it counts nowhere.
 
     A bank debit that is under way has a charge, which is pending for as long as that takes.
     """
     empty = [
         row
-        for row in history.attempt_rows(moment.connection, case.id)
+        for row in history.attempt_rows(context.connection, case.id)
         if row.outcome == Outcome.PROCESSING
         and row.source == Source.ENGINE
         and row.charge_id is None
     ]
     because = "Stripe accepted the request, and its record shows no charge"
-    given_up = [row for row in empty if moment.now - row.at >= SHOWS_WITHIN]
+    given_up = [row for row in empty if context.now - row.at >= SHOWS_WITHIN]
     for row in given_up:
         history.change_attempt(
-            moment.connection,
+            context.connection,
             row.id,
             abandoned=True,
             outcome=Outcome.FAILED,
-            resolved_at=moment.real_now,
+            resolved_at=context.real_now,
             error=because,
         )
     if len(given_up) < len(empty):
         at = min(row.at for row in empty if row not in given_up) + SHOWS_WITHIN
-        schedule.plan(moment.connection, case, ActionKind.REFRESH, at=at)
+        schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
     asks = bool(given_up) and case.is_living
-    in_a_row = history.abandoned_in_a_row(moment.connection, case.id) if asks else 0
+    in_a_row = history.abandoned_in_a_row(context.connection, case.id) if asks else 0
     if in_a_row < _EMPTY_BEFORE_REVIEW:
         return case
     why = f"{because}, {in_a_row} times one after another"
-    return cases.hold(moment, case, reason=why, proposal={"action": "resume"}, policy=policy)
+    return cases.hold(context, case, reason=why, proposal={"action": "resume"}, policy=policy)
 
 
-def _follow_processing(moment: Moment, case: Case) -> Case:
-    under_way = history.processing_attempts(moment.connection, case.id)
+def _follow_processing(context: CaseContext, case: Case) -> Case:
+    under_way = history.processing_attempts(context.connection, case.id)
     if case.state == CaseState.PROCESSING and not under_way:
-        return cases.move(moment, case, "debit_failed", cause="the debit came back unpaid")
+        return cases.move(context, case, "debit_failed", cause="the debit came back unpaid")
     if case.state == CaseState.NEEDS_CUSTOMER and under_way:
-        case = cases.move(moment, case, "method_changed", cause="the customer is paying")
+        case = cases.move(context, case, "method_changed", cause="the customer is paying")
     if case.state == CaseState.OPEN and under_way:
-        return cases.move(moment, case, "charge_processing", cause="a payment is under way")
+        return cases.move(context, case, "charge_processing", cause="a payment is under way")
     return case

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from retry_engine import evaluation
+from retry_engine.decisioning import features
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.domain.policy import Policy
-from retry_engine.learning import backtest, card, drift, openings, plot, split, training
+from retry_engine.learning import backtest, card, drift, episodes, plot, split, training
 from retry_engine.learning.log import validate
 from retry_engine.learning.training import Trained
-from retry_engine.mind import features
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 SEED = 4
@@ -91,8 +91,8 @@ def test_a_logged_propensity_corrects_the_first_retry() -> None:
     past, bank = backtest_truth.population("households", 9, 60)
     log, _ = validate(pd.DataFrame(arena.mixed_history(past, bank, 9)))
     opening = replace(
-        openings.openings(log, {log["invoice_id"][0]}, horizon=arena.HORIZON)[0],
-        first=openings.FirstRetry(log["at"][0].to_pydatetime(), "pm", won=True, propensity=1 / 12),
+        episodes.openings(log, {log["invoice_id"][0]}, horizon=arena.HORIZON)[0],
+        first=episodes.FirstRetry(log["at"][0].to_pydatetime(), "pm", won=True, propensity=1 / 12),
     )
     life = backtest._Life(opening.view, [], 0, left=0.6, net=350.0)
     life.first = ((opening.first.at, "pm"), 0.4, 1000.0, 390.0)

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retry_engine.learning import lives, training
+from retry_engine.decisioning import features
+from retry_engine.decisioning.features import FeatureContext, Rates
+from retry_engine.learning import replay, training
 from retry_engine.learning.log import validate
-from retry_engine.mind import features
-from retry_engine.mind.features import Rates, Scene
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -37,20 +37,24 @@ def test_shuffling_the_future_changes_no_feature(log: pd.DataFrame) -> None:
 
 def _rows(log: pd.DataFrame) -> list[tuple[float, np.ndarray]]:
     rates, found = Rates(), []
-    for retry in lives.walk(log):
+    for retry in replay.walk(log):
         at = np.array([retry.attempt.at.timestamp()])
-        found.append((at[0], features.matrix(Scene(retry.view, retry.method, at, rates))[0]))
+        found.append(
+            (at[0], features.matrix(FeatureContext(retry.view, retry.method, at, rates))[0])
+        )
         rates.add(retry.attempt, retry.last_code)
     return found
 
 
 def test_training_and_serving_compute_the_same_row(log: pd.DataFrame) -> None:
     """The row of a retry is that slot's row of the curve drawn from an earlier moment."""
-    retry = next(r for r in lives.walk(log) if r.attempt.at - r.view.attempts[-1].at > timedelta(2))
+    retry = next(
+        r for r in replay.walk(log) if r.attempt.at - r.view.attempts[-1].at > timedelta(2)
+    )
     at = retry.attempt.at.timestamp()
     slots = np.array([at - 86_400.0, at - 3600.0, at])
-    alone = features.matrix(Scene(retry.view, retry.method, np.array([at])))
-    among = features.matrix(Scene(retry.view, retry.method, slots))
+    alone = features.matrix(FeatureContext(retry.view, retry.method, np.array([at])))
+    among = features.matrix(FeatureContext(retry.view, retry.method, slots))
     np.testing.assert_allclose(alone[0], among[2], rtol=1e-5)
 
 
@@ -64,8 +68,8 @@ def test_every_feature_is_named_described_and_finite(log: pd.DataFrame) -> None:
 
 
 def test_the_local_clock_follows_daylight_saving(log: pd.DataFrame) -> None:
-    retry = next(r for r in lives.walk(log) if r.view.customer_timezone == "America/New_York")
+    retry = next(r for r in replay.walk(log) if r.view.customer_timezone == "America/New_York")
     winter = datetime(2025, 3, 8, 17, tzinfo=UTC).timestamp()
     summer = datetime(2025, 3, 10, 17, tzinfo=UTC).timestamp()
-    scene = Scene(retry.view, retry.method, np.array([winter, summer]))
-    assert list(scene.local % 86_400 / 3600) == [12.0, 13.0]
+    context = FeatureContext(retry.view, retry.method, np.array([winter, summer]))
+    assert list(context.local % 86_400 / 3600) == [12.0, 13.0]

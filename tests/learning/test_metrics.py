@@ -8,8 +8,8 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import brier_score
 from sksurv.preprocessing import OneHotEncoder
 
+from retry_engine.decisioning.churn import UNKNOWN
 from retry_engine.learning import metrics, training
-from retry_engine.mind.leaving import UNKNOWN
 
 
 def _veterans() -> tuple[pd.DataFrame, np.ndarray]:
@@ -118,7 +118,7 @@ def test_days_until_a_case_is_paid_count_against_customers_who_leave() -> None:
         ("gone", 1, "failed", "stripe"), ("gone", 6, "closed", "churned"),
         ("open", 2, "failed", "stripe"), ("open", 60, "failed", "stripe"),
     )  # fmt: skip
-    learnt = training.leaving_of(log)
+    learnt = training.churn_of(log)
     # a day in the first bin each; "gone" in the third; nothing is followed after a month
     assert learnt.left == (0, 0, 1, 0, 0)
     assert learnt.days == (3, 6, 1 + 2 + 4, 7, 16)
@@ -129,7 +129,7 @@ def test_a_log_that_names_nobody_who_left_tells_nothing_of_leaving() -> None:
         ("paid", 0, "failed", "stripe"), ("paid", 4, "succeeded", "engine"),
         ("void", 1, "failed", "stripe"), ("void", 2, "closed", "voided"),
     )  # fmt: skip
-    assert training.leaving_of(log) == UNKNOWN
+    assert training.churn_of(log) == UNKNOWN
 
 
 def test_competing_ends_share_the_cases_among_them() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retry_engine.decisioning import features
+from retry_engine.decisioning.success_model import Floats, Matrix
 from retry_engine.domain.errors import CannotLearn, InvalidInput
-from retry_engine.learning import fingerprint, lives, model_file, training
+from retry_engine.learning import fingerprint, model_file, replay, training
 from retry_engine.learning.log import validate
 from retry_engine.learning.training import Trained
-from retry_engine.mind import features
-from retry_engine.mind.hazard import Floats, Matrix
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -48,7 +48,7 @@ def test_a_model_that_was_written_and_read_says_the_same(
     trained: Trained, log: pd.DataFrame
 ) -> None:
     again = _read(model_file.write(trained.model))
-    for retry in list(lives.walk(log))[-20:]:
+    for retry in list(replay.walk(log))[-20:]:
         slots = retry.view.now.timestamp() + np.arange(0, 20) * 10_800.0
         np.testing.assert_array_equal(
             trained.model.success_probability(retry.view, retry.method, slots),
@@ -96,7 +96,7 @@ def test_what_is_no_archive_is_refused() -> None:
 
 def test_points_add_up_to_the_gap_between_two_charges(trained: Trained, log: pd.DataFrame) -> None:
     told = 0
-    for retry in list(lives.walk(log))[-30:]:
+    for retry in list(replay.walk(log))[-30:]:
         now = retry.view.now
         moments = (now + timedelta(days=3), now)
         one, two = ((method, at) for method, at in zip([retry.method] * 2, moments, strict=True))
@@ -141,7 +141,7 @@ def test_other_rows_of_any_kind_or_other_code_make_another_version(
 def test_features_are_found_by_name(
     trained: Trained, log: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retry = next(iter(lives.walk(log)))
+    retry = next(iter(replay.walk(log)))
     slots = np.array([retry.attempt.at.timestamp()])
     thin = replace(trained.model, support={}, trees=_Flat())
     before = thin.success_probability(retry.view, retry.method, slots)

@@ -5,8 +5,8 @@ from random import Random
 import pandas as pd
 import pytest
 
+from retry_engine.decisioning import offers
 from retry_engine.learning import log, uplift
-from retry_engine.mind import offers
 
 _OWED = 4000
 

@@ -11,8 +11,8 @@ from engine_shop import EngineShop
 
 from retry_engine.domain.case_view import CaseView
 from retry_engine.evaluation import LearntPolicy
-from retry_engine.learning import lives
-from retry_engine.recovery.cases import Moment
+from retry_engine.learning import replay
+from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases
 
@@ -75,11 +75,11 @@ def test_the_worker_decides_as_the_public_door_does(
         at = datetime.fromisoformat(last["at"])
         with engine.database.transaction() as connection:
             row = cases.find(connection, invoice.id)
-            view = view_of(Moment(connection=connection, now=at, real_now=at), row)
+            view = view_of(CaseContext(connection=connection, now=at, real_now=at), row)
         model = engine.active_model()
         assert model is not None
         assert model.model is not None
-        record = lives.Record()
+        record = replay.Record()
         for attempt in view.card_attempts:
             record.add(view.customer_id, attempt)
         door = LearntPolicy(engine.policy, model.model, record)

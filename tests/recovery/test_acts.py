@@ -22,11 +22,11 @@ from engine_shop import EngineShop
 from post_office import PostOffice
 from sqlalchemy import text
 
-from retry_engine.adapters import letters
+from retry_engine import presentation
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.standing import Outlook, Standing, outlook_of, standing_of
-from retry_engine.recovery.visiting import Bill
+from retry_engine.recovery.payment_page import Bill
 
 _INVOICES = ("draft", "open", "paid", "void", "uncollectible")
 _SUBSCRIPTIONS = (
@@ -70,14 +70,14 @@ def test_something_is_to_be_paid_here_on_a_living_case_with_an_open_invoice_only
             assert standing in (Standing.OVER, Standing.ENDED, Standing.OWED, Standing.DISPUTED)
 
 
-@pytest.mark.parametrize("language", letters.LANGUAGES)
+@pytest.mark.parametrize("language", presentation.LANGUAGES)
 def test_the_page_promises_that_a_subscription_goes_on_only_where_paying_does_that(
     language: str,
 ) -> None:
-    told = letters._words()[language]["page"]
+    told = presentation._words()[language]["page"]
     for case, invoice, subscription in product(_CASES, _INVOICES, _SUBSCRIPTIONS):
         bill = _bill(case, invoice, subscription, language=language)
-        page = letters.recovery_page(
+        page = presentation.recovery_page(
             bill, token="t", element=None, alert=None, manners=Messages(language=language)
         )
         page = html.unescape(page)

@@ -10,7 +10,7 @@ import pytest
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 
-from retry_engine.adapters import hook, mail, stripe_gateway, stripe_mail
+from retry_engine.adapters import email, stripe_email, stripe_gateway, webhook_channel
 from retry_engine.domain.errors import NotPermitted
 from retry_engine.recovery.gate import permit
 from retry_engine.recovery.gateway import Gateway
@@ -45,7 +45,10 @@ def test_whatever_of_the_gateway_is_not_known_to_read_wants_a_permit() -> None:
     assert {name for name in methods if not _wants_permit(getattr(Gateway, name))} <= READS
 
 
-@pytest.mark.parametrize("post", [Post, mail.SmtpPost, hook.HookPost, stripe_mail.StripePost])
+@pytest.mark.parametrize(
+    "post",
+    [Post, email.EmailChannel, webhook_channel.WebhookChannel, stripe_email.StripeEmailChannel],
+)
 def test_no_channel_speaks_without_a_permit(post: Any) -> None:
     assert _wants_permit(post.send)
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from retry_engine.adapters import letters
+from retry_engine import presentation
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Policy
@@ -19,9 +19,9 @@ _SECRET = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "language"), [*product(MessageKind, letters.LANGUAGES)])
+@pytest.mark.parametrize(("kind", "language"), [*product(MessageKind, presentation.LANGUAGES)])
 def test_every_letter_is_whole_and_names_no_reason(kind: MessageKind, language: str) -> None:
-    written = letters.preview(kind.value, language, policy=Policy(), discount=0, now=NOW)
+    written = presentation.preview(kind.value, language, policy=Policy(), discount=0, now=NOW)
     assert written.language == language
     for text in (written.subject, written.text, written.html):
         assert text.strip()
@@ -31,9 +31,11 @@ def test_every_letter_is_whole_and_names_no_reason(kind: MessageKind, language: 
     assert told == []
 
 
-@pytest.mark.parametrize("language", letters.LANGUAGES)
+@pytest.mark.parametrize("language", presentation.LANGUAGES)
 def test_before_a_renewal_the_amount_and_the_day_are_named(language: str) -> None:
-    written = letters.preview("renewal_at_risk", language, policy=Policy(), discount=0, now=NOW)
+    written = presentation.preview(
+        "renewal_at_risk", language, policy=Policy(), discount=0, now=NOW
+    )
     assert "29" in written.text  # the amount
     assert "13" in written.text  # three days on
     assert "https://example.com/pay" in written.text
@@ -41,4 +43,4 @@ def test_before_a_renewal_the_amount_and_the_day_are_named(language: str) -> Non
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadRequest, match="renewal_at_risk"):
-        letters.preview("renewal", "en", policy=Policy(), discount=0, now=NOW)
+        presentation.preview("renewal", "en", policy=Policy(), discount=0, now=NOW)

@@ -11,8 +11,8 @@ from aiosmtpd.smtp import AuthResult
 from correspondence import ADDRESS, Writing, failed
 from post_office import PostOffice, _AnyPort
 
-from retry_engine.adapters import letters, stripe_gateway
-from retry_engine.adapters.mail import SmtpPost
+from retry_engine import presentation, stripe_gateway
+from retry_engine.adapters.email import EmailChannel
 from retry_engine.domain.errors import InvalidInput, MailNotSent, MailRefused, SettingsError
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages
@@ -37,9 +37,9 @@ class Server:
     passwords: list[bytes] = field(default_factory=list)
     port: int = 0
 
-    def post(self, *, user: str = "me:secret@", **more: Any) -> SmtpPost:
+    def post(self, *, user: str = "me:secret@", **more: Any) -> EmailChannel:
         url = f"smtp://{user}127.0.0.1:{self.port}"
-        return SmtpPost(url, "billing@shop.example", Messages(), clock=lambda: NOW, **more)
+        return EmailChannel(url, "billing@shop.example", Messages(), clock=lambda: NOW, **more)
 
 
 @pytest.fixture(params=["no encryption", "an offer that leads nowhere"])
@@ -85,7 +85,7 @@ def test_plaintext_is_for_loopback_and_for_nothing_else() -> None:
 
     with pytest.raises(SettingsError, match="RETRY_ENGINE_SMTP_PLAINTEXT"):
         settings.load({"RETRY_ENGINE_SMTP_PLAINTEXT": "yes"})
-    elsewhere = SmtpPost(
+    elsewhere = EmailChannel(
         "smtp://me:secret@192.0.2.1", "b@shop.example", Messages(), clock=lambda: NOW,
         plaintext_to_loopback=True,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_nothing_leaves_for_what_is_not_one_mailbox_of_that_server(server: Serve
 
 
 def test_other_scripts_are_written_to_where_the_server_takes_them(post_office: PostOffice) -> None:
-    post = SmtpPost(post_office.url, "billing@shop.example", Messages(), clock=lambda: NOW)
+    post = EmailChannel(post_office.url, "billing@shop.example", Messages(), clock=lambda: NOW)
     for to in ("jörg@example.com", "m@bücher.example"):
         post.send(replace(LETTER, to=to, name="Jörg\r\nBcc: victim@other.example"), permit=GO)
     assert [mail["To"] for mail in post_office.mails] == [
@@ -118,7 +118,7 @@ def test_other_scripts_are_written_to_where_the_server_takes_them(post_office: P
 
 def test_a_name_cannot_lead_out_of_a_letter() -> None:
     for name in ("evil.example", "https://evil.example", "\u202emoc.live", "a\u200b\nb"):
-        written = letters.write(replace(LETTER, name=name), manners=Messages(business="A\nB"))
+        written = presentation.write(replace(LETTER, name=name), manners=Messages(business="A\nB"))
         for text in (written.subject, written.text, written.html):
             assert "evil" not in text
             assert not set(text) & {"\u202e", "\u200b", "\r"}
@@ -128,7 +128,7 @@ def test_a_name_cannot_lead_out_of_a_letter() -> None:
 @pytest.mark.parametrize("zone", ["Europe", "", "../etc/passwd", "UTC+2", "\0"])
 def test_an_odd_timezone_costs_nobody_the_letter(zone: str) -> None:
     letter = replace(LETTER, kind=MessageKind.PAYMENT_FAILED, timezone=zone, retry_at=NOW)
-    assert "March 10, 2026" in letters.write(letter, manners=Messages()).text
+    assert "March 10, 2026" in presentation.write(letter, manners=Messages()).text
 
 
 def test_an_invoice_in_no_currency_is_refused_where_it_comes_in() -> None:

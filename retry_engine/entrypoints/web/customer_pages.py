@@ -174,7 +174,7 @@ async def _asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _ASSETS:
         return problems.response(404, "no such file", headers=_HEADERS)
-    content = (files("retry_engine.adapters.letters") / "assets" / name).read_bytes()
+    content = (files("retry_engine.presentation") / "assets" / name).read_bytes()
     headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type=_ASSETS[name], headers=headers)
 

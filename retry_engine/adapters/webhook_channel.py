@@ -1,0 +1,135 @@
+"""Messages through a channel of the operator's own: one signed HTTP call a message.
+
+    POST RETRY_ENGINE_MESSAGES_URL
+    Idempotency-Key: <the message's id>
+    Retry-Engine-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
+
+The body is JSON: the facts of the message and its words, ready in the customer's language. What
+answers must take one id once: a call whose answer was lost is made again. Who sends it on as an
+e-mail puts `mail_name` before the @ of its Message-ID: `messages bounce` believes reports about
+such letters only.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from retry_engine import presentation
+from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.names import shown_name
+from retry_engine.domain.policy import Messages
+from retry_engine.recovery.gate import Permit
+from retry_engine.recovery.messaging import Letter
+
+_TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+_TRIES = 4
+# The receiver knows that this customer is not to be reached there, now or ever.
+_GONE = frozenset({404, 410, 422})
+
+
+class _Again(Exception):
+    """Worth the same call again; `left`: it may have reached the receiver."""
+
+    def __init__(self, text: str, *, left: bool) -> None:
+        super().__init__(text)
+        self.left = left
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookChannel:
+    """`sleep` waits between tries; `clock` is real time, for the signature."""
+
+    url: str
+    secret: str = field(repr=False)
+    manners: Messages
+    clock: Callable[[], datetime]
+    sleep: Callable[[float], None]
+    channel: str = "http"
+    needs_address: bool = False
+
+    def send(self, letter: Letter, *, permit: Permit) -> None:
+        """Hand it over; errors as `recovery.messaging.Post` says, none with the address in it."""
+        body = json.dumps(_document(letter, self.manners), ensure_ascii=False).encode()
+        left = False
+        retrying = Retrying(
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.5, max=10),
+            retry=retry_if_exception_type(_Again),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            for attempt in retrying:
+                with attempt:
+                    try:
+                        self._call(letter.message_id, body)
+                    except _Again as again:
+                        left = left or again.left
+                        raise
+        except _Again as again:
+            if left:
+                raise MailUnknown(f"the messages' address: {again}") from None
+            raise MailNotSent(f"the messages' address: {again}") from None
+
+    def _call(self, message_id: str, body: bytes) -> None:
+        at = int(self.clock().timestamp())
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": message_id,
+            "Retry-Engine-Signature": f"t={at},v1={signature(self.secret, at, body)}",
+        }
+        try:
+            answer = httpx.post(self.url, content=body, headers=headers, timeout=_TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _Again(f"not reached ({type(error).__name__})", left=False) from None
+        except httpx.HTTPError as error:
+            raise _Again(f"no answer ({type(error).__name__})", left=True) from None
+        status = answer.status_code
+        if status in (429, 503):  # by their meaning it was not taken
+            raise _Again(f"HTTP {status}", left=False)
+        if status >= 500:
+            raise _Again(f"HTTP {status}", left=True)
+        if not answer.is_success:
+            raise MailRefused(f"the messages' address: HTTP {status}", address=status in _GONE)
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """What the receiver compares with."""
+    return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
+    written = presentation.write(letter, manners=manners)
+    return {
+        "id": letter.message_id,
+        "mail_name": letter.mail_name,
+        "kind": letter.kind,
+        "account": letter.account or None,
+        "customer": letter.customer_id,
+        "invoice": letter.invoice_id,
+        "email": letter.to or None,
+        "name": shown_name(letter.name),
+        "language": written.language,
+        "amount": letter.amount,
+        "currency": letter.currency,
+        "discount": letter.discount,
+        "offer_until": letter.offer_until.isoformat() if letter.offer_until else None,
+        "retry_at": letter.retry_at.isoformat() if letter.retry_at else None,
+        "pay_url": letter.pay_url,
+        "unsubscribe_url": letter.unsubscribe_url,
+        "subject": written.subject,
+        "text": written.text,
+        "html": written.html,
+    }
