@@ -330,7 +330,7 @@ def _day_of_month(context: FeatureContext) -> Value:
 @_feature("customer's timezone", "days to the end of the month")
 def _days_to_month_end(context: FeatureContext) -> Value:
     """Days to the local month's last."""
-    after = (context.dates.astype("datetime64[M]") + 1).astype("datetime64[D]")
+    after = (context.dates.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[D]")
     return (after - context.dates).astype(np.float64) - 1
 
 

@@ -11,7 +11,8 @@ from aiosmtpd.smtp import AuthResult
 from correspondence import ADDRESS, Writing, failed
 from post_office import PostOffice, _AnyPort
 
-from retry_engine import presentation, stripe_gateway
+from retry_engine import presentation
+from retry_engine.adapters import stripe_gateway
 from retry_engine.adapters.email import EmailChannel
 from retry_engine.domain.errors import InvalidInput, MailNotSent, MailRefused, SettingsError
 from retry_engine.domain.messages import MessageKind
