@@ -818,12 +818,10 @@ class Engine:
             self._nudge()
         return document
 
-    def engine_log(self, *, limit: int = 50) -> dict[str, Any]:
-        """The switch as it stands, and who turned it before, newest first."""
+    def engine_log(self, *, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """The switch as it stands, and a page of who turned it before, newest first."""
         with self.database.transaction() as connection:
-            state = engine_state.read(connection)
-            found = engine_state.acts(connection, limit=limit)
-        return {**documents.engine(state), "acts": [documents.act(row) for row in found]}
+            return documents.engine_log(connection, limit=limit, cursor=cursor)
 
     def suppress(
         self, address: str, *, reason: str, by: str, account: str = "", note: str | None = None
@@ -1157,4 +1155,4 @@ class Engine:
 
 
 PRIOR_VERSION = "prior-1"
-SCHEMA_REVISION = "0016"
+SCHEMA_REVISION = "0017"

@@ -312,11 +312,13 @@ def resume_engine(reason: Reason, by: By = None, as_json: Json = False) -> None:
 
 @engine_app.command("log")
 def engine_log(
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50, as_json: Json = False
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Where an earlier page ended.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Who paused and resumed the engine, newest first, and why."""
     with _engine() as engine:
-        found = engine.engine_log(limit=limit)
+        found = engine.engine_log(limit=limit, cursor=cursor)
     _show(found, as_json, lambda log: _rendering().show_engine_log(log))
 
 

@@ -460,7 +460,7 @@ def show_reviews(page: Document) -> None:
 def show_engine_log(log: Document) -> None:
     """Who turned the switch, newest first."""
     print("paused: no money moves" if log["paused"] else "running")
-    for act in log["acts"]:
+    for act in log["data"]:
         print(f"{_when(act['at'])}  {act['action']} by {act['by']}: {act['reason']}")
 
 

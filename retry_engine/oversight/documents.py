@@ -10,7 +10,7 @@ from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.offers import OfferState
 from retry_engine.store import cases as rows
-from retry_engine.store import history, messages, offers, reviews, schedule
+from retry_engine.store import engine_state, history, messages, offers, reviews, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.engine_state import EngineState
 from retry_engine.store.reviews import Review
@@ -259,9 +259,17 @@ def engine(state: EngineState) -> Document:
     }
 
 
-def act(row: dict[str, Any]) -> Document:
-    """What a person did to the engine itself."""
-    return {**row, "at": text(row["at"])}
+def engine_log(connection: Connection, *, limit: int, cursor: str | None) -> Document:
+    """The switch as it stands, and one page of who turned it before, newest first."""
+    _check_limit(limit)
+    found, next_cursor = engine_state.acts_page(connection, limit=limit, cursor=cursor)
+    page = _page([_act(row) for row in found], next_cursor)
+    return {**engine(engine_state.read(connection)), **page}
+
+
+def _act(row: Row[Any]) -> Document:
+    names = ("by", "action", "subject", "reason", "before", "after")
+    return {"at": text(row.at), **{name: getattr(row, name) for name in names}}
 
 
 def review(review: Review, *, now: datetime) -> Document:

@@ -1,16 +1,20 @@
 """The one switch for everything, the policies in use, and Stripe's limits shared by all workers."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.domain.errors import BadRequest
 from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import acts as recorded
 from retry_engine.store.tables import engine_state, policies
+
+_A_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +56,17 @@ def switch(connection: Connection, state: EngineState) -> None:
     )
 
 
-def acts(connection: Connection, *, limit: int) -> list[dict[str, Any]]:
-    """What people did to the engine itself, newest first."""
-    columns = (c for c in recorded.c if c.name not in ("id", "recorded_at"))
-    statement = select(*columns).order_by(recorded.c.id.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(statement).mappings()]
+def acts_page(
+    connection: Connection, *, limit: int, cursor: str | None
+) -> tuple[list[Row[Any]], str | None]:
+    """What people did to the engine itself, newest first; and where the next page begins."""
+    statement = select(recorded).order_by(recorded.c.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        if not _A_CURSOR.fullmatch(cursor):
+            raise BadRequest(f"unknown cursor {cursor[:50]!r}; expected an earlier page's")
+        statement = statement.where(recorded.c.id < int(cursor))
+    found = list(connection.execute(statement))
+    return found[:limit], str(found[limit - 1].id) if len(found) > limit else None
 
 
 def keep_policy(connection: Connection, version: str, content: Mapping[str, Any]) -> None:

@@ -168,10 +168,14 @@ def attempt_with_key(connection: Connection, idempotency_key: str) -> Row[Any] |
 
 
 def abandoned_in_a_row(connection: Connection, case_id: str) -> int:
-    """How many of the engine's newest attempts never happened, counted back to one that did."""
+    """How many of the engine's newest requests came to nothing, counted back to one that did not.
+
+    What was stopped before its request began (a brake, a dead worker) says nothing of the case.
+    """
     statement = (
         select(attempts.c.abandoned)
         .where(attempts.c.case_id == case_id, attempts.c.source == Source.ENGINE)
+        .where(attempts.c.sending_until.is_not(None))
         .order_by(attempts.c.id.desc())
         .limit(10)
     )

@@ -5,6 +5,8 @@ where its customer has one, else real time. Times that guard our own processes a
 idempotency keys (`received_at`, `claimed_until`, `sent_at`, …) are always real time.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -25,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
+# What was recorded there is not rewritten or taken out: a trigger of the database refuses it.
+APPEND_ONLY: dict[Any, Any] = {"append_only": True}
 
 
 def _time(name: str, *, nullable: bool = True, now: bool = False) -> Column[object]:
@@ -126,6 +130,7 @@ case_transitions = Table(
     Column("cause", Text, nullable=False),
     Column("by", Text),
     Index("case_transitions_case", "case_id", "id"),
+    info=APPEND_ONLY,
 )
 
 attempts = Table(
@@ -300,6 +305,7 @@ overrides = Table(
     Column("before", JSONB, nullable=False),
     Column("after", JSONB, nullable=False),
     Index("overrides_case", "case_id", "id"),
+    info=APPEND_ONLY,
 )
 
 reviews = Table(
@@ -337,6 +343,7 @@ acts = Table(
     Column("before", JSONB, nullable=False),
     Column("after", JSONB, nullable=False),
     Index("acts_subject", "subject", "id"),
+    info=APPEND_ONLY,
 )
 
 risk_flags = Table(
@@ -499,7 +506,7 @@ suppressions = Table(
     _time("at", nullable=False),
 )
 
-# Appended only: whose word it was that an address is not written to, or may be again.
+# Whose word it was that an address is not written to, or may be again.
 suppression_acts = Table(
     "suppression_acts",
     metadata,
@@ -512,6 +519,7 @@ suppression_acts = Table(
     Column("note", Text),
     _time("at", nullable=False),
     Index("suppression_acts_address", "account", "address_hash", "id"),
+    info=APPEND_ONLY,
 )
 
 attempt_log = Table(

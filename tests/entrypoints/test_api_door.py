@@ -46,6 +46,28 @@ def test_a_token_allows_what_its_role_does(
     assert _as(guarded, token, "POST", "/api/engine", json=SWITCH) == write
 
 
+def test_who_turned_the_switch_is_read_by_everybody_with_a_token_page_by_page(
+    guarded: Web,
+) -> None:
+    for number in range(5):
+        switch = {"action": ("pause", "resume")[number % 2], "reason": f"turn {number}"}
+        assert _as(guarded, OPERATOR, "POST", "/api/engine", json=switch) == 200
+    there = "/api/engine/log"
+    read, seen, cursor = {"Authorization": f"Bearer {VIEWER}"}, [], ""
+    for wanted in (2, 2, 1):
+        page = guarded.http.get(f"{there}?limit=2&cursor={cursor}", headers=read).json()
+        assert len(page["data"]) == wanted
+        seen += [(act["action"], act["by"], act["reason"]) for act in page["data"]]
+        cursor = page["next_cursor"]
+        assert page["has_more"] == (cursor is not None)
+    assert [reason for _, _, reason in seen] == [f"turn {n}" for n in (4, 3, 2, 1, 0)]
+    assert {(act, by) for act, by, _ in seen} == {("pause", "ola"), ("resume", "ola")}
+    assert (page["paused"], page["reason"], page["by"]) == (True, "turn 4", "ola")
+    assert _as(guarded, None, "GET", there) == 401
+    for wrong in ("limit=0", "limit=201", "cursor=x", "cursor=-1", "since=now"):
+        assert _as(guarded, VIEWER, "GET", f"{there}?{wrong}") == 422
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

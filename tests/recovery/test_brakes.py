@@ -9,7 +9,12 @@ import pytest
 from engine_shop import EngineShop, build_engine
 from sqlalchemy import text
 
-from retry_engine.domain.errors import Refused, RetryEngineError, TransitionRefused
+from retry_engine.domain.errors import (
+    Refused,
+    RetryEngineError,
+    StripeRejected,
+    TransitionRefused,
+)
 from retry_engine.recovery.gateway import PayResult
 
 pytestmark = pytest.mark.integration
@@ -218,12 +223,44 @@ def test_the_engine_can_be_paused_while_everybody_waits_for_a_busy_case(
     assert answer["paused"]
 
 
+@pytest.mark.parametrize("refused", [1, 3])
+def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
+    engine_shop: EngineShop, refused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a brake stopped its charge in the last moment."""
+    here = engine_shop
+    customer, _, invoice = here.fails("insufficient_funds", "succeeded")
+    real, asked = here.engine.gateway.pay, iter([*"bbb", *"r" * refused])
+
+    def pays(*of: Any, before_sending: Any, **how: Any) -> PayResult:
+        now = next(asked, "pays")
+        if now == "b":  # the switch is turned between the intent and its request
+            switched = text("update engine_state set paused = true")
+            with here.engine.database.apart() as connection, connection.begin():
+                connection.execute(switched)
+        if now == "r":
+            before_sending()
+            raise StripeRejected("no such thing", status=400, code=None)
+        return real(*of, before_sending=before_sending, **how)
+
+    monkeypatch.setattr(here.engine.gateway, "pay", pays)
+    for _ in range(12):
+        here.days_pass(customer, 1)
+        here.engine.set_engine(action="resume", reason="over", by="ops")
+    assert next(asked, None) is None
+    found = here.case(invoice)
+    if refused < 3:
+        assert found["close_reason"] == "recovered_by_engine"
+    else:
+        assert (found["state"], here.engine_charges(invoice)) == ("in_review", [])
+
+
 def test_every_turn_of_the_switch_is_kept_with_who_turned_it(engine_shop: EngineShop) -> None:
     engine = engine_shop.engine
     for action, by in (("pause", "ann"), ("resume", "bob"), ("pause", "cy")):
         engine.set_engine(action=action, reason=f"{action} of {by}", by=by)
     log = engine.engine_log()
-    assert [(a["action"], a["by"], a["before"]["paused"]) for a in log["acts"]] == [
+    assert [(a["action"], a["by"], a["before"]["paused"]) for a in log["data"]] == [
         ("pause", "cy", False),
         ("resume", "bob", True),
         ("pause", "ann", False),

@@ -182,7 +182,17 @@ def test_a_planned_retry_goes_when_its_case_is_no_longer_open(connection: Connec
         )
 
 
-@pytest.mark.parametrize("table", ["case_transitions", "overrides", "acts"])
+APPEND_ONLY = sorted(t.name for t in metadata.tables.values() if t.info.get("append_only"))
+
+
+def test_what_the_code_calls_append_only_the_database_does_too(connection: Connection) -> None:
+    query = "select tgrelid::regclass::text from pg_trigger where tgname = 'append_only' order by 1"
+    kept = connection.execute(text(query)).scalars().all()
+    assert kept == APPEND_ONLY
+    assert set(kept) >= {name for name in metadata.tables if re.search(r"(_|^)acts$", name)}
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("act", ["update {} set at = now()", "delete from {}"])
 def test_what_was_recorded_cannot_be_rewritten(
     connection: Connection, table: str, act: str
@@ -204,6 +214,12 @@ def test_what_was_recorded_cannot_be_rewritten(
         text(
             "insert into acts (at, by, action, subject, reason, before, after)"
             " values (now(), 'p', 'pause', 'engine', 'x', '{}', '{}')"
+        )
+    )
+    connection.execute(
+        text(
+            "insert into suppression_acts (address_hash, act, by, at)"
+            " values ('h', 'lifted', 'p', now())"
         )
     )
     with pytest.raises(IntegrityError, match="append-only"):

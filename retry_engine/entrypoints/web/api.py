@@ -93,6 +93,7 @@ def routes(engine: Engine, guard: Guard) -> list[Route]:
         route("/api/reviews", "GET", api.list_reviews),
         route("/api/reviews/{review}", "POST", api.decide_review),
         route("/api/engine", "POST", api.set_engine),
+        route("/api/engine/log", "GET", api.engine_log),
         route("/api/suppressions", "POST", api.suppress),
         route("/api/suppressions/lift", "POST", api.unsuppress),
         route("/api/customers/{customer}/payment-options", "GET", api.payment_options),
@@ -189,6 +190,12 @@ class _Api:
         body = await _body(request, EngineBody)
         return await run_in_threadpool(
             self._engine.set_engine, action=body.action, reason=body.reason, by=caller.name
+        )
+
+    async def engine_log(self, request: Request, _caller: Caller) -> Any:
+        query = _query(request, "limit", "cursor")
+        return await run_in_threadpool(
+            self._engine.engine_log, limit=_limit(query), cursor=query.get("cursor")
         )
 
 

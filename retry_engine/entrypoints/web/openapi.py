@@ -189,6 +189,25 @@ _SCHEMAS: dict[str, Any] = {
         }
     ),
     "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
+    "SwitchAsItStands": _object(
+        {
+            "paused": {"type": "boolean"},
+            "reason": _MAYBE_TEXT,
+            "by": _MAYBE_TEXT,
+            "at": _MAYBE_TIME,
+        }
+    ),
+    "EngineAct": _object(
+        {
+            "at": _TIME,
+            "by": _TEXT,
+            "action": _TEXT,
+            "subject": _TEXT,
+            "reason": _TEXT,
+            "before": {"type": "object"},
+            "after": {"type": "object"},
+        }
+    ),
     "Suppressed": _object({"suppressed": {"const": True}}),
     "Lifted": _object({"suppressed": {"const": False}}),
     "Problem": _object(
@@ -299,6 +318,13 @@ _PATHS: dict[str, Any] = {
     },
     "/api/engine": {
         "post": _operation("Stop or restart everything", _ref("Switch"), body="EngineSwitch")
+    },
+    "/api/engine/log": {
+        "get": _operation(
+            "The switch as it stands, and who turned it, newest first",
+            {"allOf": [_ref("SwitchAsItStands"), _page("EngineAct")]},
+            parameters=(_LIMIT, _CURSOR),
+        )
     },
 }
 
