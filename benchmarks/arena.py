@@ -19,7 +19,7 @@ from retry_engine.domain import network_rules
 from retry_engine.domain.policy import Policy as Rules
 from retry_engine.evaluation import view_of
 from retry_engine.learning import replay
-from retry_engine.sandbox.world import World
+from retry_engine.sandbox.population.world import World
 
 HORIZON = timedelta(days=30)
 Row = dict[str, Any]

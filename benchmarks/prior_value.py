@@ -23,8 +23,10 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
-from retry_engine.sandbox import baseline, clocks, collecting, population
-from retry_engine.sandbox.account import Account, Terms
+from retry_engine.sandbox.accounts.account import Account, Terms
+from retry_engine.sandbox.billing import clocks, collection
+from retry_engine.sandbox.population import baseline, settling
+from retry_engine.sandbox.population.report import Report, summarise
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 STEP = timedelta(hours=3)
@@ -57,7 +59,7 @@ class Player:
         for invoice in list(self.account.tables["invoice"].values()):
             if invoice["status"] != "open" or not invoice["attempted"]:
                 continue
-            subscription = collecting.subscription_of(self.account, invoice)
+            subscription = collection.subscription_of(self.account, invoice)
             if subscription is None or subscription["status"] == "canceled":
                 continue
             self._case(invoice, now)
@@ -82,12 +84,12 @@ class Player:
         if method is None or network_rules.check(view, method, at=now, policy=self.policy):
             return
         row = self.account.tables["payment_method"][method.id]
-        collecting.collect(self.account, invoice, row, source="api")
+        collection.collect(self.account, invoice, row, source="api")
 
     def _view(self, invoice: dict[str, Any], case: Case, now: datetime) -> CaseView:
         account = self.account
         customer = account.tables["customer"][invoice["customer"]]
-        subscription = collecting.subscription_of(account, invoice) or {}
+        subscription = collection.subscription_of(account, invoice) or {}
         default = (
             invoice["default_payment_method"]
             or subscription.get("default_payment_method")
@@ -170,21 +172,21 @@ class Player:
         )
 
 
-def play(seed: int, invoices: int, days: int, policy: Policy) -> tuple[baseline.Report, int]:
+def play(seed: int, invoices: int, days: int, policy: Policy) -> tuple[Report, int]:
     """The planner on one population; its figures, and how often it broke a rule."""
     account = Account(
         "acct_1Prior0000000000", now=lambda: START, rng=Random(seed), terms=Terms(retry_days=())
     )
     begins = int(START.timestamp())
     clock = clocks.create(account, {"frozen_time": begins, "name": "prior"})
-    population.settle(account, seed=seed, invoices=invoices, days=days, start=START, clock=clock)
+    settling.settle(account, seed=seed, invoices=invoices, days=days, start=START, clock=clock)
     player = Player(account, policy)
     now, end = START, START + timedelta(days=days)
     while now < end:
         now += STEP
         clocks.advance(account, clock, int(now.timestamp()))
         player.look(now)
-    return baseline.summarise(account), breaches(account)
+    return summarise(account), breaches(account)
 
 
 def breaches(account: Account) -> int:
@@ -204,7 +206,7 @@ def breaches(account: Account) -> int:
     return found
 
 
-def net(report: baseline.Report) -> float:
+def net(report: Report) -> float:
     """Recovered money less what the attempts cost, in minor units."""
     money = sum(report.money_recovered.get(c, 0) for c in _COMPARABLE)
     return money - _ATTEMPT_COST * report.attempts

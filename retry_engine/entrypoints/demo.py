@@ -30,7 +30,7 @@ from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints import demo_report
 from retry_engine.entrypoints.supervisor import Child, Supervisor
-from retry_engine.sandbox.baseline import fixed_schedule
+from retry_engine.sandbox.population.baseline import fixed_schedule
 
 # The clock moves at least this far at a time; what is due in between is done at its end.
 _STEP = timedelta(hours=3)

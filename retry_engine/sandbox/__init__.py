@@ -1,6 +1,7 @@
 """A stand-in for Stripe Billing that the engine reaches over HTTP; it knows nothing of the engine.
 
-`account` holds the objects, `billing`, `payments`, `subscribing`, `methods` and `clocks` what
-happens to them, `population` puts a simulated world of subscribers behind them, `app` is the
-HTTP door and `webhooks` sends what happened. Time comes in as an argument everywhere.
+A request goes down from `app` through `api` to `billing`, `checkout` or `payments`, which change
+the `objects` of an account (`accounts`); what happened goes out by `transport`. `pages` are for
+customers, `population` puts simulated ones behind an account, `steering` is for who tries things.
+Time comes in as an argument everywhere.
 """

@@ -8,8 +8,9 @@ from types import FrameType
 
 import uvicorn
 
-from retry_engine.sandbox import routes
-from retry_engine.sandbox.app import Sandbox, create_app
+from retry_engine.sandbox.accounts import webhook_endpoints
+from retry_engine.sandbox.app import create_app
+from retry_engine.sandbox.runtime import Sandbox
 
 
 def _wall_clock() -> datetime:
@@ -42,7 +43,9 @@ def serve(
     if webhook_url:
         wanted = {"url": webhook_url, "enabled_events": ["*"]}
         for connect in (False, True):
-            routes.endpoint(sandbox.platform, {**wanted, "connect": connect}, secret=secret)
+            webhook_endpoints.create(
+                sandbox.platform, {**wanted, "connect": connect}, secret=secret
+            )
     sys.stderr.write(how_to_connect(host, port, webhook_url=webhook_url, secret=secret))
     if smtp_port is not None:
         sys.stderr.write(f"  SMTP_URL=smtp://{host}:{smtp_port}\n")

@@ -15,8 +15,9 @@ import pytest
 import uvicorn
 from stripe import StripeClient
 
-from retry_engine.sandbox.app import Sandbox, create_app
-from retry_engine.sandbox.routes import endpoint
+from retry_engine.sandbox.accounts import webhook_endpoints
+from retry_engine.sandbox.app import create_app
+from retry_engine.sandbox.runtime import Sandbox
 
 SECRET = "whsec_test"
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -181,7 +182,9 @@ def shop(inbox: Inbox) -> Iterator[Shop]:
     sandbox = Sandbox(
         now=wall, seed=7, backoff=(0.01, 0.02, 0.05, 0.1, 0.2), public_url=url, smtp_port=0
     )
-    endpoint(sandbox.platform, {"url": inbox.url, "enabled_events": ["*"]}, secret=SECRET)
+    webhook_endpoints.create(
+        sandbox.platform, {"url": inbox.url, "enabled_events": ["*"]}, secret=SECRET
+    )
     config = uvicorn.Config(create_app(sandbox), host="127.0.0.1", port=port, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

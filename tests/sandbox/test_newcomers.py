@@ -9,7 +9,7 @@ from sandbox_shop import START, Shop
 from stripe_schema import object_errors
 from trigger_fixtures import play
 
-from retry_engine.sandbox import testcards
+from retry_engine.sandbox.payments import testcards
 
 # documented names -> (decline code of a charge) or None where it goes through
 CHARGED = {

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_shop import Shop
 
-from retry_engine.sandbox.tempers import opened_at, temper_of
+from retry_engine.sandbox.population.traits import opened_at, temper_of
 
 ZONES = ("UTC", "America/New_York", "Asia/Tokyo", "Australia/Sydney", "America/Sao_Paulo")
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from retry_engine.sandbox import clocks
-from retry_engine.sandbox.account import Account
-from retry_engine.sandbox.baseline import summarise
-from retry_engine.sandbox.population import Population
+from retry_engine.sandbox.accounts.account import Account
+from retry_engine.sandbox.billing import clocks
+from retry_engine.sandbox.population.population import Population
+from retry_engine.sandbox.population.report import summarise
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 END = START + timedelta(days=20)

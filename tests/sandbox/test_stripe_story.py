@@ -13,8 +13,8 @@ import stripe
 from sandbox_shop import SECRET, Shop
 from stripe_schema import object_errors, parameters_of, params_errors, required_fields
 
-from retry_engine.sandbox.documented import FOREIGN_METHODS, NOT_SIMULATED
-from retry_engine.sandbox.routes import ROUTES
+from retry_engine.sandbox.api.not_simulated import FOREIGN_METHODS, NOT_SIMULATED
+from retry_engine.sandbox.api.routes import ROUTES
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,1 @@
+"""Stripe's `/v1`: requests, parameters, routes, lists, idempotency."""

@@ -1,0 +1,1 @@
+"""Stripe Billing: customers, catalog, discounts, subscriptions, invoices and their collection."""

@@ -1,0 +1,1 @@
+"""What a customer confirms, being there or not: intents, challenges, sessions, bank transfers."""

@@ -1,0 +1,1 @@
+"""Simulated subscribers, their banks, and what they do about a payment that failed."""

@@ -1,0 +1,1 @@
+"""What is seen and done from outside the API, under `/_sandbox`."""
