@@ -54,11 +54,12 @@ from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.recovery.renewal_risk import RenewalRisks
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import (
+    attempts,
     breakers,
     engine_state,
-    history,
     holdings,
     inbox,
+    invariants,
     messages,
     offers,
     renewals,
@@ -913,7 +914,7 @@ class Engine:
 
     def _breaches(self, connection: Connection) -> dict[str, int]:
         held = holdings.breaches(connection, now=self.clock())
-        return {**history.invariant_breaches(connection), **held}
+        return {**invariants.breaches(connection), **held}
 
     def held(self) -> dict[str, holdings.Held]:
         """The invoices that Stripe does not retry because of us, by what is done about them."""
@@ -934,7 +935,7 @@ class Engine:
         now = self.clock()
         with self.database.transaction() as connection:
             return {
-                "attempts": history.attempt_counts(connection),
+                "attempts": attempts.counts(connection),
                 "messages": messages.counts(connection),
                 "offers": offers.counts(connection),
                 "breaches": self._breaches(connection),

@@ -29,7 +29,7 @@ from retry_engine.recovery.gateway import (
     CustomerFacts,
     InvoiceFacts,
 )
-from retry_engine.store import backfills, cases, history, inbox, learning
+from retry_engine.store import attempts, backfills, cases, inbox, learning
 from retry_engine.store.database import CaseBusy, Database
 
 log = structlog.get_logger()
@@ -316,13 +316,13 @@ def _sources(connection: Connection, account: str, story: _Story) -> dict[str, S
     sent = story.invoice.collection_method is CollectionMethod.SEND_INVOICE
     usual = Source.CUSTOMER if sent else Source.STRIPE
     ids = [c.id for c in story.charges]
-    recorded = history.known_charges(connection, account, ids)
+    recorded = attempts.known_charges(connection, account, ids)
     origins = inbox.origins_of(connection, ids)
     before = learning.sources_of_log(connection, account, story.invoice.customer_id, ids)
     case = cases.of_invoice(connection, account, story.invoice.id)
     intents = [
         row
-        for row in (history.attempt_rows(connection, case.id) if case is not None else ())
+        for row in (attempts.of_case(connection, case.id) if case is not None else ())
         if row.source == Source.ENGINE and row.charge_id is None
     ]
     found: dict[str, Source] = {}

@@ -9,10 +9,23 @@ from sqlalchemy import Connection, Row
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.offers import OfferState
+from retry_engine.store import (
+    attempts,
+    decisions,
+    engine_state,
+    intents,
+    messages,
+    offers,
+    overrides,
+    reviews,
+    schedule,
+)
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, messages, offers, reviews, schedule
+from retry_engine.store.attempts import AttemptRow
 from retry_engine.store.cases import Case
+from retry_engine.store.decisions import DecisionRow
 from retry_engine.store.engine_state import EngineState
+from retry_engine.store.overrides import OverrideRow
 from retry_engine.store.reviews import Review
 from retry_engine.store.schedule import Action
 
@@ -73,7 +86,7 @@ def case(connection: Connection, case: Case, real_now: datetime) -> Document:
 
 def _cases(connection: Connection, found: Sequence[Case], real_now: datetime) -> list[Document]:
     ids = [c.id for c in found]
-    made = history.engine_attempts(connection, ids)
+    made = intents.count_by_case(connection, ids)
     planned = schedule.planned_retries(connection, ids)
     return [
         _case(c, made.get(c.id, 0), planned.get(c.id), rows.time_of(connection, c, real_now))
@@ -119,7 +132,7 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
         **case(connection, case_, real_now),
         "attempts": [
             _attempt(number, row)
-            for number, row in enumerate(history.attempt_rows(connection, case_.id), start=1)
+            for number, row in enumerate(attempts.of_case(connection, case_.id), start=1)
         ],
         "decisions": decisions_of(connection, case_),
         "messages": [_message(row) for row in messages.of_case(connection, case_.id)],
@@ -136,7 +149,7 @@ def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Docum
             }
             for change in offers.changes_of_case(connection, case_.id)
         ],
-        "overrides": [_override(row) for row in history.override_rows(connection, case_.id)],
+        "overrides": [_override(row) for row in overrides.of_case(connection, case_.id)],
         "transitions": [_transition(t) for t in rows.transitions(connection, case_.id)],
     }
 
@@ -184,7 +197,7 @@ def _message(row: Row[Any]) -> Document:
     }
 
 
-def _attempt(number: int, row: Row[Any]) -> Document:
+def _attempt(number: int, row: AttemptRow) -> Document:
     return {
         "number": number,
         "at": text(row.at),
@@ -204,10 +217,10 @@ def _attempt(number: int, row: Row[Any]) -> Document:
 
 def decisions_of(connection: Connection, case: Case) -> list[Document]:
     """The case's decisions, oldest first."""
-    return [_decision(row) for row in history.decision_rows(connection, case.id)]
+    return [_decision(row) for row in decisions.of_case(connection, case.id)]
 
 
-def _decision(row: Row[Any]) -> Document:
+def _decision(row: DecisionRow) -> Document:
     return {
         "at": text(row.at),
         "kind": row.kind,
@@ -227,7 +240,7 @@ def _decision(row: Row[Any]) -> Document:
     }
 
 
-def _override(row: Row[Any]) -> Document:
+def _override(row: OverrideRow) -> Document:
     return {
         "at": text(row.at),
         "by": row.by,

@@ -17,8 +17,17 @@ from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.execution import refusal_of, warnings_of
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.store import (
+    attempts,
+    engine_state,
+    intents,
+    overrides,
+    payment_methods,
+    reviews,
+    risk_flags,
+    schedule,
+)
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, reviews, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database, money_moves
 from retry_engine.store.engine_state import EngineState
@@ -96,7 +105,7 @@ class Overseer:
         with self.database.transaction() as connection:
             before = rows.get(connection, case_id)
             closes_later = wanted.action == "stop" and bool(
-                history.on_their_way(connection, case_id)
+                intents.on_their_way(connection, case_id)
             )
             if closes_later and before.state == CaseState.OPEN:
                 context = self._context(connection, case_id)
@@ -146,7 +155,7 @@ class Overseer:
         warnings: Sequence[str],
     ) -> None:
         """For good, with its author."""
-        history.add_override(
+        overrides.add(
             context.connection,
             case_id=after.id,
             at=context.now,
@@ -166,7 +175,7 @@ class Overseer:
         told: Sequence[str] = ()
         with self.database.apart() as connection:
             while True:
-                charges = history.on_their_way(connection, case_id)
+                charges = intents.on_their_way(connection, case_id)
                 found = [
                     f"a charge of {row.invoice_id} ({row.case_id}), its outcome is not known yet"
                     for row in charges
@@ -217,7 +226,7 @@ class Overseer:
                 case = self._approve(context, case, review, by=by)
             elif case.state == CaseState.IN_REVIEW:
                 case = cases.move(context, case, "rejected", cause=reason, by=by, pause_cause=by)
-            history.add_override(
+            overrides.add(
                 connection,
                 case_id=case_id,
                 at=context.now,
@@ -326,7 +335,7 @@ class Overseer:
         standing = schedule.planned_retry(context.connection, case.id)
         if standing is not None:
             return standing.payment_method_id
-        methods = history.methods(
+        methods = payment_methods.attached(
             context.connection,
             case.account,
             case.customer_id,
@@ -345,7 +354,7 @@ class Overseer:
 
     def _back_to_life(self, context: CaseContext, case: Case, *, cause: str, by: str) -> Case:
         """Out of a pause or a review: to what the case would be doing had nobody stepped in."""
-        if history.processing_attempts(context.connection, case.id):
+        if attempts.processing_in(context.connection, case.id):
             transition = "resumed_processing"
         else:
             transition = "resumed" if case.state == CaseState.PAUSED else "approved"
@@ -380,7 +389,7 @@ class Overseer:
         """Carry out the proposal; what the review did not show stays as it is."""
         proposal = dict(review.proposal or {})
         named = [str(r["about"]) for r in review.reasons if r.get("about")]
-        history.clear_flags(context.connection, case.account, named, at=context.now)
+        risk_flags.clear(context.connection, case.account, named, at=context.now)
         if proposal.get("action") == "stop":
             return cases.close(
                 context, case, CloseReason.STOPPED, cause="the proposal to stop was approved", by=by

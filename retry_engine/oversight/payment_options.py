@@ -21,8 +21,8 @@ from sqlalchemy import Connection
 from retry_engine.domain import codes
 from retry_engine.domain.errors import NotFound
 from retry_engine.domain.offers import OfferState
+from retry_engine.store import attempts, decisions, offers, payment_methods
 from retry_engine.store import cases as rows
-from retry_engine.store import history, offers
 from retry_engine.store.cases import Case
 
 _WALLETS = ("apple_pay", "google_pay", "link")
@@ -61,13 +61,15 @@ def options(connection: Connection, customer_id: str, *, now: datetime) -> dict[
     if not found:
         raise NotFound(f"no case of customer {customer_id!r}")
     (case,) = found
-    held = history.methods(connection, case.account, customer_id, default_id=case.default_method_id)
-    decision = history.last_decision(connection, case.id)
+    held = payment_methods.attached(
+        connection, case.account, customer_id, default_id=case.default_method_id
+    )
+    decision = decisions.last(connection, case.id)
     chances = _chances_by_type(
         decision.candidates if decision else (), {method.id: method.type for method in held}
     )
-    shares = history.shares_by_type(connection, case.customer_country, most=_RECENT)
-    code = history.last_decline_code(connection, case.id)
+    shares = attempts.shares_by_type(connection, case.customer_country, most=_RECENT)
+    code = attempts.last_decline_code(connection, case.id)
     category = codes.lookup(code).category if code else None
     return {
         "payment_method_order": order(case.customer_country, shares, chances, category),

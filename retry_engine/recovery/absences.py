@@ -21,7 +21,7 @@ from retry_engine.domain.errors import (
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import Gateway
-from retry_engine.store import breakers, history, inbox, schedule
+from retry_engine.store import attempts, breakers, inbox, intents, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.breakers import Breaker, Cause
 from retry_engine.store.cases import Case
@@ -129,11 +129,11 @@ def end_unreachable(
         now = rows.time_of(connection, case, real_now)
         context = CaseContext(connection=connection, now=now, real_now=real_now)
         case = cases.close(context, case, reason, cause=cause)
-    intent = history.open_intent(connection, case_id)
+    intent = intents.open_in(connection, case_id)
     if intent is not None:
         # its outcome stays unknown: nobody is left who could tell
-        error = f"{history.GIVEN_UP}: {cause}"
-        history.change_attempt(connection, intent.id, error=error[:500])
+        error = f"{intents.GIVEN_UP}: {cause}"
+        attempts.change(connection, intent.id, error=error[:500])
     schedule.withdraw(connection, [case_id], result=cause)
     return rows.change(connection, case_id, taken_over=False)
 

@@ -16,7 +16,7 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, offers, reviews, schedule
+from retry_engine.store import engine_state, intents, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
@@ -231,7 +231,7 @@ def turned_out_paid(context: CaseContext, case: Case) -> Case:
 
 def _find_out(context: CaseContext, case: Case) -> None:
     """An outcome that nobody knows is found out, whatever becomes of its case."""
-    if history.open_intent(context.connection, case.id) is not None:
+    if intents.open_in(context.connection, case.id) is not None:
         schedule.plan(context.connection, case, ActionKind.SETTLE, at=context.now)
 
 

@@ -29,7 +29,7 @@ from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, offers, reviews, schedule
+from retry_engine.store import engine_state, intents, offers, reviews, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
 from retry_engine.store.offers import StoredOffer
@@ -169,7 +169,7 @@ class DiscountOffers:
             raise Refused("the offer has ended")
         if paused or case.state not in TAKEABLE or self.gate.refusal(case.mode):
             raise Refused("the offer cannot be taken at the moment")
-        if history.open_intent(context.connection, case.id) is not None:
+        if intents.open_in(context.connection, case.id) is not None:
             raise Refused("a payment is under way; please look again in a few minutes")
         if offer.amount >= case.amount_remaining:
             raise Refused("less is owed than what was offered")
@@ -272,7 +272,7 @@ class DiscountOffers:
                 return None
             if case.is_living and offer.pay_until is not None and context.now < offer.pay_until:
                 return offer.pay_until
-            under_way = history.open_intent(connection, case.id) is not None
+            under_way = intents.open_in(connection, case.id) is not None
             if under_way or case.state == CaseState.PROCESSING:
                 return context.now + _ANOTHER_DAY
         self.gate.permit(case.mode)

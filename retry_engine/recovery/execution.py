@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain import network_rules
 from retry_engine.domain.actions import LAST_DUTIES, ActionKind, ActionState
-from retry_engine.domain.attempts import Outcome, Source
+from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import (
@@ -55,11 +54,12 @@ from retry_engine.recovery.gateway import (
     SubscriptionFacts,
 )
 from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.store import attempts, decisions, engine_state, inbox, intents, schedule
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, inbox, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import CONNECTION_LOST, Database, alone
 from retry_engine.store.holdings import KEPT_BY_POLICY
+from retry_engine.store.intents import BeforeCharging, Intent, NewIntent
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
@@ -185,7 +185,7 @@ class Executor:
     def _outcome_is_open(self, connection: Connection, case_id: str, action: Action) -> bool:
         """Whether a charge may still be on its way; then this waits until that is found out."""
         with connection.begin():
-            if history.open_intent(connection, case_id) is None:
+            if intents.open_in(connection, case_id) is None:
                 return False
             case = rows.get(connection, case_id)
             now = rows.time_of(connection, case, self.clock())
@@ -311,7 +311,7 @@ class Executor:
         with alone(connection):
             case = rows.find(connection, case_id)
             now = rows.time_of(connection, case, self.clock())
-            known = history.before_charging(
+            known = intents.before_charging(
                 connection,
                 case_id=case_id,
                 account=case.account,
@@ -366,7 +366,7 @@ class Executor:
             cases.keep_watch(self._context(connection, case), case)
 
     def _what_changed(
-        self, connection: Connection, case: Case, action: Action, known: Row[Any]
+        self, connection: Connection, case: Case, action: Action, known: BeforeCharging
     ) -> str | None:
         """Whatever Stripe now says that makes the plan stale, in words; None: go ahead."""
         invoice = self.gateway.invoice(case.account, case.invoice_id)
@@ -393,7 +393,7 @@ class Executor:
             reasons = second_subscriptions.reasons(connection, case, found)
         return reasons[0].text if reasons else None
 
-    def _method_changed(self, case: Case, action: Action, known: Row[Any]) -> str | None:
+    def _method_changed(self, case: Case, action: Action, known: BeforeCharging) -> str | None:
         assert action.payment_method_id is not None, "a retry names its method"
         try:
             method = self.gateway.payment_method(case.account, action.payment_method_id)
@@ -421,7 +421,7 @@ class Executor:
         action: Action,
         policy: Policy,
         charges: Sequence[ChargeFacts],
-    ) -> Row[Any] | None:
+    ) -> Intent | None:
         """The last check and the intent, in one transaction; None where it may not be.
 
         `charges` are the customer's since the last look: what others tried meanwhile counts too.
@@ -439,7 +439,7 @@ class Executor:
                 connection, case.account, case.customer_id, charges, now=context.now
             )
             # who charges the same card for another invoice sees this intent, or is seen by it
-            history.lock_card(connection, case.account, action.payment_method_id)
+            intents.lock_card(connection, case.account, action.payment_method_id)
             view = view_of(context, case)
             refusal = refusal_of(
                 view,
@@ -464,7 +464,7 @@ class Executor:
         connection: Connection,
         case: Case,
         action: Action,
-        intent: Row[Any],
+        intent: Intent,
         permit: Permit,
     ) -> None:
         fence = Fence(connection=connection, attempt_id=intent.id, clock=self.clock)
@@ -503,7 +503,7 @@ class Executor:
         """
         with self.database.case_lock(case_id, wait_seconds=5.0) as connection:
             with connection.begin():
-                standing = history.open_intent(connection, case_id)
+                standing = intents.open_in(connection, case_id)
             if standing is not None and standing.id == answer.intent.id:
                 self._write_answer(connection, case_id, action, answer)
 
@@ -523,13 +523,13 @@ class Executor:
             outcomes.settle(context, case, intent.id, result, planner=self.planner)
 
     def _never_sent(
-        self, connection: Connection, case_id: str, action: Action, intent: Row[Any], because: str
+        self, connection: Connection, case_id: str, action: Action, intent: Intent, because: str
     ) -> None:
         """The brake was pulled between the intent and its request: nothing was sent."""
         log.info("charge_not_sent", attempt=intent.id, because=because)
         with connection.begin():
             case, paused = rows.get_with_switch(connection, case_id)
-            history.change_attempt(
+            attempts.change(
                 connection,
                 intent.id,
                 abandoned=True,
@@ -549,22 +549,22 @@ class Executor:
                 )
 
     def _leave_unknown(
-        self, connection: Connection, case_id: str, action: Action, intent: Row[Any], error: str
+        self, connection: Connection, case_id: str, action: Action, intent: Intent, error: str
     ) -> None:
         log.warning("outcome_unknown", attempt=intent.id, error=error)
         with connection.begin():
             case = rows.get(connection, case_id)
             context = self._context(connection, case)
-            history.change_attempt(connection, intent.id, error=error[:500])
+            attempts.change(connection, intent.id, error=error[:500])
             schedule.finish(connection, action.id, result=f"outcome unknown: {error}")
             schedule.plan(connection, case, ActionKind.SETTLE, at=context.now)
 
     def _nothing_was_done(
-        self, context: CaseContext, case: Case, action: Action, intent: Row[Any], error: str
+        self, context: CaseContext, case: Case, action: Action, intent: Intent, error: str
     ) -> None:
         """Stripe refused the request as such: look again, and ask a person if that goes on."""
         log.warning("request_refused", attempt=intent.id, error=error)
-        history.change_attempt(
+        attempts.change(
             context.connection,
             intent.id,
             abandoned=True,
@@ -575,7 +575,7 @@ class Executor:
         schedule.finish(context.connection, action.id, result=error)
         if not case.is_living:
             return
-        if history.abandoned_in_a_row(context.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
+        if intents.abandoned_in_a_row(context.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
             policy = self.planner.policy_of(case.policy_version)
             cases.hold(
                 context,
@@ -599,14 +599,14 @@ class Executor:
         with self.database.case_lock(case_id) as connection:
             case = self._case(connection, case_id)
             with connection.begin():
-                intent = history.open_intent(connection, case_id)
+                intent = intents.open_in(connection, case_id)
             if intent is not None:
                 trail = self.gateway.payment_trail(case.account, case.invoice_id)
                 self._found_in_record(connection, case_id, None, intent, trail)
 
     def _settle(self, connection: Connection, case_id: str, action: Action) -> None:
         case = self._case(connection, case_id)
-        intent = history.open_intent(connection, case_id)
+        intent = intents.open_in(connection, case_id)
         connection.rollback()
         if intent is None:
             self._finish(connection, action, "already known")
@@ -639,14 +639,14 @@ class Executor:
         connection: Connection,
         case_id: str,
         action: Action | None,
-        intent: Row[Any],
+        intent: Intent,
         trail: PaymentTrail,
     ) -> bool:
         with connection.begin():
             case = rows.get(connection, case_id)
             context = self._context(connection, case)
             ids = [c.id for c in trail.charges]
-            known = history.known_charges(connection, case.account, ids)
+            known = attempts.known_charges(connection, case.account, ids)
             origins = inbox.origins_of(connection, ids)
             found = outcomes.find_in_record(trail, intent, known, origins)
             if found is None:
@@ -659,7 +659,7 @@ class Executor:
             self._after_settling(connection, case_id, action, f"found: {found.outcome}")
             return True
 
-    def _may_repeat(self, connection: Connection, case: Case, intent: Row[Any]) -> bool:
+    def _may_repeat(self, connection: Connection, case: Case, intent: Intent) -> bool:
         """The same key again can only ever be the same charge; still, it must be allowed now."""
         with connection.begin():
             case = rows.get(connection, case.id)
@@ -678,9 +678,7 @@ class Executor:
             view = replace(view, attempts=others)
             return refusal_of(view, intent.payment_method_id, at=now, policy=policy) is None
 
-    def _repeat(
-        self, connection: Connection, case_id: str, action: Action, intent: Row[Any]
-    ) -> None:
+    def _repeat(self, connection: Connection, case_id: str, action: Action, intent: Intent) -> None:
         case = self._case(connection, case_id)
         permit = self.gate.permit(case.mode)
         fence = Fence(connection=connection, attempt_id=intent.id, clock=self.clock)
@@ -768,7 +766,7 @@ class Executor:
 class _Answer:
     """What Stripe said to one charge; without a result it refused the request as such."""
 
-    intent: Row[Any]
+    intent: Intent
     result: PayResult | None
     refused: str
 
@@ -841,7 +839,7 @@ def _gives_way(context: CaseContext, case: Case, action: Action, policy: Policy)
     return True
 
 
-def _write_intent(context: CaseContext, case: Case, action: Action, view: CaseView) -> Row[Any]:
+def _write_intent(context: CaseContext, case: Case, action: Action, view: CaseView) -> Intent:
     method = view.method(action.payment_method_id)
     assert method is not None, "the rules refuse a method that is gone"
     sequence = case.attempt_sequence + 1
@@ -851,16 +849,13 @@ def _write_intent(context: CaseContext, case: Case, action: Action, view: CaseVi
         at = max(at, method.changed_at + timedelta(microseconds=1))
     key = f"{OUR_KEYS}{case.id}:{sequence}:{method.id}"
     rows.change(context.connection, case.id, attempt_sequence=sequence)
-    intent = history.add_intent(
-        context.connection,
+    new = NewIntent(
         account=case.account,
         customer_id=case.customer_id,
         case_id=case.id,
         sequence=sequence,
         at=at,
         sent_at=context.real_now,
-        source=Source.ENGINE,
-        outcome=Outcome.UNKNOWN,
         amount=case.amount_remaining,
         currency=case.currency,
         payment_method_id=method.id,
@@ -874,6 +869,7 @@ def _write_intent(context: CaseContext, case: Case, action: Action, view: CaseVi
         idempotency_key=key,
         action_id=action.id,
     )
+    intent = intents.add(context.connection, new)
     if action.decision_id is not None:
-        history.mark_carried_out(context.connection, action.decision_id)
+        decisions.mark_carried_out(context.connection, action.decision_id)
     return intent

@@ -31,7 +31,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from retry_engine.domain.errors import SendingForbidden
-from retry_engine.store import history
+from retry_engine.store import intents
 from retry_engine.store.database import alone
 
 # A request that found no answer is not begun once more after this; its intent is settled instead.
@@ -62,7 +62,7 @@ class Fence:
         if self.has_sent and now > self._until:
             raise SendingForbidden("no answer in a minute: the outcome is found out instead")
         with alone(self.connection):
-            refusal = history.may_send(self.connection, self.attempt_id, at=now)
+            refusal = intents.may_send(self.connection, self.attempt_id, at=now)
         if refusal is not None:
             raise SendingForbidden(refusal)
         self.has_sent = True

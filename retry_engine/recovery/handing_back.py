@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from retry_engine.domain import network_rules
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.planning import view_of
-from retry_engine.store import history, reviews
+from retry_engine.store import reviews, risk_flags
 from retry_engine.store.cases import Case
 from retry_engine.store.holdings import THE_POLICY
 
@@ -29,10 +30,10 @@ def refusal(context: CaseContext, case: Case, policy: Policy) -> str | None:
         # Stripe's own retries of an invoice that was open already would go on
         return cases.PAUSED_IN_STRIPE
     since = context.now - timedelta(days=policy.review.dispute_days)
-    flags = history.standing_flags(context.connection, case.account, case.customer_id, since=since)
+    flags = risk_flags.standing(context.connection, case.account, case.customer_id, since=since)
     if flags:
         flag = flags[-1]
-        what = "dispute" if flag.kind == "dispute" else "early fraud warning"
+        what = "dispute" if flag.kind is RiskFlagKind.DISPUTE else "early fraud warning"
         return f"there is a {what} on a charge of this customer ({flag.object_id})"
     unanswered = reviews.named_in(
         context.connection, case.id, state="rejected", by=THE_POLICY

@@ -12,13 +12,21 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus
 from retry_engine.recovery import cases, refresh
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
 from retry_engine.recovery.pre_dunning import PreDunning
+from retry_engine.store import (
+    attempts,
+    inbox,
+    intents,
+    payment_methods,
+    risk_flags,
+    schedule,
+)
 from retry_engine.store import cases as rows
-from retry_engine.store import history, inbox, schedule
 from retry_engine.store.database import Database
 from retry_engine.store.inbox import StoredEvent
 
@@ -221,11 +229,13 @@ class Intake:
         real_now = self.clock()
         with self.database.transaction() as connection:
             if customer_id is not None:
-                history.add_flag(
+                risk_flags.add(
                     connection,
                     account=event.account,
                     object_id=_id(body.get("id")) or event.event_id,
-                    kind="dispute" if "dispute" in event.type else "early_fraud_warning",
+                    kind=RiskFlagKind.DISPUTE
+                    if "dispute" in event.type
+                    else RiskFlagKind.EARLY_FRAUD_WARNING,
                     customer_id=customer_id,
                     charge_id=charge_id,
                     at=_created(body) or real_now,
@@ -295,15 +305,15 @@ class Intake:
         key = (event.payload.get("request") or {}).get("idempotency_key")
         if not key or not key.startswith(OUR_KEYS):
             return False
-        intent = history.attempt_with_key(connection, key)
+        intent = intents.with_key(connection, key)
         if intent is None:
             return True  # our own taking over or handing back of the invoice
         if intent.outcome in (Outcome.UNKNOWN, Outcome.PROCESSING):
             return False
         if body.get("object") == "charge" and intent.charge_id is None and event.object_id:
-            known = history.known_charges(connection, event.account, [event.object_id])
+            known = attempts.known_charges(connection, event.account, [event.object_id])
             if not known:
-                history.change_attempt(connection, intent.id, charge_id=event.object_id)
+                attempts.change(connection, intent.id, charge_id=event.object_id)
         return True
 
     def _note_method_change(
@@ -317,12 +327,12 @@ class Intake:
         method_id = _id(body.get("id"))
         if method_id is None or not _touches_the_card(event, body):
             return
-        ids = history.case_ids_of_method(connection, event.account, method_id)
+        ids = payment_methods.case_ids_of_method(connection, event.account, method_id)
         at = real_now
         if ids:
             at = rows.time_of(connection, rows.find(connection, ids[0]), real_now)
         changed_at = refresh.moment_of_change(connection, event.account, method_id, at)
-        history.change_method(connection, event.account, method_id, changed_at=changed_at)
+        payment_methods.change(connection, event.account, method_id, changed_at=changed_at)
 
     def _plan_looks(self, connection: Connection, case_ids: Sequence[str]) -> None:
         for case_id in case_ids:
@@ -370,7 +380,7 @@ def _cases_beside(connection: Connection, event: StoredEvent, body: Mapping[str,
         found += rows.living_ids(connection, event.account, customer_id=customer_id)
     fingerprint = _fingerprint(body)
     if fingerprint is not None:
-        found += history.case_ids_of_card(connection, event.account, fingerprint)
+        found += payment_methods.case_ids_of_card(connection, event.account, fingerprint)
     if not found:
         return []
     own = _cases_of_payment(connection, event, body, _id(body.get("id")) or "")
@@ -399,7 +409,7 @@ def _cases_of_method(
         return rows.living_ids(connection, event.account, customer_id=customer_id)
     # a detached method names no customer any more, a mandate never does
     method_id = _id(body.get("payment_method")) or object_id
-    return history.case_ids_of_method(connection, event.account, method_id)
+    return payment_methods.case_ids_of_method(connection, event.account, method_id)
 
 
 def _cases_of_payment(

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState
@@ -15,8 +13,10 @@ from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
 from retry_engine.recovery.planning import Planner
-from retry_engine.store import history, schedule
+from retry_engine.store import attempts, intents, schedule
+from retry_engine.store.attempts import AttemptRow
 from retry_engine.store.cases import Case
+from retry_engine.store.intents import Intent
 
 # Stripe may forget a key from 24 h on, and would then run the same request as a new one.
 KEY_LIFETIME = timedelta(hours=23)
@@ -26,7 +26,7 @@ def settle(
     context: CaseContext, case: Case, attempt_id: int, result: PayResult, *, planner: Planner
 ) -> Case:
     """Write a definite answer and take the case on: closed, waiting, or planned anew."""
-    history.change_attempt(
+    attempts.change(
         context.connection,
         attempt_id,
         outcome=result.outcome,
@@ -70,12 +70,15 @@ def _unless_known(
     """A charge belongs to one attempt; an event may have brought it in already."""
     if charge_id is None:
         return None
-    known = history.known_charges(context.connection, case.account, [charge_id]).get(charge_id)
+    known = attempts.known_charges(context.connection, case.account, [charge_id]).get(charge_id)
     return charge_id if known is None or known.id == attempt_id else None
 
 
 def find_in_record(
-    trail: PaymentTrail, intent: Row[Any], known: dict[str, Any], origins: dict[str, dict[str, Any]]
+    trail: PaymentTrail,
+    intent: Intent,
+    known: dict[str, AttemptRow],
+    origins: dict[str, dict[str, Any]],
 ) -> ChargeFacts | None:
     """The charge that this intent became, by Stripe's record, or None."""
     for charge in trail.charges:
@@ -87,20 +90,20 @@ def find_in_record(
     return None
 
 
-def may_repeat(intent: Row[Any], *, real_now: datetime) -> bool:
+def may_repeat(intent: Intent, *, real_now: datetime) -> bool:
     """Whether Stripe still knows the key, so that sending it again cannot charge twice."""
-    return bool(real_now - intent.sent_at < KEY_LIFETIME)
+    return real_now - intent.sent_at < KEY_LIFETIME
 
 
-def is_settled_by_silence(intent: Row[Any], *, real_now: datetime) -> bool:
+def is_settled_by_silence(intent: Intent, *, real_now: datetime) -> bool:
     """Whether a charge that Stripe's record does not show can no longer appear in it."""
-    return bool(real_now - (intent.last_sent_at or intent.sent_at) > history.ON_ITS_WAY)
+    return real_now - (intent.last_sent_at or intent.sent_at) > intents.ON_ITS_WAY
 
 
 def repeat(
     gateway: Gateway,
     case: Case,
-    intent: Row[Any],
+    intent: Intent,
     *,
     permit: Permit,
     before_sending: Callable[[], None],
@@ -123,10 +126,10 @@ def repeat(
 
 
 def abandon(
-    context: CaseContext, case: Case, intent: Row[Any], *, because: str, planner: Planner
+    context: CaseContext, case: Case, intent: Intent, *, because: str, planner: Planner
 ) -> Case:
     """The attempt is proven never to have happened: it counts nowhere."""
-    history.change_attempt(
+    attempts.change(
         context.connection,
         intent.id,
         abandoned=True,

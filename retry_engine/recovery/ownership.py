@@ -19,8 +19,8 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
+from retry_engine.store import attempts, overrides, reviews
 from retry_engine.store import cases as rows
-from retry_engine.store import history, reviews
 from retry_engine.store.cases import Case
 from retry_engine.store.holdings import THE_POLICY
 from retry_engine.store.reviews import Review
@@ -32,7 +32,7 @@ _WAITING = (CaseState.IN_REVIEW, CaseState.PAUSED)
 
 def end_if_due(context: CaseContext, case: Case, policy: Policy) -> Case:
     """Act for whoever did not answer in time; the case as it is then."""
-    if case.state not in _WAITING or history.processing_attempts(context.connection, case.id):
+    if case.state not in _WAITING or attempts.processing_in(context.connection, case.id):
         return case
     review = reviews.open_of(context.connection, case.id)
     if context.now >= case.deadline_at:
@@ -88,7 +88,7 @@ def _end(context: CaseContext, case: Case, review: Review | None, *, act: str, w
         )
     else:  # Stripe has had it all the time
         after = cases.close(context, case, CloseReason.EXHAUSTED, cause=why, by=THE_POLICY)
-    history.add_override(
+    overrides.add(
         context.connection,
         case_id=case.id,
         at=context.now,

@@ -21,7 +21,7 @@ from retry_engine.recovery.gateway import Gateway, InvoiceToPay
 from retry_engine.recovery.links import RECOVER, LinkKeys
 from retry_engine.recovery.plan_changes import Choices, PlanChanges
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, messages, offers, schedule
+from retry_engine.store import engine_state, messages, offers, risk_flags, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
 from retry_engine.store.offers import StoredOffer
@@ -88,7 +88,7 @@ class PaymentPage:
             shut = self.gate.refusal(case.mode) is not None
             waits = shut or engine_state.read(connection).paused
             since = now - _DISPUTES_COUNT
-            flags = history.standing_flags(connection, case.account, case.customer_id, since=since)
+            flags = risk_flags.standing(connection, case.account, case.customer_id, since=since)
         try:
             invoice = self.gateway.invoice_to_pay(case.account, case.invoice_id)
         except StripeRejected:

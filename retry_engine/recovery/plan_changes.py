@@ -27,8 +27,8 @@ from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.discounts import KEY_LIFETIME, TAKEABLE
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, SubscriptionFacts
+from retry_engine.store import attempts, engine_state, intents, offers, schedule
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, history, offers, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
 from retry_engine.store.offers import StoredChange
@@ -230,13 +230,13 @@ class PlanChanges:
         refused = self.gate.refusal(case.mode)
         if refused is not None:
             return str(refused)
-        if history.open_intent(connection, case.id) is not None:
+        if intents.open_in(connection, case.id) is not None:
             return "a payment is under way"
         return "the engine is paused" if engine_state.read(connection).paused else None
 
     @staticmethod
     def _is_short(connection: Connection, case: Case) -> bool:
-        code = history.last_decline_code(connection, case.id)
+        code = attempts.last_decline_code(connection, case.id)
         return code is not None and codes.as_told(code).category is Category.INSUFFICIENT_FUNDS
 
     def _subscription(self, case: Case) -> SubscriptionFacts | None:

@@ -17,7 +17,15 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.store import history, learning, messages, offers, schedule
+from retry_engine.store import (
+    attempts,
+    decisions,
+    learning,
+    messages,
+    offers,
+    payment_methods,
+    schedule,
+)
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
@@ -40,7 +48,7 @@ class Planner:
         policy = self.policy_of(case.policy_version)
         view = view_of(context, case)
         decision = self.decide(view, policy)
-        decision_id = history.add_decision(
+        decision_id = decisions.add(
             context.connection,
             case_id=case.id,
             at=context.now,
@@ -66,10 +74,10 @@ class Planner:
         """What the decision behind a planned message wanted to say and to offer, minor units."""
         if action.decision_id is None:
             return None, 0
-        found = history.decision(context.connection, action.decision_id)
+        found = decisions.get(context.connection, action.decision_id)
         if found is None or not found.message_kind:
             return None, 0
-        return MessageKind(found.message_kind), int(found.discount)
+        return found.message_kind, found.discount
 
     def replan_if_changed(self, context: CaseContext, case: Case) -> Case:
         """Plan unless a plan stands, or a wait goes on, that was decided on the same facts."""
@@ -83,7 +91,7 @@ class Planner:
 
     @staticmethod
     def _still_holds(context: CaseContext, case: Case, standing: Action | None) -> bool:
-        last = history.last_decision(context.connection, case.id)
+        last = decisions.last(context.connection, case.id)
         if last is None or last.inputs != inputs_of(view_of(context, case)):
             return False
         # in shadow a charge that was only thought of changes nothing: Stripe's next one will
@@ -115,14 +123,14 @@ class Planner:
 def view_of(context: CaseContext, case: Case) -> CaseView:
     """The case as known now, from the record alone."""
     connection = context.connection
-    methods = history.methods(
+    methods = payment_methods.attached(
         connection, case.account, case.customer_id, default_id=case.default_method_id
     )
     own = tuple(
-        history.as_attempt(row, invoice_id=case.invoice_id)
-        for row in history.attempt_rows(connection, case.id)
+        attempts.as_attempt(row, invoice_id=case.invoice_id)
+        for row in attempts.of_case(connection, case.id)
     )
-    others = history.card_attempts(
+    others = attempts.on_cards(
         connection,
         case_id=case.id,
         account=case.account,
@@ -153,8 +161,8 @@ def view_of(context: CaseContext, case: Case) -> CaseView:
         attempts=own,
         payment_methods=methods,
         card_attempts=(
-            *(history.imported_attempt(row) for row in imported),
-            *(history.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
+            *(attempts.imported_attempt(row) for row in imported),
+            *(attempts.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
         ),
         billing_reason=case.billing_reason,
         billing_interval=case.billing_interval,

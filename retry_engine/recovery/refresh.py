@@ -7,9 +7,9 @@ only says "look again", and looking twice changes nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome, Source
@@ -17,6 +17,7 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.recovery import cases, ownership, second_subscriptions
 from retry_engine.recovery.cases import CaseContext
@@ -31,12 +32,29 @@ from retry_engine.recovery.gateway import (
     SubscriptionFacts,
 )
 from retry_engine.recovery.planning import Planner
+from retry_engine.store import (
+    attempts,
+    inbox,
+    intents,
+    messages,
+    payment_methods,
+    reviews,
+    risk_flags,
+    schedule,
+)
 from retry_engine.store import cases as rows
-from retry_engine.store import history, inbox, messages, reviews, schedule
+from retry_engine.store.attempts import AttemptRow, ChargeValues
 from retry_engine.store.cases import Case
+from retry_engine.store.intents import Intent
+from retry_engine.store.payment_methods import MethodRow, MethodValues
 
 _CARD_LOOK_BACK = timedelta(days=180)
-_FLAGS = {"dispute": "dispute", "early_fraud_warning": "early fraud warning"}
+_FLAGS = {
+    RiskFlagKind.DISPUTE: "dispute",
+    RiskFlagKind.EARLY_FRAUD_WARNING: "early fraud warning",
+}
+# What may have become a charge: an attempt of ours with no charge yet.
+Ours = TypeVar("Ours", AttemptRow, Intent)
 
 # A charge belongs to the intent that was committed shortly before it, give or take two clocks.
 _MATCH_BEFORE = timedelta(minutes=2)
@@ -182,7 +200,7 @@ def apply(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, *, planne
     )
     if not case.is_living:
         return case
-    if history.open_intent(context.connection, case.id) is not None:
+    if intents.open_in(context.connection, case.id) is not None:
         # whether that one charge went through decides what everything else means
         schedule.plan(context.connection, case, ActionKind.SETTLE, at=context.now)
         cases.keep_watch(context, case)
@@ -259,10 +277,10 @@ def _card_country(snapshot: InvoiceSnapshot) -> str | None:
 
 def _record_methods(context: CaseContext, case: Case, snapshot: InvoiceSnapshot) -> None:
     for facts in snapshot.methods:
-        known = history.method_row(context.connection, case.account, facts.id)
+        known = payment_methods.get(context.connection, case.account, facts.id)
         mandate = snapshot.mandates.get(facts.id)
         _put_method(context, case, facts, known, mandate=mandate, trail=snapshot.trail)
-    history.detach_missing(
+    payment_methods.detach_missing(
         context.connection,
         case.account,
         case.customer_id,
@@ -275,12 +293,12 @@ def _put_method(
     context: CaseContext,
     case: Case,
     facts: MethodFacts,
-    known: Row[Any] | None,
+    known: MethodRow | None,
     *,
     mandate: bool | None,
     trail: PaymentTrail,
 ) -> None:
-    values: dict[str, Any] = {
+    values: MethodValues = {
         "account": case.account,
         "id": facts.id,
         "customer_id": case.customer_id,
@@ -299,9 +317,9 @@ def _put_method(
     data = ("card_exp_year", "card_exp_month", "card_fingerprint", "blocked_reason")
     if known is None:
         values["added_at"] = facts.created_at
-    elif any(getattr(known, name) != values[name] for name in data):
+    elif any(getattr(known, name) != getattr(facts, name) for name in data):
         values["changed_at"] = _changed_at(context, case, facts, trail)
-    history.put_method(context.connection, **values)
+    payment_methods.put(context.connection, **values)
 
 
 def _changed_at(
@@ -328,7 +346,7 @@ def moment_of_change(
     connection: Connection, account: str, method_id: str, now: datetime
 ) -> datetime:
     """Just now, and after every attempt so far: a test clock stands still in between."""
-    last = history.last_attempt_on(connection, account, method_id)
+    last = attempts.last_on_method(connection, account, method_id)
     return now if last is None or last < now else last + timedelta(microseconds=1)
 
 
@@ -339,13 +357,13 @@ def _record_trail(context: CaseContext, case: Case, trail: PaymentTrail) -> None
     """Every charge becomes an attempt, once; the engine's own are matched to their intents."""
     connection = context.connection
     ids = [c.id for c in trail.charges]
-    known = history.known_charges(connection, case.account, ids)
+    known = attempts.known_charges(connection, case.account, ids)
     origins = inbox.origins_of(
         connection, [i for i in ids if i not in known or known[i].case_id is None]
     )
     intents = [
         row
-        for row in history.attempt_rows(connection, case.id)
+        for row in attempts.of_case(connection, case.id)
         if row.source == Source.ENGINE and row.charge_id is None
     ]
     first = True
@@ -360,7 +378,7 @@ def _record_trail(context: CaseContext, case: Case, trail: PaymentTrail) -> None
             _add_charge(context, case, charge, source)
         else:
             if row.case_id is None:  # seen before its case was, or beside it
-                history.change_attempt(connection, row.id, case_id=case.id, source=source)
+                attempts.change(connection, row.id, case_id=case.id, source=source)
                 _note_authentication(connection, case, charge, source)
             learn(context, row, charge)
         first = False
@@ -368,8 +386,8 @@ def _record_trail(context: CaseContext, case: Case, trail: PaymentTrail) -> None
 
 
 def match(
-    charge: ChargeFacts, intents: Sequence[Row[Any]], origin: dict[str, Any] | None
-) -> Row[Any] | None:
+    charge: ChargeFacts, intents: Sequence[Ours], origin: dict[str, Any] | None
+) -> Ours | None:
     """The engine's intent that this charge carried out: by its key, else by method and time."""
     key = (origin or {}).get("idempotency_key")
     if key is not None:
@@ -384,6 +402,7 @@ def match(
         if any(
             at - _MATCH_BEFORE <= charge.created_at <= at + _MATCH_AFTER
             for at in (row.at, row.sent_at)
+            if at is not None
         ):
             return row
     return None
@@ -400,7 +419,7 @@ def source_of(origin: dict[str, Any] | None) -> Source:
     return Source.MANUAL if origin.get("idempotency_key") else Source.CUSTOMER
 
 
-def learn(context: CaseContext, row: Row[Any], charge: ChargeFacts) -> None:
+def learn(context: CaseContext, row: AttemptRow | Intent, charge: ChargeFacts) -> None:
     """Write into an attempt what its charge says."""
     values = _charge_values(charge)
     if row.outcome == Outcome.SUCCEEDED and charge.outcome is Outcome.SUCCEEDED:
@@ -410,11 +429,11 @@ def learn(context: CaseContext, row: Row[Any], charge: ChargeFacts) -> None:
     resolved = row.resolved_at or (
         context.real_now if charge.outcome is not Outcome.PROCESSING else None
     )
-    history.change_attempt(context.connection, row.id, resolved_at=resolved, **values)
+    attempts.change(context.connection, row.id, resolved_at=resolved, **values)
 
 
 def _add_charge(context: CaseContext, case: Case, charge: ChargeFacts, source: Source) -> None:
-    history.add_charge(
+    attempts.add_charge(
         context.connection,
         account=case.account,
         customer_id=case.customer_id,
@@ -437,7 +456,7 @@ def _note_authentication(
     """Who pays by themselves has passed what their bank asks for."""
     passed = source is Source.CUSTOMER and charge.outcome is Outcome.SUCCEEDED
     if passed and charge.payment_method_id is not None:
-        history.change_method(
+        payment_methods.change(
             connection,
             case.account,
             charge.payment_method_id,
@@ -445,7 +464,7 @@ def _note_authentication(
         )
 
 
-def _charge_values(charge: ChargeFacts) -> dict[str, Any]:
+def _charge_values(charge: ChargeFacts) -> ChargeValues:
     return {
         "charge_id": charge.id,
         "outcome": charge.outcome,
@@ -469,7 +488,7 @@ def _record_silent_authentication(context: CaseContext, case: Case, trail: Payme
     """A bank that asks for the customer may leave no charge, only a waiting payment intent."""
     if not trail.awaits_customer:
         return
-    existing = history.attempt_rows(context.connection, case.id)
+    existing = attempts.of_case(context.connection, case.id)
     if any(
         row.outcome == Outcome.REQUIRES_ACTION
         and row.payment_method_id == (trail.awaiting_method_id or row.payment_method_id)
@@ -477,11 +496,11 @@ def _record_silent_authentication(context: CaseContext, case: Case, trail: Payme
     ):
         return
     method = (
-        history.method_row(context.connection, case.account, trail.awaiting_method_id)
+        payment_methods.get(context.connection, case.account, trail.awaiting_method_id)
         if trail.awaiting_method_id
         else None
     )
-    history.add_attempt(
+    attempts.add(
         context.connection,
         account=case.account,
         customer_id=case.customer_id,
@@ -518,10 +537,10 @@ def record_charges(
     """
     if not charges:
         return False
-    known = history.known_charges(connection, account, [c.id for c in charges])
+    known = attempts.known_charges(connection, account, [c.id for c in charges])
     new = [charge for charge in charges if charge.id not in known]
     # an answer of success does not name its charge, and the event that does may have been lost
-    nameless = history.nameless_attempts(connection, account, customer_id) if new else []
+    nameless = intents.nameless(connection, account, customer_id) if new else []
     news = False
     for charge in charges:
         row = known.get(charge.id)
@@ -535,7 +554,7 @@ def record_charges(
                 at=min(charge.created_at, now),
             )
         elif row.case_id is None and row.outcome != charge.outcome:
-            history.change_attempt(connection, row.id, **_charge_values(charge))
+            attempts.change(connection, row.id, **_charge_values(charge))
             news = True
     return news
 
@@ -543,7 +562,7 @@ def record_charges(
 def _record_charge(
     connection: Connection,
     charge: ChargeFacts,
-    nameless: list[Row[Any]],
+    nameless: list[AttemptRow],
     *,
     account: str,
     customer_id: str,
@@ -553,9 +572,9 @@ def _record_charge(
     if ours is not None:
         nameless.remove(ours)
         if ours.outcome == Outcome.SUCCEEDED:
-            history.change_attempt(connection, ours.id, charge_id=charge.id)
+            attempts.change(connection, ours.id, charge_id=charge.id)
         return False
-    history.add_charge(
+    attempts.add_charge(
         connection,
         account=account,
         customer_id=customer_id,
@@ -568,11 +587,11 @@ def _record_charge(
         **_charge_values(charge),
     )
     if charge.disputed:
-        history.add_flag(
+        risk_flags.add(
             connection,
             account=account,
             object_id=charge.id,
-            kind="dispute",
+            kind=RiskFlagKind.DISPUTE,
             customer_id=customer_id,
             charge_id=charge.id,
             at=charge.created_at,
@@ -580,7 +599,7 @@ def _record_charge(
     return True
 
 
-def _may_be(charge: ChargeFacts, row: Row[Any]) -> bool:
+def _may_be(charge: ChargeFacts, row: AttemptRow) -> bool:
     """Whether that attempt of ours, whose charge nobody has named, can have been this one."""
     if row.outcome == Outcome.SUCCEEDED and charge.outcome is not Outcome.SUCCEEDED:
         return False
@@ -619,13 +638,13 @@ def _end(context: CaseContext, case: Case, snapshot: InvoiceSnapshot) -> Case | 
 
 def close_paid(context: CaseContext, case: Case) -> Case:
     """The invoice is paid: by the engine's charge or through its link, or elsewhere."""
-    attempts = history.attempt_rows(context.connection, case.id)
+    made = attempts.of_case(context.connection, case.id)
     by_engine = any(
         row.source == Source.ENGINE and row.outcome in (Outcome.SUCCEEDED, Outcome.PROCESSING)
-        for row in attempts
+        for row in made
     )
     if by_engine:
-        _settle_processing(context, attempts)
+        _settle_processing(context, made)
         return cases.close(
             context, case, CloseReason.RECOVERED_BY_ENGINE, cause="the engine's charge was paid"
         )
@@ -643,10 +662,10 @@ def close_paid(context: CaseContext, case: Case) -> Case:
     )
 
 
-def _settle_processing(context: CaseContext, attempts: Sequence[Row[Any]]) -> None:
-    for row in attempts:
+def _settle_processing(context: CaseContext, made: Sequence[AttemptRow]) -> None:
+    for row in made:
         if row.outcome == Outcome.PROCESSING:
-            history.change_attempt(
+            attempts.change(
                 context.connection,
                 row.id,
                 outcome=Outcome.SUCCEEDED,
@@ -672,7 +691,7 @@ def _hold(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, policy: P
 
 
 def _disputes(context: CaseContext, case: Case, policy: Policy) -> list[cases.Reason]:
-    flags = history.standing_flags(
+    flags = risk_flags.standing(
         context.connection,
         case.account,
         case.customer_id,
@@ -680,7 +699,7 @@ def _disputes(context: CaseContext, case: Case, policy: Policy) -> list[cases.Re
     )
     return [
         cases.Reason(
-            f"{_FLAGS.get(flag.kind, flag.kind)} on a charge of this customer ({flag.object_id})",
+            f"{_FLAGS[flag.kind]} on a charge of this customer ({flag.object_id})",
             about=flag.object_id,
         )
         for flag in flags
@@ -712,7 +731,7 @@ def _give_up_without_charge(context: CaseContext, case: Case, policy: Policy) ->
     """
     empty = [
         row
-        for row in history.attempt_rows(context.connection, case.id)
+        for row in attempts.of_case(context.connection, case.id)
         if row.outcome == Outcome.PROCESSING
         and row.source == Source.ENGINE
         and row.charge_id is None
@@ -720,7 +739,7 @@ def _give_up_without_charge(context: CaseContext, case: Case, policy: Policy) ->
     because = "Stripe accepted the request, and its record shows no charge"
     given_up = [row for row in empty if context.now - row.at >= SHOWS_WITHIN]
     for row in given_up:
-        history.change_attempt(
+        attempts.change(
             context.connection,
             row.id,
             abandoned=True,
@@ -732,7 +751,7 @@ def _give_up_without_charge(context: CaseContext, case: Case, policy: Policy) ->
         at = min(row.at for row in empty if row not in given_up) + SHOWS_WITHIN
         schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
     asks = bool(given_up) and case.is_living
-    in_a_row = history.abandoned_in_a_row(context.connection, case.id) if asks else 0
+    in_a_row = intents.abandoned_in_a_row(context.connection, case.id) if asks else 0
     if in_a_row < _EMPTY_BEFORE_REVIEW:
         return case
     why = f"{because}, {in_a_row} times one after another"
@@ -740,7 +759,7 @@ def _give_up_without_charge(context: CaseContext, case: Case, policy: Policy) ->
 
 
 def _follow_processing(context: CaseContext, case: Case) -> Case:
-    under_way = history.processing_attempts(context.connection, case.id)
+    under_way = attempts.processing_in(context.connection, case.id)
     if case.state == CaseState.PROCESSING and not under_way:
         return cases.move(context, case, "debit_failed", cause="the debit came back unpaid")
     if case.state == CaseState.NEEDS_CUSTOMER and under_way:

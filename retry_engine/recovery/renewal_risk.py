@@ -19,8 +19,8 @@ from retry_engine.recovery import refresh
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, MethodFacts
 from retry_engine.recovery.planning import view_of
+from retry_engine.store import attempts, payment_methods, risk_flags
 from retry_engine.store import cases as rows
-from retry_engine.store import history
 from retry_engine.store.database import Database
 
 _DECLINED = (Outcome.FAILED, Outcome.REQUIRES_ACTION)
@@ -81,13 +81,13 @@ class RenewalRisks:
         if rows.living_ids(connection, coming.account, customer_id=coming.customer_id):
             return None
         method = coming.method
-        last = history.last_on_card(
+        last = attempts.last_on_card(
             connection, coming.account, method.id, method.card_fingerprint, until=now
         )
         return last.at if last is not None and last.outcome in _DECLINED else None
 
     def _is_distrusted(self, connection: Connection, coming: Coming, now: datetime) -> bool:
-        flags = history.standing_flags(
+        flags = risk_flags.standing(
             connection, coming.account, coming.customer_id, since=now - self.distrust
         )
         return bool(flags)
@@ -139,7 +139,7 @@ def _until(attempts: tuple[Attempt, ...], now: datetime) -> tuple[Attempt, ...]:
 
 def _as_known(connection: Connection, facts: MethodFacts, account: str) -> PaymentMethod | None:
     """The method as Stripe has it now, with what only the record knows; None: its data is new."""
-    row = history.method_row(connection, account, facts.id)
+    row = payment_methods.get(connection, account, facts.id)
     data = ("card_exp_year", "card_exp_month", "card_fingerprint", "blocked_reason")
     if row is not None and any(getattr(row, name) != getattr(facts, name) for name in data):
         return None

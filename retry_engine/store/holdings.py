@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from retry_engine.store.history import GIVEN_UP
+from retry_engine.store.intents import GIVEN_UP
 
 # Who signs what nobody said: none of these is a person who has been told of anything.
 THE_POLICY = "the policy"

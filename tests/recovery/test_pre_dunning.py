@@ -16,7 +16,7 @@ from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import StripeUnavailable
 from retry_engine.recovery.messaging import Letter
-from retry_engine.store import history
+from retry_engine.store import risk_flags
 
 pytestmark = pytest.mark.integration
 
@@ -263,7 +263,7 @@ def test_nobody_is_asked_without_a_risk_or_with_a_suspicion(
         )
     if "dispute" in why:
         with here.engine.database.transaction() as connection:
-            history.add_flag(
+            risk_flags.add(
                 connection, account="", object_id="dp_1", kind="dispute",
                 customer_id=customer.id, charge_id="ch_1", at=datetime(2026, 4, 12, tzinfo=UTC),
             )  # fmt: skip
