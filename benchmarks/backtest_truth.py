@@ -11,9 +11,11 @@ import argparse
 import statistics
 from datetime import UTC, datetime
 
-import arena
 import numpy as np
 import pandas as pd
+from simulators import rollout
+from simulators.daily_balance import daily_balance
+from simulators.sandbox_people import sandbox_people
 
 from retry_engine import evaluation
 from retry_engine.domain.policy import Policy
@@ -25,22 +27,22 @@ LATER = datetime(2026, 3, 2, 6, tzinfo=UTC)
 NAMES = ("fixed", "prior", "learnt")
 
 
-def population(name: str, seed: int, invoices: int) -> tuple[list[arena.Case], arena.Charge]:
+def population(name: str, seed: int, invoices: int) -> tuple[list[rollout.Case], rollout.Charge]:
     """Failed invoices, and their bank."""
     if name == "households":
-        past, _, bank = arena.households(seed, invoices, test=1, since=START)
+        past, _, bank = daily_balance(seed, invoices, test=1, since=START)
         return past, bank
     past, banks = [], {}
     parts = max(1, invoices // 500)
     for part in range(parts):
         start = START + (LATER - START) * (part / parts)
-        found, bank = arena.sandbox(seed * 1000 + part, invoices // parts, start)
+        found, bank = sandbox_people(seed * 1000 + part, invoices // parts, start)
         for case in found:
             _rename(case, f"p{part}_")
             banks[case.row["case_id"]] = bank
         past += found
 
-    def charge(case: arena.Case, method_id: str, at: datetime) -> arena.Row:
+    def charge(case: rollout.Case, method_id: str, at: datetime) -> rollout.Row:
         prefix = case.row["case_id"].split("_")[0] + "_"
         row = banks[case.row["case_id"]](case, method_id.removeprefix(prefix), at)
         return row | {"payment_method_id": method_id}
@@ -48,7 +50,7 @@ def population(name: str, seed: int, invoices: int) -> tuple[list[arena.Case], a
     return past, charge
 
 
-def _rename(case: arena.Case, prefix: str) -> None:
+def _rename(case: rollout.Case, prefix: str) -> None:
     """The sandbox names its people anew in each part."""
     for key in ("case_id", "invoice_id", "customer_id"):
         case.row[key] = prefix + case.row[key]
@@ -57,7 +59,7 @@ def _rename(case: arena.Case, prefix: str) -> None:
         row["payment_method_id"] = prefix + row["payment_method_id"]
 
 
-def truth_of(cases: list[arena.Case], bank: arena.Charge, policy: evaluation.Policy) -> float:
+def truth_of(cases: list[rollout.Case], bank: rollout.Charge, policy: evaluation.Policy) -> float:
     """What the policy is worth a case, each currency's average invoice counted as 100."""
     owed = pd.Series([float(case.row["amount"]) for case in cases])
     currencies = np.array([case.row["currency"] for case in cases])
@@ -65,15 +67,15 @@ def truth_of(cases: list[arena.Case], bank: arena.Charge, policy: evaluation.Pol
     for currency in np.unique(currencies):
         mine = [case for case in cases if case.row["currency"] == currency]
         average = float(owed[currencies == currency].mean())
-        total += arena.play(mine, bank, policy).net * 100.0 / average
+        total += rollout.play(mine, bank, policy).net * 100.0 / average
     return total / len(cases)
 
 
 def compare(
-    past: list[arena.Case], bank: arena.Charge, seed: int
+    past: list[rollout.Case], bank: rollout.Charge, seed: int
 ) -> dict[str, tuple[float, float, float, float]]:
     """Per policy: estimate, its interval, truth."""
-    log, _ = validate(pd.DataFrame(arena.mixed_history(past, bank, seed)))
+    log, _ = validate(pd.DataFrame(rollout.mixed_history(past, bank, seed)))
     rows = training.rows_of(log, seed=seed)
     parted = split.by_time(log, rows, seed=seed)
     model = parted.earlier.model
@@ -81,7 +83,7 @@ def compare(
         log, rows, model=model, since=parted.cut, policy=Policy(), seed=seed, decided_by="",
     )  # fmt: skip
     by_id = {case.row["invoice_id"]: case for case in past}
-    cases = [by_id[opening.view.invoice_id] for opening in found.cases]
+    cases = [by_id[episode.view.invoice_id] for episode in found.cases]
     policies: dict[str, evaluation.Policy] = {
         "learnt": evaluation.LearntPolicy(Policy(), model, parted.earlier.rows.record),
         "prior": evaluation.prior_policy(),

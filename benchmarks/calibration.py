@@ -10,10 +10,10 @@ own promises on still later cases are held against what came.
 import argparse
 from dataclasses import replace
 
-import arena
 import numpy as np
 import pandas as pd
 from policy_value import populations
+from simulators import rollout
 
 from retry_engine import evaluation
 from retry_engine.decisioning.success_model import as_chance
@@ -43,23 +43,23 @@ def later_cases(log: pd.DataFrame) -> None:
     model = cut.earlier.model
     prior = rows.x[later, 0].astype(np.float64)
     learnt = model.trees.log_hazard(rows.x[later])
-    chance = as_chance(model.link.scale(learnt, prior))
+    chance = as_chance(model.calibrator.log_hazard(learnt, prior))
     worst = table(chance, rows.won[later].astype(float), 10)
     print(f"later cases: largest gap of a decile {worst:.1f} points of {later.sum()} retries")
 
 
-def own_choices(log: pd.DataFrame, cases: list[arena.Case], bank: arena.Charge) -> None:
+def own_choices(log: pd.DataFrame, cases: list[rollout.Case], bank: rollout.Charge) -> None:
     """Promises on the policy's own choices, before and after a round of learning from them."""
     half = len(cases) // 2
     first = evaluation.train_policy(log, config={"explore": 0.1}, seed=1)
-    own: list[arena.Row] = [arena._as_log(c, c.row["attempts"][0]) for c in cases[:half]]
-    played = arena.play(cases[:half], bank, first, own)
+    own: list[rollout.Row] = [rollout._as_log(c, c.row["attempts"][0]) for c in cases[:half]]
+    played = rollout.play(cases[:half], bank, first, own)
     said, true = played.promised.mean(), played.came.mean()
     print(f"own choices before: promised {said:.3f}, came {true:.3f}")
     second = evaluation.train_policy(pd.concat([log, pd.DataFrame(own)]), seed=1)
     plain = replace(first, policy=second.policy)
     for name, policy in (("old model", plain), ("new model", second)):
-        played = arena.play(cases[half:], bank, policy)
+        played = rollout.play(cases[half:], bank, policy)
         print(f"{name}: promised {played.promised.mean():.3f}, came {played.came.mean():.3f}")
         table(played.promised, played.came.astype(float), 5)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import lightgbm
 import numpy as np
 
-from retry_engine.decisioning.features import log_hazard
-from retry_engine.decisioning.success_model import Link
+from retry_engine.decisioning.prior import log_hazard
+from retry_engine.decisioning.success_model import Calibrator
 from retry_engine.evaluation import LearntPolicy, policy_of
 from retry_engine.learning import training
 from retry_engine.learning.training import Trained
@@ -43,10 +43,14 @@ def comparator(ours: Trained, *, seed: int) -> LearntPolicy:
         booster = lightgbm.train(options, data, num_boost_round=200)
         members.append(booster)
         learnt[~inside] = log_hazard(np.asarray(booster.predict(rows.x[~inside])))
-    fitted = training.fit_link(learnt, np.zeros(len(learnt)), rows.won)
-    link = Link(fitted.intercept, fitted.slope, 0.0)
-    sure = {key: [1e12] * len(value) for key, value in rows.support.items()}
+    fitted = training.fit_calibrator(learnt, np.zeros(len(learnt)), rows.won)
+    calibrator = Calibrator(fitted.intercept, fitted.slope, 0.0)
+    sure = {key: [1e12] * len(value) for key, value in rows.group_rows.items()}
     model = replace(
-        ours.model, version="lightgbm", trees=Boosters(members), link=link, support=sure
+        ours.model,
+        version="lightgbm",
+        trees=Boosters(members),
+        calibrator=calibrator,
+        group_rows=sure,
     )
     return LearntPolicy(policy_of(None), model, rows.record)

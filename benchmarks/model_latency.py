@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import arena
 import numpy as np
 import pandas as pd
+from simulators import rollout
+from simulators.daily_balance import daily_balance
 
 from retry_engine import evaluation
 from retry_engine.decisioning import features, planner
@@ -36,8 +37,8 @@ def percentiles(work: list[Callable[[], object]]) -> tuple[float, float]:
 
 def main() -> None:
     """One line a figure."""
-    past, cases, bank = arena.households(21, 4000, test=1000, since=START)
-    log, _ = validate(pd.DataFrame(arena.mixed_history(past, bank, 21)))
+    past, cases, bank = daily_balance(21, 4000, test=1000, since=START)
+    log, _ = validate(pd.DataFrame(rollout.mixed_history(past, bank, 21)))
     trained = training.train(log)
     model, record = trained.model, replay.Record()
     views = [evaluation.view_of(c.row, record) for c in cases]

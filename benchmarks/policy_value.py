@@ -10,10 +10,12 @@ import statistics
 import time
 from datetime import UTC, datetime
 
-import arena
 import pandas as pd
 from comparator import comparator
-from strangers import strangers
+from simulators import rollout
+from simulators.daily_balance import daily_balance
+from simulators.misspecified_prior import misspecified_prior
+from simulators.sandbox_people import sandbox_people
 
 from retry_engine import evaluation
 from retry_engine.learning import training
@@ -26,17 +28,17 @@ LATER = datetime(2026, 3, 2, 6, tzinfo=UTC)
 def populations(name: str, seed: int, invoices: int, test: int) -> tuple:
     """History's log, the cases to play, and the bank."""
     if name == "sandbox":
-        log: list[arena.Row] = []
+        log: list[rollout.Row] = []
         parts = max(1, invoices // 1000)
         for part in range(parts):
             start = START + (LATER - START) * (part / parts)
-            past, bank = arena.sandbox(seed * 1000 + part, invoices // parts, start)
-            log += arena.mixed_history(past, bank, seed + part)
-        cases, bank = arena.sandbox(seed * 1000 + 999, test, LATER)
+            past, bank = sandbox_people(seed * 1000 + part, invoices // parts, start)
+            log += rollout.mixed_history(past, bank, seed + part)
+        cases, bank = sandbox_people(seed * 1000 + 999, test, LATER)
         return pd.DataFrame(log), cases, bank
-    build = strangers if name == "strangers" else arena.households
+    build = misspecified_prior if name == "strangers" else daily_balance
     past, cases, bank = build(seed, invoices, test=test, since=START)
-    return pd.DataFrame(arena.mixed_history(past, bank, seed)), cases, bank
+    return pd.DataFrame(rollout.mixed_history(past, bank, seed)), cases, bank
 
 
 def main() -> None:
@@ -62,14 +64,14 @@ def main() -> None:
             evaluation.policy_of(None), trained.model, trained.rows.record
         )
         took = time.perf_counter() - begun
-        fixed = arena.play(cases, bank, evaluation.fixed_schedule())
-        prior = arena.play(cases, bank, evaluation.prior_policy())
-        learnt = arena.play(cases, bank, policy)
-        best = arena.clairvoyant(cases, bank)
+        fixed = rollout.play(cases, bank, evaluation.fixed_schedule())
+        prior = rollout.play(cases, bank, evaluation.prior_policy())
+        learnt = rollout.play(cases, bank, policy)
+        best = rollout.clairvoyant(cases, bank)
         span = best - fixed.net
         other = float("nan")
         if given.comparator:
-            played = arena.play(cases, bank, comparator(trained, seed=seed))
+            played = rollout.play(cases, bank, comparator(trained, seed=seed))
             other = 100 * (played.net - fixed.net) / span
         row = (
             100 * (prior.net - fixed.net) / span, 100 * (learnt.net - fixed.net) / span,

@@ -10,17 +10,19 @@ import resource
 import time
 from datetime import UTC, datetime
 
-import arena
 import pandas as pd
-from strangers import strangers
+from simulators import rollout
+from simulators.misspecified_prior import misspecified_prior
 
 from retry_engine import evaluation
 
 
 def town(rows: int, *, invoices: int = 20_000, seed: int = 5) -> pd.DataFrame:
     """At least so many rows, of which each part has customers and invoices of its own."""
-    past, _, bank = strangers(seed, invoices, test=1, since=datetime(2025, 1, 6, 6, tzinfo=UTC))
-    log = pd.DataFrame(arena.mixed_history(past, bank, seed))
+    past, _, bank = misspecified_prior(
+        seed, invoices, test=1, since=datetime(2025, 1, 6, 6, tzinfo=UTC)
+    )
+    log = pd.DataFrame(rollout.mixed_history(past, bank, seed))
     parts = [
         log.assign(
             **{

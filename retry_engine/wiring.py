@@ -226,7 +226,7 @@ class Engine:
         return ModelRegistry(self.database, self.clock, self.policy)
 
     def backfill(
-        self, since: datetime, *, account: str = "", say: "Callable[[Progress], None]"
+        self, since: datetime, *, account: str = "", on_progress: "Callable[[Progress], None]"
     ) -> dict[str, Any]:
         """Stripe's past, from `since` on, into the attempt log.
 
@@ -236,7 +236,7 @@ class Engine:
 
         stripe = self._stripe(lambda _: self._pace("history.backfill"))
         work = Backfill(database=self.database, stripe=stripe, clock=self.clock)
-        return work.run(since, account=account, say=say)
+        return work.run(since, account=account, on_progress=on_progress)
 
     @cached_property
     def _sigma(self) -> "SigmaResults":

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from retry_engine.decisioning import offers, paydays
-from retry_engine.decisioning.offers import Effects
+from retry_engine.decisioning import discounts, paydays
+from retry_engine.decisioning.discounts import Effects
 from retry_engine.domain import codes
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import Category
@@ -34,7 +34,7 @@ _WIDE_MARGIN_HOURS = 3
 
 
 def with_message(
-    view: CaseView, decision: Decision, *, policy: Policy, effects: Effects = offers.PRIOR
+    view: CaseView, decision: Decision, *, policy: Policy, effects: Effects = discounts.PRIOR
 ) -> Decision:
     """The decision with its next message, where one is worth its cost, and what that offers."""
     if decision.kind not in (DecisionKind.RETRY, DecisionKind.WAIT_FOR_CUSTOMER):
@@ -49,7 +49,7 @@ def with_message(
     if at is None:
         return decision
     decision = replace(decision, message_at=at, message_kind=kind)
-    return offers.with_offer(view, decision, policy=policy, effects=effects)
+    return discounts.with_offer(view, decision, policy=policy, effects=effects)
 
 
 def kind_of(view: CaseView, decision: Decision) -> MessageKind:

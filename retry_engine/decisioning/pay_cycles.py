@@ -69,12 +69,12 @@ _SINCE, _WAITING, _FREE = 0, _BINS, 2 * _BINS
 _PLACES = 3 * _BINS
 
 _CUSTOMERS, _ATTEMPTS = 5.0, 6.0
-# One purse fails on the same day month after month: openings are worth less than as many retries.
-_OPENING_WEIGHT = 0.25
+# One balance is empty on the same day each month: first failures are worth less than retries.
+_FIRST_FAILURE_WEIGHT = 0.25
 
 
 def kind_of(code: str | None) -> int | None:
-    """What a decline tells of the purse: `EMPTY`, `OPAQUE`, or None where it is about else."""
+    """What a decline tells of the balance: `EMPTY`, `OPAQUE`, or None where it is about else."""
     if code == "insufficient_funds":
         return EMPTY
     return OPAQUE if codes.lookup(code).category in _OPAQUE_CATEGORIES else None
@@ -263,7 +263,7 @@ def _places(since: Floats, waited: Floats) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Where evidence points: retries into the chances (flat), openings into the odds' bins."""
+    """Where evidence points: retries into the chances (flat), first failures into the odds."""
 
     cells: Ints
     bins: Ints
@@ -284,7 +284,7 @@ def _index(told: Evidence) -> _Index:
 def _logs(index: _Index, chances: Floats, odds: Floats) -> Floats:
     """Log likelihood of each piece of evidence, (depths, n, cycles)."""
     retried = np.log(chances).reshape(len(DEPTHS), -1)[:, index.cells]
-    opened = _OPENING_WEIGHT * np.log(odds)[:, index.bins]
+    opened = _FIRST_FAILURE_WEIGHT * np.log(odds)[:, index.bins]
     return np.where(index.opening[:, None], opened, retried)
 
 

@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from retry_engine.decisioning import breaches, dunning
-from retry_engine.decisioning.prior import Charge, PriorModel, SuccessModel, describe
+from retry_engine.decisioning import reasons as explanation
+from retry_engine.decisioning.prior import PriorModel, SuccessModel
+from retry_engine.decisioning.reasons import Charge, describe
 from retry_engine.domain import codes, money, network_rules
 from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
@@ -393,7 +395,8 @@ def _as_decision(  # noqa: PLR0917 - what a decision is made of
     reasons: list[Reason] = []
     if explain:
         rival = _charge(options, slots, other) if other else None
-        reasons = list(model.reasons(view, *_charge(options, slots, choice), rival))
+        chosen = _charge(options, slots, choice)
+        reasons = list(explanation.of_charge(view, *chosen, model=model, other=rival))
         if rival and other:
             there = float(options[other.method].chance[other.slot])
             gain = float(values[choice.method, choice.slot] - values[other.method, other.slot])

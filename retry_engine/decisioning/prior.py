@@ -18,20 +18,18 @@ rounded readings of published ranges, not measurements; a learnt model replaces 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from retry_engine.decisioning import offers, paydays
+from retry_engine.decisioning import discounts, paydays
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
-from retry_engine.decisioning.offers import Effects
+from retry_engine.decisioning.discounts import Effects
 from retry_engine.domain import codes, network_rules
 from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import Category
-from retry_engine.domain.decisions import Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.timezones import zone_of
 
@@ -51,17 +49,13 @@ _MENDING = {
 _HOPELESS = (0.04, 5.0, 0.02)
 
 _FRESH_CARD, _FRESH_DEBIT, _UPDATED = 0.62, 0.75, 0.70
-# What a healthy method shares with one that was declined: the same purse, the same bank's mood.
+# What a healthy method shares with one that was declined: the same balance, the same bank's mood.
 _SHARED = {Category.INSUFFICIENT_FUNDS: 0.82, Category.ISSUER_RISK: 0.9, Category.FRAUD: 0.6}
 _AFTER_EACH_FAILURE = 0.66
 _AFTER_EXPIRY = 0.2
 
 # Funds by a pay cycle: the chance right after payday, days in which it wears off, and otherwise.
 _PAID, _PAID_DAYS, _UNPAID = 0.72, 9.0, 0.13
-
-
-# A method and a moment.
-Charge = tuple[PaymentMethod, datetime]
 
 
 class SuccessModel(Protocol):
@@ -87,10 +81,6 @@ class SuccessModel(Protocol):
     ) -> list[Floats]:
         """Per question one chance in [0, 1] per slot; slots are UTC epoch seconds from now on."""
 
-    def reasons(
-        self, view: CaseView, method: PaymentMethod, at: datetime, other: Charge | None
-    ) -> tuple[Reason, ...]: ...
-
 
 @dataclass(frozen=True, slots=True)
 class PriorModel:
@@ -98,7 +88,7 @@ class PriorModel:
 
     version: str = "prior-1"
     damping: float = 0.78
-    offer_effects: Effects = offers.PRIOR
+    offer_effects: Effects = discounts.PRIOR
     churn: ChurnHazard = UNKNOWN
 
     def success_probabilities(
@@ -119,11 +109,11 @@ class PriorModel:
         clipped: Floats = np.clip(chance, 0.0, 0.97)
         return clipped
 
-    def reasons(
-        self, view: CaseView, method: PaymentMethod, at: datetime, other: Charge | None = None
-    ) -> tuple[Reason, ...]:
-        """Why that moment on that method, in words."""
-        return tuple(_explain(view, method, at))
+
+def log_hazard(chance: Floats) -> Floats:
+    """The complementary log-log of chances, of any shape; finite also for 0 and 1."""
+    clipped = np.clip(chance, 1e-4, 1 - 1e-4)
+    return np.log(-np.log1p(-clipped))
 
 
 def failures_on(view: CaseView, method: PaymentMethod) -> list[Attempt]:
@@ -132,7 +122,8 @@ def failures_on(view: CaseView, method: PaymentMethod) -> list[Attempt]:
     return [a for a in network_rules.declines_of(view, method) if a.at >= recently]
 
 
-def _category(attempt: Attempt) -> Category:
+def category_of(attempt: Attempt) -> Category:
+    """What a decline was about; one that Stripe says will do later is technical."""
     category = codes.lookup(attempt.decline_code).category
     soon = attempt.advice_code == "try_again_later" and attempt.outcome_type == "invalid"
     return Category.ISSUER_TRANSIENT if soon and category is Category.ISSUER_RISK else category
@@ -152,7 +143,7 @@ def _fresh(view: CaseView, method: PaymentMethod) -> float:
     elif method.card_funding == "prepaid":
         base -= 0.15
     last = next((a for a in reversed(view.attempts) if a.outcome is not Outcome.SUCCEEDED), None)
-    return base * (_SHARED.get(_category(last), 0.97) if last else 1.0)
+    return base * (_SHARED.get(category_of(last), 0.97) if last else 1.0)
 
 
 def _after_failures(
@@ -162,7 +153,7 @@ def _after_failures(
     days = np.maximum(slots - last.at.timestamp(), 0.0) / _DAY
     in_a_row = len([a for a in failures if a.invoice_id == view.invoice_id]) or 1
     damped: float = _AFTER_EACH_FAILURE ** (in_a_row - 1)
-    category = _category(last)
+    category = category_of(last)
     if category is Category.INSUFFICIENT_FUNDS:
         # the belief about the pay cycle has learnt from the failures already
         return _funds(view, method, failures, slots) * float(damped**0.5)
@@ -182,7 +173,7 @@ def _funds(
     amplitude = 0.75 if method.card_funding == "credit" else 1.0
     chance = np.zeros(slots.shape)
     for cycle, share in belief.items():
-        days = _pay_cycle_days(view, cycle, end)
+        days = pay_cycle_days(view, cycle, end)
         index = np.searchsorted(days, slots, side="right") - 1
         since = (slots - days[np.maximum(index, 0)]) / _DAY
         was_paid = days[np.maximum(index, 0)] > last
@@ -211,7 +202,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     if not told:
         return 1.0
     times = np.array([a.at.timestamp() for a in told])
-    days = _pay_cycle_days(view, cycle, told[-1].at, start=told[0].at)
+    days = pay_cycle_days(view, cycle, told[-1].at, start=told[0].at)
     index = np.maximum(np.searchsorted(days, times, side="right") - 1, 0)
     since = np.maximum(times - days[index], 0.0) / _DAY
     # most payments go through at any time: a success tells less than an empty account
@@ -220,7 +211,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
     return float(np.prod(np.where(paid, 1.0 - empty, empty)))
 
 
-def _pay_cycle_days(
+def pay_cycle_days(
     view: CaseView, cycle: str, end: datetime, *, start: datetime | None = None
 ) -> Floats:
     """The cycle's paydays for this customer, from 45 days before the case (UTC epoch seconds)."""
@@ -247,67 +238,3 @@ def _time_of_day(view: CaseView, slots: Floats) -> Floats:
     weekday = (seconds // _DAY + 3) % 7  # 1970-01-01 was a Thursday
     night = np.where((hour < 6) | (hour >= 23), 0.97, 1.0)
     return night * np.where(weekday >= 5, 0.98, 1.0)
-
-
-# -- words
-
-
-def _explain(view: CaseView, method: PaymentMethod, at: datetime) -> list[Reason]:
-    failures = failures_on(view, method)
-    name = describe(method)
-    if not failures:
-        if method.changed_at is not None:
-            return [Reason(text=f"the {name} was updated and has not been tried since")]
-        return [Reason(text=f"the {name} has not been declined in this case")]
-    last = failures[-1]
-    reasons = [_cause(last, name, _same_in_a_row(failures))]
-    if _category(last) is Category.INSUFFICIENT_FUNDS:
-        reasons.append(_payday_reason(view, method, at))
-    if method.card_exp is not None and (at.year, at.month) > method.card_exp:
-        reasons.append(Reason(text="the card has expired by then"))
-    return reasons
-
-
-def _same_in_a_row(failures: Sequence[Attempt]) -> int:
-    code = failures[-1].decline_code
-    return len(list(takewhile(lambda a: a.decline_code == code, reversed(failures))))
-
-
-def _cause(last: Attempt, name: str, times: int) -> Reason:
-    code = last.decline_code or "a decline without a reason"
-    often = "" if times == 1 else f", {times} times in a row"
-    what = {
-        Category.ISSUER_TRANSIENT: "a technical error that mends itself within hours",
-        Category.INSUFFICIENT_FUNDS: "the account was empty",
-        Category.ISSUER_RISK: "the bank gave no reason; such declines ease over days",
-        Category.LIMITS: "a limit was reached that resets within days",
-    }.get(_category(last), "a cause that seldom goes away by itself")
-    return Reason(text=f"the {name} was declined with {code}{often}: {what}")
-
-
-def _payday_reason(view: CaseView, method: PaymentMethod, at: datetime) -> Reason:
-    belief = cycle_belief(view, method)
-    zone = zone_of(view.customer_timezone, view.customer_country)
-    nearest: dict[str, float] = {}
-    for cycle, share in belief.items():
-        days = _pay_cycle_days(view, cycle, at + timedelta(days=1))
-        before = days[(days <= at.timestamp()) & (days > view.opened_at.timestamp())]
-        if before.size:
-            day = datetime.fromtimestamp(float(before[-1]), zone).strftime("%-d %b")
-            nearest[day] = nearest.get(day, 0.0) + share
-    where = view.customer_country or "this customer's country"
-    if not nearest:
-        return Reason(text="no payday lies in between; money also comes in from elsewhere")
-    day, share = max(nearest.items(), key=lambda item: item[1])
-    return Reason(text=f"payday around {day} for about {share:.0%} of people in {where}")
-
-
-def describe(method: PaymentMethod) -> str:
-    """A method in words, without a number: `default Visa debit card`."""
-    kind = {"us_bank_account": "bank account"}.get(method.type, method.type.replace("_", " "))
-    brand = {"visa": "Visa", "mastercard": "Mastercard", "amex": "Amex"}.get(
-        method.card_brand or "", method.card_brand or ""
-    )
-    funding = method.card_funding if method.card_funding in ("credit", "debit", "prepaid") else ""
-    role = "default" if method.is_default else "backup"
-    return " ".join(word for word in (role, brand, funding, kind) if word)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
-from retry_engine.decisioning import planner
+from retry_engine.decisioning import planner, reasons
 from retry_engine.decisioning.prior import PriorModel, SuccessModel
 from retry_engine.domain import network_rules
 from retry_engine.domain.case_view import CaseView
@@ -44,7 +44,7 @@ def of_charge(
     if forbidden is not None:
         return RenewalRisk(chance=0.0, model_version=model.version, reason=forbidden)
     (chance,) = model.success_probabilities([(view, method, np.array([at.timestamp()]))])
-    told = model.reasons(view, method, at, None)
+    told = reasons.of_charge(view, method, at, model=model)
     return RenewalRisk(
         chance=float(chance[0]),
         model_version=model.version,

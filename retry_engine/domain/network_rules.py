@@ -102,16 +102,16 @@ class Forbidden:
 class Subject:
     """A case and a method, with the attempts sorted for the rules.
 
-    `on_card`: on this card, all invoices, oldest first. `telling`: those of them that were declined
-    since the card's data last changed, and so say something of it as it is. `told`: what declines
-    forbid, by the rule that says so.
+    `on_card`: on this card, all invoices, oldest first. `informative`: those of them that were
+    declined since the card's data last changed, and so say something of it as it is. `told`: what
+    declines forbid, by the rule that says so.
     """
 
     view: CaseView
     method: PaymentMethod
     policy: Policy
     on_card: Sequence[Attempt]
-    telling: Sequence[Attempt]
+    informative: Sequence[Attempt]
     told: Sequence[Forbidden]
 
     @property
@@ -120,9 +120,9 @@ class Subject:
         return self.view.now
 
     @property
-    def telling_here(self) -> Iterator[Attempt]:
-        """The telling ones on this very invoice."""
-        return (a for a in self.telling if a.invoice_id == self.view.invoice_id)
+    def informative_here(self) -> Iterator[Attempt]:
+        """The informative ones on this very invoice."""
+        return (a for a in self.informative if a.invoice_id == self.view.invoice_id)
 
 
 Spans = Iterable[Forbidden]
@@ -446,7 +446,7 @@ def _rules_told(*names: str) -> Callable[[Subject], Spans]:
 
 
 def _mastercard_wait(s: Subject) -> Spans:
-    for attempt in s.telling:
+    for attempt in s.informative:
         if _brand(s, attempt) != Network.MASTERCARD:
             continue
         said = _network_code(Network.MASTERCARD, Field.ADVICE, attempt.network_advice_code)
@@ -456,7 +456,7 @@ def _mastercard_wait(s: Subject) -> Spans:
 
 
 def _velocity_block(s: Subject) -> Spans:
-    for attempt in s.telling:
+    for attempt in s.informative:
         if _BLOCKED_ON_VELOCITY in (attempt.outcome_reason, attempt.decline_code):
             detail = "Stripe blocked a retry that came too soon"
             yield _until("velocity_block", attempt, _VELOCITY_WAIT, detail)
@@ -481,7 +481,7 @@ def _gap(s: Subject) -> Spans:
 
 def _unknown_code(s: Subject) -> Spans:
     limits = s.policy.limits
-    unknown = [a for a in s.telling_here if not codes.lookup(a.decline_code).is_known]
+    unknown = [a for a in s.informative_here if not codes.lookup(a.decline_code).is_known]
     if len(unknown) > limits.unknown_code_retries:
         detail = f"{unknown[-1].decline_code} is a code nobody knows, and a retry did not help"
         yield Forbidden("unknown_code", s.start, None, detail)
@@ -534,7 +534,7 @@ def _debit(s: Subject) -> Spans:
     if rule is None or not tries:
         return
     allowed, most, window = rule
-    returned = (a for a in s.telling_here if a.outcome is Outcome.FAILED)
+    returned = (a for a in s.informative_here if a.outcome is Outcome.FAILED)
     final = next((a for a in returned if a.decline_code not in allowed), None)
     if final is not None:
         detail = f"a debit returned with {final.decline_code} is not presented again"

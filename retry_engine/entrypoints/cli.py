@@ -361,8 +361,8 @@ def backfill_history(
 ) -> None:
     """Read what failed in Stripe before the engine was there; run it again to carry on."""
     wanted = _since(since)
-    with _engine(stripe=True) as engine, _rendering().backfill_progress() as say:
-        found = engine.backfill(wanted, account=account, say=say)
+    with _engine(stripe=True) as engine, _rendering().backfill_progress() as on_progress:
+        found = engine.backfill(wanted, account=account, on_progress=on_progress)
     _show(found, as_json, lambda f: _rendering().show_backfill(f))
 
 
@@ -489,7 +489,7 @@ def train_model(
 ) -> None:
     """Fit a model on the attempt log, store it, and show its card."""
     with _engine() as engine:
-        card = engine.learning.train(seed=seed, promote=promote, say=_say)
+        card = engine.learning.train(seed=seed, promote=promote, on_progress=_say)
         if plot is not None:
             engine.learning.write_plot(card["version"], plot)
     _show(card, as_json, lambda c: _rendering().show_card(c))
@@ -537,7 +537,7 @@ def rollback_model(as_json: Json = False) -> None:
 def evaluate_model(version: Version = None, as_json: Json = False) -> None:
     """Judge a stored model on the cases that came after its training."""
     with _engine() as engine:
-        found = engine.learning.evaluate(version, say=_say)
+        found = engine.learning.evaluate(version, on_progress=_say)
     _show(found, as_json, lambda c: _rendering().show_card(c))
 
 

@@ -75,7 +75,10 @@ class _Story:
 
 @dataclass(slots=True, kw_only=True)
 class Backfill:
-    """`say` hears of each page once it is committed. `page_size`: charges a page, at most 100."""
+    """`on_progress` is told of each page once it is committed.
+
+    `page_size`: charges a page, at most 100.
+    """
 
     database: Database
     stripe: Past
@@ -84,7 +87,9 @@ class Backfill:
     # charges still ahead of the walk whose invoice was read already
     _read: set[str] = field(default_factory=set, init=False)
 
-    def run(self, since: datetime, *, account: str, say: Callable[[Progress], None]) -> Document:
+    def run(
+        self, since: datetime, *, account: str, on_progress: Callable[[Progress], None]
+    ) -> Document:
         """Read everything from `since` on that is not read yet.
 
         Once it came to its end it reads from the beginning again: what is new is added, what has
@@ -99,25 +104,27 @@ class Backfill:
             raise BadRequest(f"--since is {since.isoformat()}; expected a time in the past")
         try:
             with self.database.case_lock(f"backfill {account} {since.isoformat()}"):
-                return self._run(since, account, say)
+                return self._run(since, account, on_progress)
         except CaseBusy:
             raise Refused("this backfill is running already, in another process") from None
         except StripeUnavailable as error:
             raise StripeUnavailable(f"{error}; {_CARRY_ON}") from error
 
-    def _run(self, since: datetime, account: str, say: Callable[[Progress], None]) -> Document:
+    def _run(
+        self, since: datetime, account: str, on_progress: Callable[[Progress], None]
+    ) -> Document:
         begun = self.clock()
         self._read.clear()
         with self.database.transaction() as connection:
             progress = backfills.begin(connection, account, since, now=begun)
         resumed = progress.cursor is not None
-        say(_progress(progress, since, begun))
+        on_progress(_progress(progress, since, begun))
         while progress.finished_at is None:
             page = self._page(account, since, progress.cursor)
             stories = self._stories(account, page.charges)
             with self.database.transaction() as connection:
                 progress = self._store(connection, account, since, page, stories)
-            say(_progress(progress, since, begun))
+            on_progress(_progress(progress, since, begun))
         return {
             "since": since.isoformat(),
             "account": account,

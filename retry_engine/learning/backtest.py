@@ -34,7 +34,7 @@ from retry_engine.domain.decisions import DecisionKind
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.domain.policy import Policy
 from retry_engine.learning import replay, split, training
-from retry_engine.learning.episodes import Episode, openings
+from retry_engine.learning.episodes import Episode, episodes_of
 from retry_engine.learning.training import Rows
 
 Floats = npt.NDArray[np.float64]
@@ -80,7 +80,7 @@ class Backtest:
 
 
 @dataclass(slots=True)
-class _Life:
+class _Trajectory:
     """A case on its way: `left` is the part of it that is not paid yet."""
 
     view: CaseView
@@ -103,7 +103,7 @@ def run(
     policy: Policy,
     seed: int,
     decided_by: str,
-    say: training.Say = lambda _: None,
+    on_progress: training.OnProgress = lambda _: None,
 ) -> Backtest:
     """Play the cases opened from `since` on; `CannotLearn` where they are too few to answer."""
     begin = since.timestamp()
@@ -117,7 +117,7 @@ def run(
     horizon = timedelta(days=policy.limits.horizon_days)
     chosen = _sample(later.ids, seed)
     folds = dict(zip(later.ids, fold.tolist(), strict=True))
-    cases = openings(log, chosen, horizon=horizon)
+    cases = episodes_of(log, chosen, horizon=horizon)
     declines = _Declines.of(log[log["at"] >= since], seed)
     world = _World(folds, answers, declines, policy, rows.churn)
     deciders: dict[str, Decider] = {
@@ -127,7 +127,7 @@ def run(
     }
     played, corrected = {}, 0
     for name, decide in deciders.items():
-        say(f"backtest: {name} on {len(cases)} later cases")
+        on_progress(f"backtest: {name} on {len(cases)} later cases")
         ways = _play(cases, decide, world)
         played[name] = _result(ways)
         matched = _correct(played[name], ways, cases)
@@ -160,16 +160,16 @@ def _nuisance(
     """
     inside = fold[later.case] != number
     rows = split.of_rows(later, inside)
-    model = training.fit(replace(rows, support=_support(log, rows)), seed=seed).model
-    return replace(model, support_weight=_LEANING)
+    model = training.fit(replace(rows, group_rows=_group_rows(log, rows)), seed=seed).model
+    return replace(model, prior_rows=_LEANING)
 
 
-def _support(log: pd.DataFrame, rows: Rows) -> dict[str, list[float]]:
-    support = training.no_support()
+def _group_rows(log: pd.DataFrame, rows: Rows) -> dict[str, list[float]]:
+    group_rows = training.no_group_rows()
     kept = set(rows.ids)
     for retry in replay.walk(log[log["invoice_id"].isin(kept)].reset_index(drop=True)):
-        training.count_retry(support, retry)
-    return dict(support)
+        training.count_retry(group_rows, retry)
+    return dict(group_rows)
 
 
 # -- playing
@@ -199,40 +199,48 @@ class _World:
     churn: ChurnHazard
 
 
-def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[_Life]:
+def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[_Trajectory]:
     """Rounds of one decision for all cases that are open."""
-    played = [_Life(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
+    played = [_Trajectory(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
     for _ in range(_ROUNDS):
-        live = [life for life in played if not life.over]
+        live = [trajectory for trajectory in played if not trajectory.over]
         if not live:
             break
-        charges: list[tuple[_Life, Charge]] = []
-        for life, charge in zip(live, decide([life.view for life in live]), strict=True):
-            if life.arrivals and (charge is None or life.arrivals[0][0] < charge[0]):
-                _arrive(life)
-            elif charge is None or charge[0] >= life.view.deadline_at:
-                life.over = True
+        charges: list[tuple[_Trajectory, Charge]] = []
+        for trajectory, charge in zip(
+            live, decide([trajectory.view for trajectory in live]), strict=True
+        ):
+            if trajectory.arrivals and (charge is None or trajectory.arrivals[0][0] < charge[0]):
+                _arrive(trajectory)
+            elif charge is None or charge[0] >= trajectory.view.deadline_at:
+                trajectory.over = True
             else:
-                charges.append((life, charge))
-        for (life, charge), chance in zip(charges, _ask(charges, world.answers), strict=True):
-            _charge(life, charge, chance, world)
+                charges.append((trajectory, charge))
+        for (trajectory, charge), chance in zip(charges, _ask(charges, world.answers), strict=True):
+            _charge(trajectory, charge, chance, world)
     return played
 
 
-def _arrive(life: _Life) -> None:
-    at, method = life.arrivals.pop(0)
-    others = [replace(m, is_default=False) for m in life.view.payment_methods if m.id != method.id]
-    life.view = replace(life.view, now=max(life.view.now, at), payment_methods=(method, *others))
+def _arrive(trajectory: _Trajectory) -> None:
+    at, method = trajectory.arrivals.pop(0)
+    others = [
+        replace(m, is_default=False) for m in trajectory.view.payment_methods if m.id != method.id
+    ]
+    trajectory.view = replace(
+        trajectory.view, now=max(trajectory.view.now, at), payment_methods=(method, *others)
+    )
 
 
-def _ask(charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]) -> list[float]:
+def _ask(
+    charges: Sequence[tuple[_Trajectory, Charge]], answers: Sequence[LearntModel]
+) -> list[float]:
     found = [0.0] * len(charges)
     for number, model in enumerate(answers):
-        mine = [i for i, (life, _) in enumerate(charges) if life.fold == number]
+        mine = [i for i, (trajectory, _) in enumerate(charges) if trajectory.fold == number]
         asked = []
         for i in mine:
-            life, (at, method_id) = charges[i]
-            view = replace(life.view, now=at)
+            trajectory, (at, method_id) = charges[i]
+            view = replace(trajectory.view, now=at)
             method = view.method(method_id)
             assert method is not None
             asked.append((view, method, np.array([at.timestamp()])))
@@ -241,17 +249,17 @@ def _ask(charges: Sequence[tuple[_Life, Charge]], answers: Sequence[LearntModel]
     return found
 
 
-def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
-    view, (at, method_id), policy = life.view, charge, world.policy
+def _charge(trajectory: _Trajectory, charge: Charge, chance: float, world: _World) -> None:
+    view, (at, method_id), policy = trajectory.view, charge, world.policy
     ages = np.array([0.0, (at - view.opened_at) / timedelta(days=1)])
-    there = life.left * float(world.churn.staying(ages, policy.value.churn_per_day)[1])
+    there = trajectory.left * float(world.churn.staying(ages, policy.value.churn_per_day)[1])
     worth = view.amount * policy.value.margin * (1.0 + policy.value.lifetime_value_multiple)
-    life.net += there * (chance * worth - policy.value.attempt_cost)
-    life.recovered += there * chance
-    life.attempts += there
-    if life.first is None:
-        life.first = charge, chance, worth * there, life.net
-    life.left *= 1.0 - chance
+    trajectory.net += there * (chance * worth - policy.value.attempt_cost)
+    trajectory.recovered += there * chance
+    trajectory.attempts += there
+    if trajectory.first is None:
+        trajectory.first = charge, chance, worth * there, trajectory.net
+    trajectory.left *= 1.0 - chance
     method = view.method(method_id)
     assert method is not None
     failed = world.declines.draw(view, method_id)
@@ -264,8 +272,10 @@ def _charge(life: _Life, charge: Charge, chance: float, world: _World) -> None:
         advice_code=failed.advice_code, network_advice_code=failed.network_advice_code,
         network_decline_code=failed.network_decline_code, risk_level=failed.risk_level,
     )  # fmt: skip
-    life.view = replace(view, now=at + timedelta(minutes=1), attempts=(*view.attempts, attempt))
-    life.over = life.left < _NEGLIGIBLE
+    trajectory.view = replace(
+        view, now=at + timedelta(minutes=1), attempts=(*view.attempts, attempt)
+    )
+    trajectory.over = trajectory.left < _NEGLIGIBLE
 
 
 @dataclass(slots=True)
@@ -295,31 +305,31 @@ class _Declines:
         return known[place % len(known)]
 
 
-def _result(played: Sequence[_Life]) -> Played:
+def _result(played: Sequence[_Trajectory]) -> Played:
     return Played(
-        net=np.array([life.net for life in played]),
-        recovered=np.array([life.recovered for life in played]),
-        attempts=np.array([life.attempts for life in played]),
+        net=np.array([trajectory.net for trajectory in played]),
+        recovered=np.array([trajectory.recovered for trajectory in played]),
+        attempts=np.array([trajectory.attempts for trajectory in played]),
     )
 
 
 def _correct(
     result: Played,
-    played: Sequence[_Life],
+    played: Sequence[_Trajectory],
     cases: Sequence[Episode],
 ) -> int:
     """Add what the log's first retry says beyond the model where it is the policy's own choice."""
     matched = 0
-    for place, (life, case) in enumerate(zip(played, cases, strict=True)):
+    for place, (trajectory, case) in enumerate(zip(played, cases, strict=True)):
         logged = case.first
-        if logged is None or life.first is None:
+        if logged is None or trajectory.first is None:
             continue
-        (at, method_id), chance, worth, after_first = life.first
+        (at, method_id), chance, worth, after_first = trajectory.first
         if method_id != logged.method_id or abs(at - logged.at) > _WINDOW:
             continue
         matched += 1
         likely = min(1.0, logged.propensity * 2 * (_WINDOW / timedelta(hours=1)))
-        rest = (life.net - after_first) / max(1.0 - chance, 0.02)
+        rest = (trajectory.net - after_first) / max(1.0 - chance, 0.02)
         surprise = float(logged.won) - chance
         result.net[place] += min(1.0 / likely, _MOST_WEIGHT) * surprise * (worth - rest)
     return matched

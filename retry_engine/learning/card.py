@@ -14,7 +14,7 @@ from retry_engine.decisioning.success_model import LearntModel
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.domain.policy import Policy
 from retry_engine.learning import backtest, metrics, replay, split
-from retry_engine.learning.training import Rows, Say, Trained
+from retry_engine.learning.training import OnProgress, Rows, Trained
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
@@ -28,7 +28,7 @@ def of_training(
     *,
     policy: Policy,
     seed: int,
-    say: Say = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Document:
     """The card of a new model.
 
@@ -36,7 +36,7 @@ def of_training(
     backtest are of the same kind of model refit on earlier cases, and judged on the ones after.
     """
     rows, ended = trained.rows, metrics.ends(log)
-    say("judging: folds, later cases, backtest")
+    on_progress("judging: folds, later cases, backtest")
     return {
         "version": trained.model.version,
         "judged_on": "cases held out of each fold",
@@ -46,14 +46,20 @@ def of_training(
             trained.chance, rows.won, rows.at, _ids(rows), ended
         ),
         "ends_in_30_days": metrics.cumulative_incidence(ended),
-        "leaving": _leaving(rows.churn, policy.value.churn_per_day),
-        **_afterwards(log, rows, ended, policy=policy, seed=seed, say=say),
+        "leaving": _churn_hazards(rows.churn, policy.value.churn_per_day),
+        **_afterwards(log, rows, ended, policy=policy, seed=seed, on_progress=on_progress),
         "top_features": top_features(trained.model, rows),
     }
 
 
 def _afterwards(
-    log: pd.DataFrame, rows: Rows, ended: pd.DataFrame, *, policy: Policy, seed: int, say: Say
+    log: pd.DataFrame,
+    rows: Rows,
+    ended: pd.DataFrame,
+    *,
+    policy: Policy,
+    seed: int,
+    on_progress: OnProgress,
 ) -> Document:
     """The split by time and the backtest on it, or why there is none."""
     try:
@@ -68,7 +74,7 @@ def _afterwards(
     decided_by = f"this kind of model, refit on {parted.earlier_cases} earlier cases"
     return {"later": later} | of_policy(
         log, rows, parted.earlier.model, since=parted.cut, policy=policy, seed=seed,
-        decided_by=decided_by, say=say,
+        decided_by=decided_by, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -114,13 +120,13 @@ def score(
 
 def of_policy(
     log: pd.DataFrame, rows: Rows, model: LearntModel, *, since: datetime, policy: Policy,
-    seed: int, decided_by: str, say: Say = lambda _: None,
+    seed: int, decided_by: str, on_progress: OnProgress = lambda _: None,
 ) -> Document:  # fmt: skip
     """The backtest, or why there is none."""
     try:
         played = backtest.run(
             log, rows, model=model, since=since, policy=policy, seed=seed, decided_by=decided_by,
-            say=say,
+            on_progress=on_progress,
         )  # fmt: skip
     except CannotLearn as why:
         return {"not_measured": [f"the backtest: of the later cases: {why}"]}
@@ -138,7 +144,7 @@ def _data(rows: Rows) -> Document:
     }
 
 
-def _leaving(learnt: ChurnHazard, expected: float) -> list[Document]:
+def _churn_hazards(learnt: ChurnHazard, expected: float) -> list[Document]:
     """Share of customers a day that leave, from each age of a case on; the log's own counts."""
     return [
         {

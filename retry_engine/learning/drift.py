@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from retry_engine.decisioning import features
 from retry_engine.decisioning.features import FeatureContext, Rates
-from retry_engine.decisioning.success_model import LearntModel, segment
+from retry_engine.decisioning.success_model import LearntModel, pooling_group
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.learning import metrics, replay, training
 from retry_engine.learning.training import Rows, Trained
@@ -56,7 +56,7 @@ def reference(trained: Trained, log: pd.DataFrame) -> Document:
             f.name: _bins(rows.x[:, column].astype(np.float64), windows)
             for column, f in enumerate(features.features())
         },
-        "segments": {name: round(float(sum(n)), 1) for name, n in rows.support.items()},
+        "segments": {name: round(float(sum(n)), 1) for name, n in rows.group_rows.items()},
         "codes": sorted(code for code in set(log["decline_code"]) if code)[:500],
     }
 
@@ -112,16 +112,16 @@ def of_window(
         drawn = np.random.default_rng([seed, 75]).permutation(np.array(names, dtype=object))
         names = sorted(drawn[: int(len(names) * _MOST_RETRIES / len(there))])
     number = {name: place for place, name in enumerate(names)}
-    rates, record, support = Rates(), replay.Record(), training.no_support()
+    rates, record, group_rows = Rates(), replay.Record(), training.no_group_rows()
     kept: list[replay.Retry] = []
-    blocks, segments = [], []
+    blocks, groups = [], []
     for retry in replay.walk(log, record, rates=rates, wanted=number.__contains__):
         if retry.attempt.at >= since:
             slots = np.array([retry.attempt.at.timestamp()])
             context = FeatureContext(retry.view, retry.method, slots, rates, model.pay_cycles)
             blocks.append(features.matrix(context))
-            training.count_retry(support, retry)
-            segments.append(segment(context))
+            training.count_retry(group_rows, retry)
+            groups.append(pooling_group(context))
             kept.append(retry)
     opened = {r.view.case_id: r.view.opened_at.timestamp() for r in kept}
     rows = Rows(
@@ -129,7 +129,7 @@ def of_window(
         np.array([r.won for r in kept], dtype=bool),
         np.array([number[r.view.case_id] for r in kept], dtype=np.int64),
         np.array([r.attempt.at.timestamp() for r in kept]),
-        np.array(segments, dtype=np.str_), dict(support), rates, record,
+        np.array(groups, dtype=np.str_), dict(group_rows), rates, record,
         model.pay_cycles, len(there), tuple(names), np.array([opened[name] for name in names]),
     )  # fmt: skip
     return rows, kept
@@ -170,9 +170,9 @@ def judge_features(rows: Rows, known: Document, top: Sequence[str]) -> Document:
     }
 
 
-def judge_segments(rows: Rows, known: Document) -> Document:
+def judge_groups(rows: Rows, known: Document) -> Document:
     """Share of retries of kinds that the training data hardly held."""
-    counts = {name: float(sum(n)) for name, n in rows.support.items()}
+    counts = {name: float(sum(n)) for name, n in rows.group_rows.items()}
     total = max(sum(counts.values()), 1e-9)
     rare = {n: c for n, c in counts.items() if known["segments"].get(n, 0.0) < _RARE}
     share = sum(rare.values()) / total

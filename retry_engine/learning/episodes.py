@@ -48,7 +48,9 @@ class _Draft:
     retried: bool = False
 
 
-def openings(log: pd.DataFrame, invoices: Collection[str], *, horizon: timedelta) -> list[Episode]:
+def episodes_of(
+    log: pd.DataFrame, invoices: Collection[str], *, horizon: timedelta
+) -> list[Episode]:
     """Those invoices in the order of their opening.
 
     A log names a method only where it was charged or changed. A case has the methods of its
@@ -83,7 +85,7 @@ def openings(log: pd.DataFrame, invoices: Collection[str], *, horizon: timedelta
         if method.id:
             seen[customer][method.id] = at, method
         record.add(customer, attempt)
-    return [_opening(draft, horizon) for draft in drafts.values()]
+    return [_episode(draft, horizon) for draft in drafts.values()]
 
 
 def _draft(
@@ -112,7 +114,7 @@ def _note(draft: _Draft, attempt: Attempt, method: PaymentMethod, propensity: An
         draft.first = FirstRetry(attempt.at, method.id, won, float(propensity))
 
 
-def _opening(draft: _Draft, horizon: timedelta) -> Episode:
+def _episode(draft: _Draft, horizon: timedelta) -> Episode:
     row, attempt = draft.row, draft.attempt
     view = CaseView(
         case_id=attempt.invoice_id,

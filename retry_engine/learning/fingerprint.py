@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from retry_engine import decisioning, domain, learning
+
 _LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival")
-_HOUSES = ("domain", "learning", "mind")
+# named by import, so that a house that moves is not left out
+_HOUSES = (decisioning, domain, learning)
 
 
 def of_log(log: pd.DataFrame) -> str:
@@ -20,15 +23,23 @@ def of_log(log: pd.DataFrame) -> str:
     return hashlib.sha256(rows.tobytes() + ",".join(ordered.columns).encode()).hexdigest()
 
 
+def sources() -> list[tuple[str, Path]]:
+    """The files of what learns and decides, by their place in the package."""
+    folders = [Path(house.__path__[0]).resolve() for house in _HOUSES]
+    return [
+        (str(path.relative_to(folder.parent)), path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".py", ".csv")
+    ]
+
+
 @lru_cache(maxsize=1)
 def of_code() -> str:
     """Of what learns and decides, and of the libraries that it does so with."""
-    package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for house in _HOUSES:
-        for path in sorted((package / house).rglob("*")):
-            if path.suffix in (".py", ".csv"):
-                digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    for name, path in sources():
+        digest.update(f"{name}\0".encode() + path.read_bytes())
     digest.update(",".join(f"{name} {installed(name)}" for name in _LIBRARIES).encode())
     return digest.hexdigest()
 

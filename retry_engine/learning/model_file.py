@@ -16,10 +16,10 @@ import numpy as np
 
 from retry_engine.decisioning import features
 from retry_engine.decisioning.churn import ChurnHazard
+from retry_engine.decisioning.discounts import Effects
 from retry_engine.decisioning.features import Rates
-from retry_engine.decisioning.offers import Effects
 from retry_engine.decisioning.pay_cycles import CYCLES, PayCycles
-from retry_engine.decisioning.success_model import LearntModel, Link
+from retry_engine.decisioning.success_model import Calibrator, LearntModel
 from retry_engine.domain.errors import InvalidInput
 from retry_engine.learning.trees import Ensemble, tree_from
 
@@ -41,16 +41,16 @@ def write(model: LearntModel) -> bytes:
         "members": [len(member) for member in ensemble.members],
         "tree_depths": [int(t["max_depth"]) for t in trees],
         "sizes": [len(t["nodes"]) for t in trees],
-        "link": [model.link.intercept, model.link.slope, model.link.prior_slope],
+        "link": [model.calibrator.intercept, model.calibrator.slope, model.calibrator.prior_slope],
         "rates": {key: list(value) for key, value in model.rates.counts.items()},
         "cycles": list(CYCLES),
         "mixes": {key: list(value) for key, value in model.pay_cycles.mixes.items()},
         "depths": model.pay_cycles.depths.tolist(),
         "chances": model.pay_cycles.chances.tolist(),
         "odds": model.pay_cycles.odds.tolist(),
-        "support": {key: list(value) for key, value in model.support.items()},
-        "offsets": dict(model.offsets),
-        "support_weight": model.support_weight,
+        "support": {key: list(value) for key, value in model.group_rows.items()},
+        "offsets": dict(model.prior_offsets),
+        "support_weight": model.prior_rows,
         "damping": model.damping,
         "offers": asdict(model.offer_effects),
         "leaving": asdict(model.churn),
@@ -113,15 +113,15 @@ def _model(about: dict[str, Any], nodes: Any, values: Any) -> LearntModel:
     return LearntModel(
         version=str(about["version"]),
         trees=Ensemble(members=members, rate=float(about["rate"]), features=count),
-        link=Link(*(float(v) for v in about["link"])),
+        calibrator=Calibrator(*(float(v) for v in about["link"])),
         rates=Rates({k: (v[0], v[1], v[2]) for k, v in about["rates"].items()}),
         pay_cycles=PayCycles(
             {key: np.array(value, dtype=np.float64) for key, value in about["mixes"].items()},
             *(np.array(about[name], dtype=np.float64) for name in ("depths", "chances", "odds")),
         ),
-        support=about["support"],
-        offsets={key: float(value) for key, value in about["offsets"].items()},
-        support_weight=float(about["support_weight"]),
+        group_rows=about["support"],
+        prior_offsets={key: float(value) for key, value in about["offsets"].items()},
+        prior_rows=float(about["support_weight"]),
         damping=float(about["damping"]),
         offer_effects=_effects(about["offers"]),
         churn=ChurnHazard(*(tuple(map(float, about["leaving"][k])) for k in ("left", "days"))),

@@ -69,15 +69,19 @@ class ModelRegistry:
 
     # -- models
 
-    def train(self, *, seed: int, promote: bool, say: training.Say) -> Document:
+    def train(self, *, seed: int, promote: bool, on_progress: training.OnProgress) -> Document:
         """Fit a model on the whole log and store it with its card.
 
         With `promote` it decides from now on, unless its own backtest has it below the prior:
         `not_promoted` of the card says so then. Raises `CannotLearn` where the data carry none.
         """
         log = self.whole_log()
-        trained = training.train(log, seed=seed, settings=self.policy.version, say=say)
-        document = card.of_training(trained, log, policy=self.policy, seed=seed, say=say)
+        trained = training.train(
+            log, seed=seed, settings=self.policy.version, on_progress=on_progress
+        )
+        document = card.of_training(
+            trained, log, policy=self.policy, seed=seed, on_progress=on_progress
+        )
         document["trained_at"] = self.clock().isoformat()
         with self.database.transaction() as connection:
             learning.put_model(
@@ -156,7 +160,11 @@ class ModelRegistry:
         return {"active": before}
 
     def evaluate(
-        self, version: str | None, *, seed: int = 0, say: training.Say = lambda _: None
+        self,
+        version: str | None,
+        *,
+        seed: int = 0,
+        on_progress: training.OnProgress = lambda _: None,
     ) -> Document:
         """A stored model on the cases after its training data; on all where there are too few.
 
@@ -185,12 +193,12 @@ class ModelRegistry:
         }
         if not fresh:
             return head | document | {"not_measured": ["the backtest: it needs later cases"]}
-        rows = training.rows_of(log, seed=seed, say=say)
+        rows = training.rows_of(log, seed=seed, on_progress=on_progress)
         decided_by = f"{row.version}, as stored"
         since = ended["opened"][after].min().to_pydatetime()
         return head | document | card.of_policy(
             log, rows, model, since=since, policy=self.policy, seed=seed, decided_by=decided_by,
-            say=say,
+            on_progress=on_progress,
         )  # fmt: skip
 
     def drift(self, *, since: datetime | None, seed: int = 0) -> Document:
@@ -218,7 +226,7 @@ class ModelRegistry:
         top = [f["feature"] for f in row.card["top_features"]]
         parts = {
             "features": drift.judge_features(rows, known, top),
-            "segments": drift.judge_segments(rows, known),
+            "segments": drift.judge_groups(rows, known),
             "codes": drift.judge_codes(attempts[attempts["at"] >= begin], known),
             "promises": drift.judge_promises(promises),
             "brier": drift.judge_brier(chance, rows.won, known),

@@ -18,7 +18,7 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.learning.log import COLUMNS, columns_of
 
 _HORIZON = timedelta(days=30)
-# What a customer's record holds at most: enough for any rhythm, and bounded.
+# What a customer's record holds at most: enough for any pay cycle, and bounded.
 _REMEMBERED = 60
 
 

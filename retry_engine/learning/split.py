@@ -39,14 +39,14 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
     cut = float(np.quantile(rows.opened, 1 - LATER_SHARE))
     inside = (rows.opened[rows.case] < cut) & (rows.at < cut)
     rates, record = Rates(), replay.Record()
-    support = training.no_support()
+    group_rows = training.no_group_rows()
     moment = datetime.fromtimestamp(cut, UTC)
     kept = set(rows.ids)
     before = log[log["at"] < moment].reset_index(drop=True)
     for retry in replay.walk(before, record, rates=rates, wanted=kept.__contains__):
-        training.count_retry(support, retry)
+        training.count_retry(group_rows, retry)
     earlier = replace(
-        of_rows(rows, inside), support=dict(support), rates=rates, record=record,
+        of_rows(rows, inside), group_rows=dict(group_rows), rates=rates, record=record,
         churn=training.churn_of(before),
     )  # fmt: skip
     cases = len(np.unique(rows.case[inside]))
@@ -61,7 +61,7 @@ def of_rows(rows: Rows, inside: Bools) -> Rows:
         x=rows.x[inside],
         won=rows.won[inside],
         at=rows.at[inside],
-        segment=rows.segment[inside],
+        group=rows.group[inside],
         case=case.astype(np.int64),
         ids=tuple(rows.ids[n] for n in numbers),
         opened=rows.opened[numbers],

@@ -20,7 +20,7 @@ from retry_engine.decisioning import churn, features, pay_cycles
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.decisioning.features import FeatureContext, Rates
 from retry_engine.decisioning.pay_cycles import PayCycles
-from retry_engine.decisioning.success_model import GAPS, LearntModel, Link, segment
+from retry_engine.decisioning.success_model import GAPS, Calibrator, LearntModel, pooling_group
 from retry_engine.domain.errors import CannotLearn
 from retry_engine.learning import fingerprint, metrics, replay, trees, uplift
 
@@ -44,8 +44,8 @@ class Rows:
     won: npt.NDArray[np.bool_]
     case: npt.NDArray[np.int64]
     at: Floats
-    segment: npt.NDArray[np.str_]
-    support: dict[str, list[float]]
+    group: npt.NDArray[np.str_]
+    group_rows: dict[str, list[float]]
     rates: Rates
     record: replay.Record
     pay_cycles: PayCycles
@@ -66,23 +66,27 @@ class Trained:
     chance: Floats
 
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 def rows_of(
-    log: pd.DataFrame, *, max_rows: int = 150_000, seed: int = 0, say: Say = lambda _: None
+    log: pd.DataFrame,
+    *,
+    max_rows: int = 150_000,
+    seed: int = 0,
+    on_progress: OnProgress = lambda _: None,
 ) -> Rows:
     """The log's retries with their features; whole cases are sampled above `max_rows` retries."""
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    pay_cycles = _rhythms(log, replay.record_of(log), seed=seed)
+    pay_cycles = _pay_cycles_of(log, replay.record_of(log), seed=seed)
     rates, record = Rates(), replay.Record()
     blocks: list[Matrix] = []
-    won, case, at, segments = [], [], [], []
+    won, case, at, groups = [], [], [], []
     numbers: dict[str, int] = {}
     opened: dict[str, float] = {}
-    support = no_support()
+    group_rows = no_group_rows()
     drawn = replay.walk(
         log, record, rates=rates, wanted=lambda invoice: _drawn(invoice, seed) < share
     )
@@ -94,14 +98,14 @@ def rows_of(
         case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
         opened.setdefault(retry.view.case_id, retry.view.opened_at.timestamp())
         at.append(slots[0])
-        segments.append(segment(context))
-        _count_support(support[segments[-1]], context)
+        groups.append(pooling_group(context))
+        _count_in_group(group_rows[groups[-1]], context)
         if len(blocks) % 20_000 == 0:
-            say(f"features: {len(blocks)} of about {int(total * share)} retries")
+            on_progress(f"features: {len(blocks)} of about {int(total * share)} retries")
     x = np.concatenate(blocks) if blocks else np.empty((0, len(features.features())), np.float32)
     return Rows(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
-        np.array(segments, dtype=np.str_), dict(support), rates, record, pay_cycles, total,
+        np.array(groups, dtype=np.str_), dict(group_rows), rates, record, pay_cycles, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
         churn_of(log), fingerprint.of_log(log),
     )  # fmt: skip
@@ -122,18 +126,18 @@ def _drawn(case_id: str, seed: int) -> float:
     return float(int.from_bytes(digest, "big")) / 2.0**64
 
 
-def no_support() -> dict[str, list[float]]:
-    """Where retries are counted by segment and gap; empty."""
+def no_group_rows() -> dict[str, list[float]]:
+    """Where retries are counted by pooling group and gap; empty."""
     return defaultdict(lambda: [0.0] * len(GAPS))
 
 
-def count_retry(support: dict[str, list[float]], retry: replay.Retry) -> None:
+def count_retry(group_rows: dict[str, list[float]], retry: replay.Retry) -> None:
     """Count a retry among what the log holds of its kind."""
     context = FeatureContext(retry.view, retry.method, np.array([retry.view.now.timestamp()]))
-    _count_support(support[segment(context)], context)
+    _count_in_group(group_rows[pooling_group(context)], context)
 
 
-def _count_support(counts: list[float], context: FeatureContext) -> None:
+def _count_in_group(counts: list[float], context: FeatureContext) -> None:
     """A retry counts for the two gaps that it lies between."""
     hours = np.log1p(max(context.slots[0] - context.since.timestamp(), 0.0) / 3600.0)
     places = np.interp(hours, np.log1p(GAPS), np.arange(len(GAPS)))
@@ -143,7 +147,7 @@ def _count_support(counts: list[float], context: FeatureContext) -> None:
         counts[low + 1] += places - low
 
 
-def _rhythms(
+def _pay_cycles_of(
     log: pd.DataFrame, record: replay.Record, *, seed: int, most: int = 20_000
 ) -> PayCycles:
     """Pay cycles from the records of a sample of customers."""
@@ -166,17 +170,19 @@ def train(
     seed: int = 0,
     max_rows: int = 150_000,
     settings: str = "",
-    say: Say = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Trained:
     """Fit the model; `CannotLearn` says why where the data cannot carry one.
 
     `settings` is the version of the policy that its card is made with.
     """
-    rows = rows_of(log, max_rows=max_rows, seed=seed, say=say)
-    return fit(rows, seed=seed, settings=f"{max_rows}:{settings}", say=say)
+    rows = rows_of(log, max_rows=max_rows, seed=seed, on_progress=on_progress)
+    return fit(rows, seed=seed, settings=f"{max_rows}:{settings}", on_progress=on_progress)
 
 
-def fit(rows: Rows, *, seed: int, settings: str = "", say: Say = lambda _: None) -> Trained:
+def fit(
+    rows: Rows, *, seed: int, settings: str = "", on_progress: OnProgress = lambda _: None
+) -> Trained:
     """Fit the model on rows that are there already; `CannotLearn` as above."""
     wins, losses = int(rows.won.sum()), int((~rows.won).sum())
     if len(rows.won) < MIN_ROWS or min(wins, losses) < MIN_WINS:
@@ -184,29 +190,33 @@ def fit(rows: Rows, *, seed: int, settings: str = "", say: Say = lambda _: None)
             f"the log has {len(rows.won)} retries, {wins} of them successful: a model needs at "
             f"least {MIN_ROWS}, and {MIN_WINS} of either kind; the prior decides meanwhile"
         )
-    say(f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful")
-    members, learnt = _members(rows, seed=seed, say=say)
+    on_progress(
+        f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful"
+    )
+    members, learnt = _members(rows, seed=seed, on_progress=on_progress)
     prior = rows.x[:, features.column(features.PRIOR)].astype(np.float64)
-    link = fit_link(learnt, prior, rows.won)
-    offsets = _offsets(prior, rows)
-    weight = _support_weight(rows, link.scale(learnt, prior), prior, offsets)
+    calibrator = fit_calibrator(learnt, prior, rows.won)
+    prior_offsets = _fit_prior_offsets(prior, rows)
+    weight = _fit_prior_rows(rows, calibrator.log_hazard(learnt, prior), prior, prior_offsets)
     model = LearntModel(
         version=_version(rows, seed, settings),
         trees=trees.of_boosting(members, rate=_RATE, features=rows.x.shape[1]),
-        link=link,
+        calibrator=calibrator,
         rates=rows.rates,
         pay_cycles=rows.pay_cycles,
-        support=rows.support,
-        support_weight=weight,
-        offsets=offsets,
+        group_rows=rows.group_rows,
+        prior_rows=weight,
+        prior_offsets=prior_offsets,
         offer_effects=uplift.learn(rows.offered),
         churn=rows.churn,
     )
-    chance = -np.expm1(-np.exp(np.minimum(link.scale(learnt, prior), 3.0)))
+    chance = -np.expm1(-np.exp(np.minimum(calibrator.log_hazard(learnt, prior), 3.0)))
     return Trained(model, rows, chance)
 
 
-def _members(rows: Rows, *, seed: int, say: Say) -> tuple[list[trees.Boosting], Floats]:
+def _members(
+    rows: Rows, *, seed: int, on_progress: OnProgress
+) -> tuple[list[trees.Boosting], Floats]:
     """Twin boosters a fold, and for each row the log hazard by those that had not seen it.
 
     All members' mean is less noisy than two twins' mean. Their differences tell by how much, and
@@ -216,7 +226,7 @@ def _members(rows: Rows, *, seed: int, say: Say) -> tuple[list[trees.Boosting], 
     shape = _shape(len(rows.won))
     members, unseen = [], np.zeros((_TWINS, len(rows.won)))
     for number in range(_FOLDS):
-        say(f"fold {number + 1} of {_FOLDS}")
+        on_progress(f"fold {number + 1} of {_FOLDS}")
         inside = fold != number
         for twin in range(_TWINS):
             booster = trees.Boosting(**shape, random_state=seed * 97 + number * _TWINS + twin)
@@ -250,7 +260,7 @@ def _folds(rows: Rows, seed: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def fit_link(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Link:
+def fit_calibrator(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Calibrator:
     """Most likely link, drawn weakly towards the prior alone; a little data changes little."""
 
     def loss(given: Floats) -> float:
@@ -262,12 +272,12 @@ def fit_link(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Link:
     found = minimize(loss, np.array([0.0, 0.5, 0.5]), method="Nelder-Mead",
                      options={"maxiter": 2000, "xatol": 1e-5, "fatol": 1e-6})  # fmt: skip
     a, b, c = (float(v) for v in found.x)
-    return Link(intercept=a, slope=b, prior_slope=c)
+    return Calibrator(intercept=a, slope=b, prior_slope=c)
 
 
-def _offsets(prior: Floats, rows: Rows) -> dict[str, float]:
-    """Per segment, and per group of segments, how far the prior's log hazard is off."""
-    names = rows.segment
+def _fit_prior_offsets(prior: Floats, rows: Rows) -> dict[str, float]:
+    """How far the prior's log hazard is off, per pooling group and for tried and fresh methods."""
+    names = rows.group
     groups = np.array([name.partition(":")[0] for name in names])
     found: dict[str, float] = {}
     for group in np.unique(groups):
@@ -279,25 +289,25 @@ def _offsets(prior: Floats, rows: Rows) -> dict[str, float]:
     return found
 
 
-def _support_weight(rows: Rows, own: Floats, prior: Floats, offsets: Mapping[str, float]) -> float:
+def _fit_prior_rows(rows: Rows, own: Floats, prior: Floats, offsets: Mapping[str, float]) -> float:
     """How many rows the prior is worth where the log is thin: what makes the rows likeliest.
 
     `own` are log hazards by trees that had not seen the row.
     """
-    tried = np.char.startswith(rows.segment, "tried")
+    tried = np.char.startswith(rows.group, "tried")
     waited = np.expm1(rows.x[:, features.column("log_gap_method")])
     hours = np.where(tried, waited, 24.0 * rows.x[:, features.column("days_open")])
     seen = np.zeros(len(own))
     moved = prior.copy()
-    for name in np.unique(rows.segment):
-        inside = rows.segment == name
-        counts = np.asarray(rows.support[name])
+    for name in np.unique(rows.group):
+        inside = rows.group == name
+        counts = np.asarray(rows.group_rows[name])
         seen[inside] = np.interp(np.log1p(hours[inside]), np.log1p(GAPS), counts)
         moved[inside] += offsets[name]
 
     def miss(weight: float) -> float:
-        trust = seen / (seen + weight)
-        hazard = np.exp(np.clip(trust * own + (1 - trust) * moved, -12.0, 3.0))
+        share = seen / (seen + weight)
+        hazard = np.exp(np.clip(share * own + (1 - share) * moved, -12.0, 3.0))
         return float(np.where(rows.won, -np.log(-np.expm1(-hazard)), hazard).sum())
 
     return min(_WEIGHTS, key=miss)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retry_engine.decisioning import offers
-from retry_engine.decisioning.offers import Effects
+from retry_engine.decisioning import discounts
+from retry_engine.decisioning.discounts import Effects
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.messages import Message
@@ -50,7 +50,7 @@ class Unit:
 
 
 @dataclass(slots=True)
-class _Life:
+class _InvoiceHistory:
     """An invoice on the way through the log."""
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -65,70 +65,70 @@ class _Life:
 def units_of(log: pd.DataFrame) -> list[Unit]:
     """The log's messages that could carry an offer, each with what was known just before it."""
     columns = columns_of(log, COLUMNS)
-    lives_: dict[str, _Life] = {}
+    histories: dict[str, _InvoiceHistory] = {}
     units: list[Unit] = []
     for index in range(len(log)):
         row = {name: values[index] for name, values in columns.items()}
-        life = lives_.setdefault(row["invoice_id"], _Life())
+        history = histories.setdefault(row["invoice_id"], _InvoiceHistory())
         if row["kind"] == "attempt":
-            _take_attempt(life, row)
-        elif row["kind"] in ("message", "offer") and life.attempts:
-            _take_said(life, row, units)
+            _take_attempt(history, row)
+        elif row["kind"] in ("message", "offer") and history.attempts:
+            _take_said(history, row, units)
     return units
 
 
-def _take_attempt(life: _Life, row: dict[str, Any]) -> None:
+def _take_attempt(history: _InvoiceHistory, row: dict[str, Any]) -> None:
     attempt = replay.attempt_of(row)
     for name in ("customer_since", "billing_interval", "customer_id"):
-        life.facts.setdefault(name, row[name])
-    if attempt.outcome is Outcome.SUCCEEDED and life.last is not None:
-        _take_payment(life, attempt)
-    if attempt.outcome is not Outcome.SUCCEEDED or not life.attempts:
-        life.attempts.append(attempt)
+        history.facts.setdefault(name, row[name])
+    if attempt.outcome is Outcome.SUCCEEDED and history.last is not None:
+        _take_payment(history, attempt)
+    if attempt.outcome is not Outcome.SUCCEEDED or not history.attempts:
+        history.attempts.append(attempt)
 
 
-def _take_payment(life: _Life, attempt: Attempt) -> None:
+def _take_payment(history: _InvoiceHistory, attempt: Attempt) -> None:
     """What was paid counts for the last message that was drawn: reminders without a draw follow it.
 
     Whoever paid less used the offer, with whichever message it came.
     """
-    owed = life.attempts[0]
-    (life.drawn or life.last or Unit({}, 0.0, 0.0)).paid = True
-    if life.offered is not None and attempt.currency == owed.currency and owed.amount:
+    owed = history.attempts[0]
+    (history.drawn or history.last or Unit({}, 0.0, 0.0)).paid = True
+    if history.offered is not None and attempt.currency == owed.currency and owed.amount:
         less = max(owed.amount - attempt.amount, 0) / owed.amount
         # whoever paid the whole did not use it
-        life.offered.given = min(less, life.offered.share)
-        life.offered.paid |= less > 0
+        history.offered.given = min(less, history.offered.share)
+        history.offered.paid |= less > 0
 
 
-def _take_said(life: _Life, row: dict[str, Any], units: list[Unit]) -> None:
+def _take_said(history: _InvoiceHistory, row: dict[str, Any], units: list[Unit]) -> None:
     at = row["at"].to_pydatetime()
-    first = life.attempts[0]
+    first = history.attempts[0]
     # minor units of two currencies are not parts of each other
     is_offer = row["kind"] == "offer" and row["currency"] == first.currency and first.amount > 0
     share = float(row["amount"]) / first.amount if is_offer else 0.0
     known = not pd.isna(row["propensity"])
-    same = life.last_at is not None and at - life.last_at <= _TOGETHER
+    same = history.last_at is not None and at - history.last_at <= _TOGETHER
     if not same:
-        unit = Unit(_situation(life, row, at), 0.0, 0.0)
-        life.last, life.last_at = unit, at
-        life.messages.append(Message(at=at))
-    if life.last is None:
+        unit = Unit(_situation(history, row, at), 0.0, 0.0)
+        history.last, history.last_at = unit, at
+        history.messages.append(Message(at=at))
+    if history.last is None:
         return
-    if row["kind"] == "offer" or not life.last.share:
-        life.last.share = max(life.last.share, share)
-        if known and not life.last.propensity:
-            units.append(life.last)
-        if life.last.share:
-            life.offered = life.last
+    if row["kind"] == "offer" or not history.last.share:
+        history.last.share = max(history.last.share, share)
+        if known and not history.last.propensity:
+            units.append(history.last)
+        if history.last.share:
+            history.offered = history.last
         if known:
-            life.last.propensity = float(row["propensity"])
-            if 0.0 < life.last.propensity < 1.0:
-                life.drawn = life.last
+            history.last.propensity = float(row["propensity"])
+            if 0.0 < history.last.propensity < 1.0:
+                history.drawn = history.last
 
 
-def _situation(life: _Life, row: dict[str, Any], at: datetime) -> dict[str, str]:
-    opening = life.attempts[0]
+def _situation(history: _InvoiceHistory, row: dict[str, Any], at: datetime) -> dict[str, str]:
+    opening = history.attempts[0]
     view = CaseView(
         case_id=row["invoice_id"],
         invoice_id=row["invoice_id"],
@@ -139,31 +139,31 @@ def _situation(life: _Life, row: dict[str, Any], at: datetime) -> dict[str, str]
         deadline_at=opening.at + _HORIZON,
         amount=opening.amount,
         currency=opening.currency,
-        attempts=tuple(a for a in life.attempts if a.source is not Source.CUSTOMER)
-        or tuple(life.attempts),
+        attempts=tuple(a for a in history.attempts if a.source is not Source.CUSTOMER)
+        or tuple(history.attempts),
         payment_methods=(),
-        billing_interval=life.facts.get("billing_interval") or None,
-        customer_since=replay.time_of(life.facts.get("customer_since")),
-        messages=tuple(life.messages),
+        billing_interval=history.facts.get("billing_interval") or None,
+        customer_since=replay.time_of(history.facts.get("customer_since")),
+        messages=tuple(history.messages),
     )
-    return offers.situation_of(view, OFFER_FEATURES, retry_planned=None)
+    return discounts.situation_of(view, OFFER_FEATURES, retry_planned=None)
 
 
-def learn(units: Sequence[Unit], prior: Effects = offers.PRIOR) -> Effects:
+def learn(units: Sequence[Unit], prior: Effects = discounts.PRIOR) -> Effects:
     """The prior moved by what the randomised messages show; the prior itself where they are few."""
     chosen = [unit for unit in units if 0.0 < unit.propensity < 1.0]
     if sum(unit.share > 0 for unit in chosen) < LEAST:
         return prior
-    names = sorted({key for unit in chosen for key in offers.keys_of(unit.situation)})
+    names = sorted({key for unit in chosen for key in discounts.keys_of(unit.situation)})
     place = {name: index for index, name in enumerate(names)}
     x = np.zeros((len(chosen), len(names)))
     for row, unit in enumerate(chosen):
-        x[row, [place[key] for key in offers.keys_of(unit.situation)]] = 1.0
+        x[row, [place[key] for key in discounts.keys_of(unit.situation)]] = 1.0
     share = np.array([unit.share for unit in chosen])
     propensity = np.array([unit.propensity for unit in chosen])
     weight = np.minimum(1.0 / propensity, _MOST_WEIGHT)
     weight = weight * (weight.sum() / np.square(weight).sum())  # as many as they are worth
-    doses = np.array([offers.dose(s) for s in share])
+    doses = np.array([discounts.dose(s) for s in share])
     spread = np.where(np.array(names) == "", _COMMON_SD, _OWN_SD)
     gain_prior = np.array([prior.gain.get(name, 0.0) for name in names])
     cost_prior = np.array([prior.cost.get(name, 0.0) for name in names])

@@ -8,7 +8,7 @@ from diary import OPENED, Diary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retry_engine.decisioning import offers, planner
+from retry_engine.decisioning import discounts, planner
 from retry_engine.domain import codes, money
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
@@ -74,11 +74,11 @@ def test_a_method_that_will_be_tried_again_is_waited_for_unless_it_failed_severa
 
     planned = planner.decide(funds(), policy=Policy())
     assert planned.kind is DecisionKind.RETRY
-    by = {"policy": ON, "effects": offers.PRIOR}
-    assert offers.with_offer(funds(), planned, **by).discount == 0
+    by = {"policy": ON, "effects": discounts.PRIOR}
+    assert discounts.with_offer(funds(), planned, **by).discount == 0
     attempts = funds().attempts
     tried = replace(funds(), attempts=attempts * 3)
-    assert offers.with_offer(tried, planned, **by).discount == 800
+    assert discounts.with_offer(tried, planned, **by).discount == 800
 
 
 def test_an_offer_comes_again_when_the_cool_down_is_over() -> None:
@@ -138,9 +138,9 @@ def test_what_remains_after_a_discount_can_always_be_charged(
 
 
 def test_a_dearer_effect_is_asked_for_before_a_larger_discount_is_given() -> None:
-    weak = offers.Effects(gain={"": 0.04}, cost={"": 0.10})
+    weak = discounts.Effects(gain={"": 0.04}, cost={"": 0.10})
     view = who_came_and_left()
-    small = offers.with_offer(
+    small = discounts.with_offer(
         view, planner.decide(view, policy=Policy()), policy=ON, effects=weak
     ).discount
     assert small == 400
@@ -153,7 +153,7 @@ def test_nobody_is_offered_a_discount_for_what_the_merchant_or_the_way_has_cause
     said = Message(at=NOW - timedelta(days=5), visited=True)
     view = replace(Diary().declined(code.code).but(amount=4000).view(hours=144), messages=(said,))
     theirs = ("issuer_transient", "configuration", "test_mode")
-    refusal = offers.refusal_of(view, ON)
+    refusal = discounts.refusal_of(view, ON)
     assert (refusal == "the failure is not the customer's") == (code.category in theirs)
     if code.customer_action in (codes.CustomerAction.MERCHANT_FIX, "none_reconcile_first"):
         assert refusal is not None

@@ -114,7 +114,7 @@ def test_a_bank_that_hides_empty_accounts_behind_no_reason_is_seen_through() -> 
     assert _after_payday(first, 1.0, pay_cycles.OPAQUE) < 0.5
 
 
-def test_who_is_found_empty_soon_after_payday_is_believed_to_have_a_thin_purse() -> None:
+def test_who_is_found_empty_soon_after_payday_is_believed_to_have_a_thin_balance() -> None:
     def record(*, paid: bool) -> Evidence:
         attempts = []
         for month in (4, 5, 6):

@@ -8,6 +8,7 @@ from diary import OPENED, Diary, at, card
 
 from retry_engine.decisioning import prior
 from retry_engine.decisioning.prior import PriorModel
+from retry_engine.decisioning.reasons import by_cause
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.payment_methods import PaymentMethod
 
@@ -90,7 +91,7 @@ def test_a_customers_own_record_moves_the_belief_about_their_payday() -> None:
 
 def test_the_reasons_are_sentences_that_name_the_method_and_no_number_of_it() -> None:
     view = Diary().declined("insufficient_funds").view()
-    reasons = PriorModel().reasons(view, view.payment_methods[0], at("2026-04-01T10:00"))
+    reasons = by_cause(view, view.payment_methods[0], at("2026-04-01T10:00"))
     text = " ".join(reason.text for reason in reasons)
     assert "default Visa debit card" in text
     assert "fp_main" not in text

@@ -13,7 +13,7 @@ from retry_engine.decisioning import renewal_risk
 from retry_engine.decisioning.features import Rates
 from retry_engine.decisioning.pay_cycles import PayCycles
 from retry_engine.decisioning.prior import PriorModel
-from retry_engine.decisioning.success_model import LearntModel, Link
+from retry_engine.decisioning.success_model import Calibrator, LearntModel
 from retry_engine.domain.renewal_risk import RenewalRisk
 
 AMONTH = OPENED + timedelta(days=30)
@@ -118,8 +118,8 @@ class _Stumps:
 
 def test_a_learnt_model_is_asked_the_same_question() -> None:
     model = LearntModel(
-        version="learnt-7", trees=_Stumps(), link=Link(0.0, 1.0, 0.0), rates=Rates(),
-        pay_cycles=PayCycles(), support={"tried:issuer_risk": [1e9] * 5},
+        version="learnt-7", trees=_Stumps(), calibrator=Calibrator(0.0, 1.0, 0.0), rates=Rates(),
+        pay_cycles=PayCycles(), group_rows={"tried:issuer_risk": [1e9] * 5},
     )  # fmt: skip
     diary = Diary().declined("do_not_honor")
     view = replace(diary.view(hours=23 * 24), deadline_at=AMONTH + timedelta(hours=1))

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retry_engine.decisioning import (
+    discounts,
     dunning,
     features,
     fixed_schedule,
-    offers,
     planner,
     renewal_risk,
 )
 from retry_engine.decisioning.features import FeatureContext, Rates
 from retry_engine.decisioning.pay_cycles import PayCycles
 from retry_engine.decisioning.prior import PriorModel, SuccessModel
-from retry_engine.decisioning.success_model import LearntModel, Link, segment
+from retry_engine.decisioning.success_model import Calibrator, LearntModel, pooling_group
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
 from retry_engine.domain.messages import Message, MessageKind
@@ -49,8 +49,8 @@ class _Stumps:
 
 
 LEARNT = LearntModel(
-    version="learnt-1", trees=_Stumps(), link=Link(0.0, 1.0, 0.0), rates=Rates(),
-    pay_cycles=PayCycles(), support={"fresh:issuer_risk": [10.0] * 5},
+    version="learnt-1", trees=_Stumps(), calibrator=Calibrator(0.0, 1.0, 0.0), rates=Rates(),
+    pay_cycles=PayCycles(), group_rows={"fresh:issuer_risk": [10.0] * 5},
 )  # fmt: skip
 
 
@@ -82,8 +82,8 @@ def test_whatever_is_asked_of_a_case_without_attempts_is_answered(
         assert decision.kind in (DecisionKind.WAIT_FOR_CUSTOMER, DecisionKind.STOP)
     planner.curves(view, policy=GENEROUS, model=model)
     fixed_schedule.next_charge(view)
-    offers.situation_of(view, GENEROUS.offers.features, retry_planned=None)
-    offers.refusal_of(view, GENEROUS)
+    discounts.situation_of(view, GENEROUS.offers.features, retry_planned=None)
+    discounts.refusal_of(view, GENEROUS)
     dunning.worth(view, decision, policy=GENEROUS)
     kind = dunning.kind_of(view, decision)
     assert kind is not MessageKind.AUTHENTICATE
@@ -92,7 +92,7 @@ def test_whatever_is_asked_of_a_case_without_attempts_is_answered(
         renewal_risk.of_charge(view, method, at, policy=GENEROUS, model=model)
         context = FeatureContext(view, method, np.array([at.timestamp()]))
         assert np.isfinite(features.matrix(context)).all()
-        assert segment(context)
+        assert pooling_group(context)
 
 
 def test_who_has_nothing_saved_is_asked_for_something() -> None:

@@ -35,7 +35,7 @@ def reading(here: EngineShop, *, page_size: int = 100) -> Backfill:
 
 
 def read(here: EngineShop, since: datetime = SINCE, **more: Any) -> dict[str, Any]:
-    return reading(here, **more).run(since, account="", say=lambda _: None)
+    return reading(here, **more).run(since, account="", on_progress=lambda _: None)
 
 
 def rows(here: EngineShop) -> list[dict[str, Any]]:
@@ -161,7 +161,9 @@ def test_a_killed_reading_carries_on_and_ends_as_an_unbroken_one(engine_shop: En
             raise Killed
 
     with pytest.raises(Killed):
-        reading(engine_shop, page_size=4).run(SINCE, account="", say=dies_after_the_first_page)
+        reading(engine_shop, page_size=4).run(
+            SINCE, account="", on_progress=dies_after_the_first_page
+        )
     half = rows(engine_shop)
     carried_on = read(engine_shop, page_size=4)
     assert carried_on["resumed"]
@@ -312,7 +314,7 @@ def test_who_charged_is_known_from_the_events(engine_shop: EngineShop) -> None:
     customer, _, on_page = shop.failed_renewal("insufficient_funds", "succeeded")
     shop.http.post("/_sandbox/act", json={"customer": customer.id, "act": "pay_on_page"})
     shop.until_quiet()
-    engine_shop.hears()
+    engine_shop.deliver_webhooks()
     # Stripe's page sends requests without a key; the sandbox's act is no request at all
     [charge] = [t["charge"] for t in shop.ledger(on_page) if t["source"] == "customer"]
     request = "jsonb_build_object('id', 'req_page', 'idempotency_key', null)"
@@ -361,6 +363,6 @@ def test_what_was_read_can_be_exported_and_comes_back_as_known(
 
 def test_a_connected_accounts_past_is_read_apart(engine_shop: EngineShop) -> None:
     engine_shop.shop.failed_renewal("insufficient_funds")
-    found = reading(engine_shop).run(SINCE, account="acct_other", say=lambda _: None)
+    found = reading(engine_shop).run(SINCE, account="acct_other", on_progress=lambda _: None)
     assert (found["account"], found["charges"]) == ("acct_other", 0)
     assert read(engine_shop)["new"] == 1

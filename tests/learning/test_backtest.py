@@ -1,11 +1,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import arena
 import backtest_truth
 import numpy as np
 import pandas as pd
 import pytest
+from simulators import rollout
 
 from retry_engine import evaluation
 from retry_engine.decisioning import features
@@ -20,13 +20,13 @@ SEED = 4
 
 
 @pytest.fixture(scope="module")
-def past() -> tuple[list[arena.Case], arena.Charge]:
+def past() -> tuple[list[rollout.Case], rollout.Charge]:
     return backtest_truth.population("households", SEED, 2000)
 
 
 @pytest.fixture(scope="module")
-def log(past: tuple[list[arena.Case], arena.Charge]) -> pd.DataFrame:
-    return validate(pd.DataFrame(arena.mixed_history(*past, SEED)))[0]
+def log(past: tuple[list[rollout.Case], rollout.Charge]) -> pd.DataFrame:
+    return validate(pd.DataFrame(rollout.mixed_history(*past, SEED)))[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def found(log: pd.DataFrame, trained: Trained, parted: split.Split) -> backtest.
 
 
 def test_the_estimate_puts_policies_in_the_order_of_their_true_values(
-    past: tuple[list[arena.Case], arena.Charge], parted: split.Split, found: backtest.Backtest
+    past: tuple[list[rollout.Case], rollout.Charge], parted: split.Split, found: backtest.Backtest
 ) -> None:
     """The truth: the same cases, played against the bank of the simulated population."""
     by_id = {case.row["invoice_id"]: case for case in past[0]}
-    cases = [by_id[opening.view.invoice_id] for opening in found.cases]
+    cases = [by_id[episode.view.invoice_id] for episode in found.cases]
     learnt = evaluation.LearntPolicy(Policy(), parted.earlier.model, parted.earlier.rows.record)
     truth = {
         "learnt": backtest_truth.truth_of(cases, past[1], learnt),
@@ -74,7 +74,7 @@ def test_the_estimate_puts_policies_in_the_order_of_their_true_values(
 def test_later_cases_only_are_played_and_none_that_the_deciding_model_has_seen(
     parted: split.Split, found: backtest.Backtest
 ) -> None:
-    assert all(opening.view.opened_at >= parted.cut for opening in found.cases)
+    assert all(episode.view.opened_at >= parted.cut for episode in found.cases)
     assert parted.earlier.rows.at.max() < parted.cut.timestamp()
     assert not {o.view.invoice_id for o in found.cases} & set(parted.earlier.rows.ids)
 
@@ -89,15 +89,15 @@ def test_an_interval_holds_its_estimate_and_says_what_it_is_of(found: backtest.B
 def test_a_logged_propensity_corrects_the_first_retry() -> None:
     """One case, charged as the policy would have: a surprise moves the estimate by its weight."""
     past, bank = backtest_truth.population("households", 9, 60)
-    log, _ = validate(pd.DataFrame(arena.mixed_history(past, bank, 9)))
+    log, _ = validate(pd.DataFrame(rollout.mixed_history(past, bank, 9)))
     opening = replace(
-        episodes.openings(log, {log["invoice_id"][0]}, horizon=arena.HORIZON)[0],
+        episodes.episodes_of(log, {log["invoice_id"][0]}, horizon=rollout.HORIZON)[0],
         first=episodes.FirstRetry(log["at"][0].to_pydatetime(), "pm", won=True, propensity=1 / 12),
     )
-    life = backtest._Life(opening.view, [], 0, left=0.6, net=350.0)
-    life.first = ((opening.first.at, "pm"), 0.4, 1000.0, 390.0)
+    trajectory = backtest._Trajectory(opening.view, [], 0, left=0.6, net=350.0)
+    trajectory.first = ((opening.first.at, "pm"), 0.4, 1000.0, 390.0)
     result = backtest.Played(np.array([350.0]), np.array([0.4]), np.array([1.0]))
-    assert backtest._correct(result, [life], [opening]) == 1
+    assert backtest._correct(result, [trajectory], [opening]) == 1
     # six hours at 1/12 an hour: weight 2; a success is worth 1000, a failure -40 / 0.6
     assert result.net[0] == pytest.approx(350 + 2 * 0.6 * (1000 + 40 / 0.6))
 
@@ -188,8 +188,8 @@ def test_new_codes_and_rare_kinds_are_named(log: pd.DataFrame, trained: Trained)
     known = drift.reference(trained, log)
     changed = log.assign(decline_code=log["decline_code"].replace("generic_decline", "brand_new"))
     assert set(drift.judge_codes(changed, known)["new"]) == {"brand_new"}
-    rare = replace(trained.rows, support={"tried:never_met": [5.0], **trained.rows.support})
-    part = drift.judge_segments(rare, known)
+    rare = replace(trained.rows, group_rows={"tried:never_met": [5.0], **trained.rows.group_rows})
+    part = drift.judge_groups(rare, known)
     assert "tried:never_met" in part["rare"]
 
 

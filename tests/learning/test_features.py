@@ -1,9 +1,10 @@
 from datetime import UTC, datetime, timedelta
 
-import arena
 import numpy as np
 import pandas as pd
 import pytest
+from simulators import rollout
+from simulators.daily_balance import daily_balance
 
 from retry_engine.decisioning import features
 from retry_engine.decisioning.features import FeatureContext, Rates
@@ -15,8 +16,8 @@ START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def log() -> pd.DataFrame:
-    past, _, bank = arena.households(5, 400, test=1, since=START)
-    return validate(pd.DataFrame(arena.mixed_history(past, bank, 5)))[0]
+    past, _, bank = daily_balance(5, 400, test=1, since=START)
+    return validate(pd.DataFrame(rollout.mixed_history(past, bank, 5)))[0]
 
 
 def test_shuffling_the_future_changes_no_feature(log: pd.DataFrame) -> None:

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import arena
 import numpy as np
 import pandas as pd
 import pytest
+from simulators import rollout
+from simulators.daily_balance import daily_balance
 
-from retry_engine.decisioning import features
+from retry_engine.decisioning import features, reasons
 from retry_engine.decisioning.success_model import Floats, Matrix
 from retry_engine.domain.errors import CannotLearn, InvalidInput
 from retry_engine.learning import fingerprint, model_file, replay, training
@@ -21,8 +22,8 @@ START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def log() -> pd.DataFrame:
-    past, _, bank = arena.households(11, 700, test=1, since=START)
-    return validate(pd.DataFrame(arena.mixed_history(past, bank, 11)))[0]
+    past, _, bank = daily_balance(11, 700, test=1, since=START)
+    return validate(pd.DataFrame(rollout.mixed_history(past, bank, 11)))[0]
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +104,11 @@ def test_points_add_up_to_the_gap_between_two_charges(trained: Trained, log: pd.
         slots = np.array([at.timestamp() for at in reversed(moments)])
         chance = trained.model.success_probability(retry.view, retry.method, slots)
         gap = 100 * (chance[1] - chance[0])
-        reasons = trained.model.contrast(retry.view, one, two)
-        if reasons:
+        points = reasons.contrast(trained.model, retry.view, one, two)
+        if points:
             told += 1
-            assert sum(r.points or 0.0 for r in reasons) == pytest.approx(gap, abs=1e-6)
-            shown = trained.model.reasons(retry.view, *one, two)
+            assert sum(r.points or 0.0 for r in points) == pytest.approx(gap, abs=1e-6)
+            shown = reasons.of_charge(retry.view, *one, model=trained.model, other=two)
             # what is too small to be named is in the last of them, as "everything else"
             assert sum(r.points or 0.0 for r in shown) == pytest.approx(gap, abs=0.06)
     assert told > 10
@@ -138,16 +139,55 @@ def test_other_rows_of_any_kind_or_other_code_make_another_version(
     assert len({as_it_is, *others}) == 5
 
 
+def test_all_code_that_learns_and_decides_is_in_the_version() -> None:
+    names = {name for name, _ in fingerprint.sources()}
+    assert {
+        "decisioning/success_model.py", "decisioning/features/timing.py", "learning/training.py",
+        "domain/decline_codes.csv", "domain/network_rules.py",
+    } <= names  # fmt: skip
+
+
 def test_features_are_found_by_name(
     trained: Trained, log: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retry = next(iter(replay.walk(log)))
     slots = np.array([retry.attempt.at.timestamp()])
-    thin = replace(trained.model, support={}, trees=_Flat())
+    thin = replace(trained.model, group_rows={}, trees=_Flat())
     before = thin.success_probability(retry.view, retry.method, slots)
-    probe = features.Feature("probe", "", "", "", lambda _: 1.0)
-    monkeypatch.setattr(features, "_REGISTRY", [probe, *features._REGISTRY])
+    monkeypatch.setattr(features, "GROUPS", (_probe_group(), *features.GROUPS))
     assert np.array_equal(before, thin.success_probability(retry.view, retry.method, slots))
+
+
+def _probe_group() -> features.Group:
+    group = features.Group()
+
+    @group.feature("a test", "what is always so")
+    def _probe(_: features.FeatureContext) -> float:
+        """Always 1."""
+        return 1.0
+
+    return group
+
+
+def test_one_function_adds_a_feature(
+    trained: Trained, log: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, stored = len(features.features()), model_file.write(trained.model)
+    monkeypatch.setattr(features, "GROUPS", (*features.GROUPS, _probe_group()))
+    retry = next(iter(replay.walk(log)))
+    context = features.FeatureContext(
+        retry.view, retry.method, np.array([retry.attempt.at.timestamp()] * 2)
+    )
+    block = features.matrix(context)
+    assert features.column("probe") == before
+    assert block.shape == (2, before + 1)
+    assert block[:, before].tolist() == [1.0, 1.0]
+    assert features.describe_all()[-1] == {
+        "name": "probe", "type": "float32", "source": "a test", "doc": "Always 1."
+    }  # fmt: skip
+    # a model that was made without it is not read
+    with pytest.raises(InvalidInput, match="other features"):
+        _read(stored)
 
 
 class _Flat:

@@ -1,21 +1,22 @@
 from datetime import UTC, datetime, timedelta
 
-import arena
 import numpy as np
 import pandas as pd
 import pytest
+from simulators import rollout
+from simulators.daily_balance import daily_balance
 
 from retry_engine import evaluation
 from retry_engine.domain.errors import BadRequest, InvalidInput
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
-Town = tuple[pd.DataFrame, list[arena.Case], arena.Charge]
+Town = tuple[pd.DataFrame, list[rollout.Case], rollout.Charge]
 
 
 @pytest.fixture(scope="module")
 def town() -> Town:
-    past, cases, bank = arena.households(7, 1500, test=300, since=START)
-    return pd.DataFrame(arena.mixed_history(past, bank, 7)), cases, bank
+    past, cases, bank = daily_balance(7, 1500, test=300, since=START)
+    return pd.DataFrame(rollout.mixed_history(past, bank, 7)), cases, bank
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def test_what_was_learnt_is_worth_more_than_a_fixed_schedule(
     town: Town, learnt: evaluation.LearntPolicy
 ) -> None:
     _, cases, bank = town
-    ours = arena.play(cases, bank, learnt)
-    fixed = arena.play(cases, bank, evaluation.fixed_schedule())
+    ours = rollout.play(cases, bank, learnt)
+    fixed = rollout.play(cases, bank, evaluation.fixed_schedule())
     assert ours.net > fixed.net
     assert ours.attempts <= 2.5
     assert (ours.breaches, fixed.breaches) == (0, 0)
@@ -70,7 +71,7 @@ def test_a_log_too_small_leaves_the_prior_in_charge(town: Town) -> None:
 def test_codes_and_countries_nobody_has_met_do_not_stop_it(
     town: Town, learnt: evaluation.LearntPolicy
 ) -> None:
-    row = arena._copy(town[1][0].row)
+    row = rollout._copy(town[1][0].row)
     row["attempts"][0] |= {"decline_code": "brand_new_code", "card_country": "ZZ"}
     row |= {"customer_country": "ZZ", "customer_timezone": "Nowhere/Land", "customer_id": "nobody"}
     row["attempts"][0]["at"] = row["opened_at"]
@@ -119,7 +120,7 @@ def _randomised_offers(invoices: int) -> pd.DataFrame:
 def test_offers_are_learnt_and_made_only_to_whom_they_move(town: Town) -> None:
     log = pd.concat([town[0], _randomised_offers(2000)], ignore_index=True)
     policy = evaluation.train_policy(log, config={"offers_enabled": True}, seed=1)
-    row = arena._copy(town[1][0].row)
+    row = rollout._copy(town[1][0].row)
     opened = row["opened_at"]
     row |= {"now": opened + timedelta(days=4), "messages": [{"at": opened + timedelta(hours=6)}],
             "amount": 4000, "currency": "eur", "offers": []}  # fmt: skip

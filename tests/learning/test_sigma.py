@@ -147,7 +147,7 @@ def test_a_charge_that_was_read_from_stripe_keeps_what_sigma_does_not_know(
     customer, _, invoice = engine_shop.shop.failed_renewal("insufficient_funds")
     engine_shop.shop.stripe.v1.invoices.mark_uncollectible(invoice.id)
     since = engine_shop.time.now.replace(year=2026, month=1)
-    engine_shop.engine.backfill(since, say=lambda _: None)
+    engine_shop.engine.backfill(since, on_progress=lambda _: None)
     before = rows(engine_shop)
     charge = engine_shop.shop.ledger(invoice)[0]["charge"]
     told = f"attempt,{invoice.id},{customer.id},2026-04-02T07:00:00Z,2000,usd,failed,,{charge}"
@@ -308,7 +308,7 @@ def test_the_shipped_query_says_what_reading_the_api_says(
     with engine_shop.engine.database.transaction() as connection:
         connection.execute(text("truncate attempt_log"))
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    engine_shop.engine.backfill(since, say=lambda _: None)
+    engine_shop.engine.backfill(since, on_progress=lambda _: None)
     order = operator.itemgetter("at", "invoice_id", "kind")
     by_api = rows(engine_shop)
     assert sorted(by_sigma, key=order) == sorted(by_api, key=order)

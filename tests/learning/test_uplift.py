@@ -5,7 +5,7 @@ from random import Random
 import pandas as pd
 import pytest
 
-from retry_engine.decisioning import offers
+from retry_engine.decisioning import discounts
 from retry_engine.learning import log, uplift
 
 _OWED = 4000
@@ -55,7 +55,7 @@ def test_a_discount_that_moves_many_is_learnt_to_pay() -> None:
 def test_what_remains_of_messages_without_a_known_propensity_is_the_prior() -> None:
     table = a_log(500, seed=1, willing=0.3, needs_it=0.0)
     table["propensity"] = float("nan")
-    assert uplift.learn(uplift.units_of(table)) == offers.PRIOR
+    assert uplift.learn(uplift.units_of(table)) == discounts.PRIOR
 
 
 def test_a_message_and_its_offer_are_one_unit() -> None:
@@ -68,8 +68,8 @@ def test_a_message_and_its_offer_are_one_unit() -> None:
 def test_what_no_message_showed_stays_as_it_was_believed() -> None:
     units = uplift.units_of(a_log(3000, seed=4, willing=0.3, needs_it=0.0))
     learnt = uplift.learn(units)
-    assert learnt.gain["came_and_left=yes"] == offers.PRIOR.gain["came_and_left=yes"]
-    assert learnt.gain[""] < offers.PRIOR.gain[""]
+    assert learnt.gain["came_and_left=yes"] == discounts.PRIOR.gain["came_and_left=yes"]
+    assert learnt.gain[""] < discounts.PRIOR.gain[""]
 
 
 def _story(*events: dict[str, object]) -> list[uplift.Unit]:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import arena
 import pandas as pd
 import pytest
 from engine_shop import EngineShop
+from simulators import rollout
+from simulators.daily_balance import daily_balance
 
 from retry_engine.domain.case_view import CaseView
 from retry_engine.evaluation import LearntPolicy
@@ -57,10 +58,10 @@ def test_the_worker_decides_as_the_public_door_does(
     engine_shop: EngineShop, tmp_path: Path
 ) -> None:
     engine = engine_shop.engine
-    past, _, bank = arena.households(11, 700, test=1, since=datetime(2025, 1, 6, 6, tzinfo=UTC))
-    pd.DataFrame(arena.mixed_history(past, bank, 11)).to_csv(tmp_path / "log.csv", index=False)
+    past, _, bank = daily_balance(11, 700, test=1, since=datetime(2025, 1, 6, 6, tzinfo=UTC))
+    pd.DataFrame(rollout.mixed_history(past, bank, 11)).to_csv(tmp_path / "log.csv", index=False)
     engine.learning.import_files([tmp_path / "log.csv"])
-    version = engine.learning.train(seed=0, promote=True, say=lambda _: None)["version"]
+    version = engine.learning.train(seed=0, promote=True, on_progress=lambda _: None)["version"]
 
     customer, _, invoice = engine_shop.fails(*["insufficient_funds"] * 4)
     engine_shop.another_method(customer, *["do_not_honor"] * 4)

@@ -88,7 +88,7 @@ class EngineShop:
             answer = self.door.send(event)
             assert answer.status_code == 200, answer.text
 
-    def hears(self) -> None:
+    def deliver_webhooks(self) -> None:
         """Every webhook that has arrived goes into the inbox."""
         events = self.shop.inbox.events()
         new = events[self.delivered :]
@@ -99,7 +99,7 @@ class EngineShop:
         """Until nothing is left to do; actions of the kind `leave` stay claimed."""
         for _ in range(300):
             self.shop.until_quiet()
-            self.hears()
+            self.deliver_webhooks()
             with self.engine.database.transaction() as connection:
                 waiting = stored.waiting(connection, now=self.time.now, limit=100)
             if waiting:

@@ -27,7 +27,7 @@ def _event(name: str, *, account: str = "", livemode: bool = False) -> dict[str,
     }
 
 
-def _hears(here: EngineShop, *events: dict[str, Any]) -> None:
+def _deliver(here: EngineShop, *events: dict[str, Any]) -> None:
     here.sends(*events)
 
 
@@ -98,7 +98,7 @@ def _withdraws(here: EngineShop) -> str:
 
 def test_an_account_that_withdraws_ends_with_its_cases_and_events(engine_shop: EngineShop) -> None:
     invoice_id = _withdraws(engine_shop)
-    _hears(engine_shop, *(_event(f"w{i}", account="acct_leaving") for i in range(5)))
+    _deliver(engine_shop, *(_event(f"w{i}", account="acct_leaving") for i in range(5)))
     engine_shop.works()
     assert engine_shop.engine.show_case(invoice_id)["state"] == "open", "one no is not believed"
     _hours_pass(engine_shop, 4)
@@ -120,7 +120,7 @@ def test_a_connected_account_that_lets_us_do_nothing_for_a_day_has_withdrawn(
     engine_shop: EngineShop,
 ) -> None:
     engine_shop.shop.faults(forbidden=["invoices"])
-    _hears(engine_shop, _event("x", account="acct_gone"), _event("ours"))
+    _deliver(engine_shop, _event("x", account="acct_gone"), _event("ours"))
     _hours_pass(engine_shop, 60)
     status = engine_shop.engine.status()
     assert status["events_dead"] == 1
@@ -140,7 +140,7 @@ def test_a_connected_account_that_lets_us_do_nothing_for_a_day_has_withdrawn(
 def test_events_of_the_other_mode_are_put_aside_aloud(
     engine_shop: EngineShop, livemode: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _hears(engine_shop, _event("mode", livemode=livemode))
+    _deliver(engine_shop, _event("mode", livemode=livemode))
     engine_shop.works()
     status = engine_shop.engine.status()
     assert status["inbox_pending"] == 0
@@ -205,7 +205,7 @@ def test_a_crowd_of_one_account_keeps_no_other_waiting(engine_shop: EngineShop) 
 
 def test_events_of_one_account_keep_no_other_waiting(engine_shop: EngineShop) -> None:
     crowd = [_event(f"l{number}", account="acct_large") for number in range(300)]
-    _hears(engine_shop, *crowd, _event("s", account="acct_small"))
+    _deliver(engine_shop, *crowd, _event("s", account="acct_small"))
     with engine_shop.engine.database.transaction() as connection:
         waiting = stored.waiting(connection, now=engine_shop.time.now, limit=100)
     assert "acct_small:evt_s" in waiting
@@ -244,7 +244,7 @@ def test_any_answer_closes_the_breaker(engine_shop: EngineShop) -> None:
     _, _, invoice = engine_shop.fails("insufficient_funds")
     engine_shop.shop.faults(forbidden=["invoices"])
     for number in range(8):
-        _hears(engine_shop, _event(f"f{number}"))
+        _deliver(engine_shop, _event(f"f{number}"))
         engine_shop.works()
     with engine_shop.engine.database.transaction() as connection:
         assert breakers.is_closed_to_us(connection, "", now=engine_shop.time.now)
@@ -297,7 +297,7 @@ def test_what_no_worker_took_up_is_no_failure(
 def test_waiting_for_stripe_does_not_count_towards_an_events_death(
     engine_shop: EngineShop,
 ) -> None:
-    _hears(engine_shop, _event("patient"))
+    _deliver(engine_shop, _event("patient"))
     with engine_shop.engine.database.transaction() as connection:
         connection.execute(text("update inbox set tries = 40"))
         [event] = stored.claim(

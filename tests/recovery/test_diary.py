@@ -443,7 +443,7 @@ def test_a_row_that_cannot_be_read_is_dead_with_its_reason_and_holds_up_no_other
     engine_shop: EngineShop, payload: str
 ) -> None:
     engine_shop.shop.failed_renewal("insufficient_funds")
-    engine_shop.hears()
+    engine_shop.deliver_webhooks()
     with engine_shop.engine.database.transaction() as connection:
         connection.execute(
             text(

@@ -11,7 +11,7 @@ from engine_shop import EngineShop
 from post_office import PostOffice
 from sqlalchemy import text
 
-from retry_engine.decisioning import offers, prior
+from retry_engine.decisioning import discounts
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import StripeUnavailable
@@ -309,16 +309,13 @@ class Told:
     chance: float
     version: str = "learnt-7"
     damping: float = 0.9
-    offer_effects: Any = offers.PRIOR
+    offer_effects: Any = discounts.PRIOR
     churn: ChurnHazard = UNKNOWN
     asked: list[tuple[CaseView, Any, Any]] = field(default_factory=list)
 
     def success_probabilities(self, asked: Sequence[Any]) -> list[Any]:
         self.asked += [question for question in asked if len(question[2]) == 1]
         return [slots * 0 + self.chance for _, _, slots in asked]
-
-    def reasons(self, *_: Any) -> tuple[Any, ...]:
-        return (prior.Reason(text="it says so"),)
 
 
 @pytest.mark.parametrize(("chance", "letters"), [(0.34, 1), (0.36, 0)])

@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
             connection.execute(text(f"truncate {tables} restart identity cascade"))
             connection.execute(text("update engine_state set paused = false"))
         here.shop.faults()
-        here.hears()
+        here.deliver_webhooks()
         with here.engine.database.transaction() as connection:
             connection.execute(text("truncate inbox"))
 

@@ -1,4 +1,4 @@
-"""A third population, hostile to whoever wrote the prior.
+"""A population that contradicts the documented prior on purpose.
 
 Money is there from a payday for some days and again after a chance top-up; paydays follow customs
 of each country that no public calendar tells; issuers decline more at night, punish a second try
@@ -13,7 +13,18 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from arena import HORIZON, Answer, Case, Charge, Plastic, Row, as_attempt, as_method, case_row
+
+from simulators.rollout import (
+    HORIZON,
+    Answer,
+    Card,
+    Case,
+    Charge,
+    Row,
+    as_attempt,
+    as_method,
+    case_row,
+)
 
 _DAY = timedelta(days=1)
 _PLACES = {
@@ -40,7 +51,7 @@ class Account:
         return index >= 0 and when < self.ends[index]
 
 
-class Strangers:
+class MisspecifiedPrior:
     """`days` from `since`; each customer renews monthly."""
 
     days = 500
@@ -48,7 +59,7 @@ class Strangers:
     def __init__(self, seed: int, customers: int, since: datetime) -> None:
         self.rng = np.random.default_rng(seed)
         self.since = since
-        self.cards: dict[str, Plastic] = {}
+        self.cards: dict[str, Card] = {}
         self.accounts: dict[str, Account] = {}
         self.blocks: dict[str, list[tuple[datetime, datetime]]] = {}
         self.dead: dict[str, tuple[datetime, str]] = {}
@@ -105,7 +116,7 @@ class Strangers:
     def _card(self, key: str, country: str) -> None:
         rng = self.rng
         end = self.since + timedelta(days=float(rng.uniform(30, 1600)))
-        self.cards[key] = Plastic(
+        self.cards[key] = Card(
             key, str(rng.choice(("visa", "mastercard"))), str(rng.choice(("debit", "credit"))),
             country, end.year, end.month, f"fp_{key}",
             self.since - timedelta(days=float(rng.uniform(0, 500))), 0.0,
@@ -125,7 +136,7 @@ class Strangers:
         card = self.cards[method_id]
         return as_attempt(card, self._answer(card, case, at), case.row, at)
 
-    def _answer(self, card: Plastic, case: Case, at: datetime) -> Answer:
+    def _answer(self, card: Card, case: Case, at: datetime) -> Answer:
         luck = Random(f"{card.key}{at:%Y%m%d%H}")
         died = self.dead.get(card.key)
         if died is not None and at >= died[0]:
@@ -181,9 +192,9 @@ class Strangers:
             self._replace(case, old, at + timedelta(days=luck.uniform(0.5, 15)))
         return case
 
-    def _replace(self, case: Case, old: Plastic, when: datetime) -> None:
+    def _replace(self, case: Case, old: Card, when: datetime) -> None:
         key = f"{old.key}_{when:%y%m}"
-        new = Plastic(
+        new = Card(
             key, old.brand, old.funding, old.country, when.year + 3, when.month, f"fp_{key}",
             when, 0.0,
         )  # fmt: skip
@@ -205,11 +216,11 @@ def _merged(spans: list[tuple[float, float]]) -> Account:
     return Account(starts, ends)
 
 
-def strangers(
+def misspecified_prior(
     seed: int, invoices: int, *, test: int, since: datetime
 ) -> tuple[list[Case], list[Case], Charge]:
     """About so many failed invoices of history, then so many later ones of the same people."""
-    town = Strangers(seed, max(invoices // 7, test // 2, 100), since)
+    town = MisspecifiedPrior(seed, max(invoices // 7, test // 2, 100), since)
     found = town.cases(15, 460)
     late = [c for c in found if c.row["opened_at"] > since + timedelta(days=425)]
     early = [c for c in found if c.row["opened_at"] < since + timedelta(days=390)]
