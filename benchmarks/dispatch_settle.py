@@ -32,7 +32,7 @@ import redis
 
 from retry_engine import settings, wiring
 from retry_engine.adapters.embedded import EmbeddedServers
-from retry_engine.adapters.stripe_gateway import StripeGateway
+from retry_engine.adapters.stripe.gateway import StripeGateway
 from retry_engine.recovery.gate import permit
 
 _POOL = "2"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from retry_engine.adapters.stripe_gateway import charge_facts, method_facts
+from retry_engine.adapters.stripe.mapping import charge_facts, method_facts
 from retry_engine.decisioning import planner
 from retry_engine.domain import network_rules
 from retry_engine.domain.attempts import Attempt, Outcome, Source

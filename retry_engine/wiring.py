@@ -75,7 +75,7 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
     from retry_engine.adapters.broker import Broker
     from retry_engine.adapters.email import EmailChannel
-    from retry_engine.adapters.stripe_gateway import StripeGateway
+    from retry_engine.adapters.stripe.gateway import StripeGateway
     from retry_engine.customer_desk import CustomerDesk
     from retry_engine.decisioning.success_model import LearntModel
     from retry_engine.learning.backfill import Progress
@@ -124,7 +124,7 @@ def before_fork(settings: Settings) -> "Known | None":
 
     None where no model is active, or there is no database to ask.
     """
-    from retry_engine.adapters import stripe_gateway  # noqa: F401, PLC0415  # 0.2 s
+    from retry_engine.adapters.stripe import gateway  # noqa: F401, PLC0415  # 0.2 s
     from retry_engine.decisioning import planner  # noqa: F401, PLC0415  # numpy
 
     with build(settings) as engine:
@@ -202,7 +202,7 @@ class Engine:
         )
 
     def _stripe(self, pace: Callable[[str], None]) -> "StripeGateway":
-        from retry_engine.adapters.stripe_gateway import StripeGateway  # noqa: PLC0415  # 0.2 s
+        from retry_engine.adapters.stripe.gateway import StripeGateway  # noqa: PLC0415  # 0.2 s
 
         if self.settings.stripe_api_key is None:
             raise SettingsError("STRIPE_API_KEY is not set; expected a secret or restricted key")
@@ -958,7 +958,7 @@ class Engine:
             mend = "set STRIPE_API_KEY, or try `retry-engine sandbox`"
             missing = Check(name="stripe key", status="fail", detail=str(error), mend=mend)
             return [*checks, missing]
-        from retry_engine.adapters.stripe_gateway import API_VERSION  # noqa: PLC0415  # 0.2 s
+        from retry_engine.adapters.stripe.gateway import API_VERSION  # noqa: PLC0415  # 0.2 s
 
         checks += check_stripe(
             gateway,

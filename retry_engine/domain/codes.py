@@ -191,6 +191,15 @@ def official_wait(brand: str | None, advice: str | None) -> float | None:
     return said.wait_hours if said is not None and said.shows_life else None
 
 
+# What stands for the bank's question where it gives no finer reason.
+AUTHENTICATION_REQUIRED = "authentication_required"
+
+
+def asks_for_customer(code: str | None) -> bool:
+    """Whether the bank wants to hear the customer, and nothing else stands in the way."""
+    return code is not None and lookup(code).customer_action is CustomerAction.AUTHENTICATE
+
+
 @cache
 def banning() -> list[str]:
     """Every code that is final for a number, whoever says it; what it means depends on who."""

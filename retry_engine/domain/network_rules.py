@@ -348,8 +348,8 @@ def stops_of(attempt: Attempt, brand: str | None) -> Iterator[Stop]:
             asked = asked and rule != "authentication_needed"
             yield Stop(rule, detail, code.finality)
     if asked:
-        rule, detail = _rule_of(codes.lookup("authentication_required"))
-        yield Stop(rule, detail, codes.lookup("authentication_required").finality)
+        rule, detail = _rule_of(codes.lookup(codes.AUTHENTICATION_REQUIRED))
+        yield Stop(rule, detail, codes.lookup(codes.AUTHENTICATION_REQUIRED).finality)
     for said in _said_by_networks(attempt, brand):
         if said.finality.reach is not FinalFor.NOTHING:
             yield Stop(*_rule_of_network(said), said.finality)

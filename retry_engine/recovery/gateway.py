@@ -1,4 +1,4 @@
-"""What the engine needs of Stripe, in the field's words; `adapters.stripe_gateway` provides it."""
+"""What the engine needs of Stripe, in the field's words; `adapters.stripe` provides it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from retry_engine.domain import codes
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
@@ -512,7 +513,7 @@ def _record_silent_authentication(context: CaseContext, case: Case, trail: Payme
         currency=case.currency,
         payment_method_id=trail.awaiting_method_id,
         payment_intent_id=trail.payment_intent_id,
-        decline_code="authentication_required",
+        decline_code=codes.AUTHENTICATION_REQUIRED,
         method_type=method.type if method else "card",
         card_brand=method.card_brand if method else None,
         card_country=method.card_country if method else None,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from retry_engine.adapters import stripe_gateway
+from retry_engine.adapters.stripe import mapping
 from retry_engine.domain.stripe_states import (
     CollectionMethod,
     InvoiceStatus,
@@ -19,16 +19,14 @@ def _invoice(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("state", InvoiceStatus)
 def test_an_invoices_states_are_read_as_they_are(state: InvoiceStatus) -> None:
-    found = stripe_gateway._invoice(_invoice(status=state.value))
+    found = mapping.invoice_facts(_invoice(status=state.value))
     assert found.status is state
 
 
 def test_a_state_that_nobody_knows_is_met_at_the_border_and_said_aloud() -> None:
     with capture_logs() as logs:
-        invoice = stripe_gateway._invoice(
-            _invoice(status="half_paid", collection_method="by_pigeon")
-        )
-        subscription = stripe_gateway._subscription({"id": "sub_1", "status": "dreaming"})
+        invoice = mapping.invoice_facts(_invoice(status="half_paid", collection_method="by_pigeon"))
+        subscription = mapping.subscription_facts({"id": "sub_1", "status": "dreaming"})
     assert invoice.status is InvoiceStatus.UNKNOWN
     assert invoice.collection_method is CollectionMethod.UNKNOWN
     assert subscription.status is SubscriptionStatus.UNKNOWN

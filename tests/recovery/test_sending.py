@@ -12,8 +12,8 @@ from correspondence import ADDRESS, Writing, failed
 from post_office import PostOffice, _AnyPort
 
 from retry_engine import presentation
-from retry_engine.adapters import stripe_gateway
 from retry_engine.adapters.email import EmailChannel
+from retry_engine.adapters.stripe import mapping
 from retry_engine.domain.errors import InvalidInput, MailNotSent, MailRefused, SettingsError
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages
@@ -135,7 +135,7 @@ def test_an_odd_timezone_costs_nobody_the_letter(zone: str) -> None:
 def test_an_invoice_in_no_currency_is_refused_where_it_comes_in() -> None:
     invoice = {"id": "in_1", "currency": "zz", "created": 0}
     with pytest.raises(InvalidInput, match="the currency of in_1 is 'zz'"):
-        stripe_gateway._invoice(invoice)
+        mapping.invoice_facts(invoice)
 
 
 @pytest.mark.integration
