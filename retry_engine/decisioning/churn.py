@@ -27,13 +27,16 @@ class ChurnHazard:
     days: tuple[float, ...] = (0.0,) * _BINS
 
     def hazards(self, expected: float) -> Floats:
-        """Share a day that leaves, one per bin; `expected` is the policy file's."""
+        """Share of customers a day that leaves, (bins,); `expected` is the policy file's share."""
         return np.asarray(
             (np.array(self.left) + _OPEN_DAYS * expected) / (np.array(self.days) + _OPEN_DAYS)
         )
 
     def staying(self, ages: Floats, expected: float) -> Floats:
-        """Chance to be there still at those ages (days, ascending), being there at the first."""
+        """Chance to be there still, (n,), at those ages (n,) in days, being there at the first.
+
+        `ages` must ascend; `expected` is the policy file's share a day.
+        """
         whole = np.concatenate([[0.0], np.cumsum(self.hazards(expected) * np.diff(_EDGES))])
         gone = np.interp(ages, _EDGES, whole)
         return np.asarray(np.exp(gone[0] - gone))
@@ -44,7 +47,7 @@ UNKNOWN = ChurnHazard()
 
 
 def counted(open_days: Floats, left: npt.NDArray[np.bool_]) -> ChurnHazard:
-    """From how long each invoice was open (n,) and whether it ended by leaving (n,)."""
+    """From how long each invoice was open (n,), in days, and whether it ended by leaving (n,)."""
     spent = np.clip(open_days[:, None] - _EDGES[:-1], 0.0, np.diff(_EDGES))
     place = np.clip(np.searchsorted(_EDGES, open_days[left], side="right") - 1, 0, _BINS - 1)
     gone = np.bincount(place, minlength=_BINS)

@@ -173,7 +173,7 @@ class PayCycles:
     odds: Floats = field(default_factory=_first_odds)
 
     def mix(self, country: str) -> Floats:
-        """Shares of the cycles among a country's customers."""
+        """Shares of the cycles among a country's customers, (cycles,), which add up to 1."""
         known = self.mixes.get(country)
         return _first_mix(country) if known is None else known
 
@@ -189,7 +189,7 @@ class PayCycles:
         return belief
 
     def chance(self, belief: Floats, kind: int, since: Floats, waited: Floats) -> Floats:
-        """Chance that a charge finds money, one per moment.
+        """Chance that a charge finds money, (n,).
 
         `belief` (cycles, depths); `kind` of the decline before it; `since` (n, cycles) days since
         the last payday, `waited` (n,) days since the decline.
@@ -302,7 +302,11 @@ def _first_mix(country: str) -> Floats:
 
 
 def learn(customers: Sequence[Evidence], *, rounds: int = 12) -> PayCycles:
-    """Shares and chances as those customers' records move the documented ones."""
+    """Shares and chances as those customers' records move the documented ones.
+
+    Expectation maximisation (Dempster, Laird and Rubin 1977) over a latent cycle and depth per
+    customer, for a fixed number of rounds; without any record what is documented comes back.
+    """
     told = [c for c in customers if c.at.size]
     if not told:
         return PayCycles()

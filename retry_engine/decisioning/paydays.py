@@ -64,7 +64,7 @@ def is_day_off(country: str | None, day: date) -> bool:
 def paydays(
     cycle: str, country: str | None, zone: ZoneInfo, *, start: datetime, end: datetime
 ) -> npt.NDArray[np.float64]:
-    """The cycle's paydays from 45 days before `start` to `end`, as sorted UTC epoch seconds."""
+    """The cycle's paydays from 45 days before `start` to `end`, (n,): UTC epoch seconds."""
     first = start.date() - timedelta(days=45)
     months = tuple(_months(first, end.date() + timedelta(days=2)))
     found = [_payday_seconds(cycle, country, zone, year, month) for year, month in months]

@@ -162,7 +162,10 @@ def _decide(
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A method's chance at moments 3 hours apart, and whether a charge is permitted then."""
+    """A method's `chance` `at` moments 3 hours apart, and whether it is `permitted`, (n,) each.
+
+    `at` is in UTC epoch seconds; a chance stands also where no charge is permitted.
+    """
 
     method: PaymentMethod
     at: Floats
@@ -308,9 +311,9 @@ class _Choice:
 
 
 def _explored(view: CaseView, values: Floats, ahead: int, best: _Choice, policy: Policy) -> _Choice:
-    """With a chance of `explore` a draw among all permitted moments, likelier the more they are
-    worth; its propensity is a density an hour. The case, its attempts and the method are the dice.
+    """With a chance of `explore` a draw among all permitted moments, likelier the more worth.
 
+    Its propensity is a density an hour. The case, its attempts and the method are the dice.
     `values` are of all moments since the last attempt; those from `ahead` on are still to come.
     The draw is a race: each moment has a number of its own, and the largest sum of that and its log
     odds wins. So a moment that is past, or a method that is gone, changes nothing among the others.

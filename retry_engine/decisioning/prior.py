@@ -10,7 +10,7 @@ By the cause of the last decline on a method:
 - limits: reset within a day or some;
 - data, authentication, hard: next to none; the rules keep such methods out anyway.
 
-Each failure in a row on one card lowers the odds by about a third. A method that was not declined
+Each failure in a row on one card lowers the chance by about a third. A method that was not declined
 is as good as its first try elsewhere, less what it shares with the one that was. The numbers are
 rounded readings of published ranges, not measurements; a learnt model replaces them.
 """
@@ -62,7 +62,8 @@ class SuccessModel(Protocol):
     """What the planner needs of a model, this prior or a learnt one."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """What decisions name it by."""
 
     @property
     def damping(self) -> float:
@@ -79,7 +80,10 @@ class SuccessModel(Protocol):
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
     ) -> list[Floats]:
-        """Per question one chance in [0, 1] per slot; slots are UTC epoch seconds from now on."""
+        """Per question its chances (slots,) in [0, 1], none NaN.
+
+        A question's slots (slots,) are UTC epoch seconds from the case's now on.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,11 @@ class PriorModel:
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
     ) -> list[Floats]:
-        """One array of chances per question."""
+        """Per question its chances, (slots,)."""
         return [self.success_probability(view, method, slots) for view, method, slots in asked]
 
     def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
-        """One chance in [0, 1] per slot."""
+        """The chance of a charge at each of the slots (UTC epoch seconds), (slots,), 0 to 0.97."""
         failures = failures_on(view, method)
         chance = (
             _after_failures(view, method, failures, slots)
@@ -111,7 +115,11 @@ class PriorModel:
 
 
 def log_hazard(chance: Floats) -> Floats:
-    """The complementary log-log of chances, of any shape; finite also for 0 and 1."""
+    """The complementary log-log of chances (n,), (n,); finite also for 0 and 1.
+
+    The log of the hazard whose one interval has that chance of an event (Prentice and Gloeckler
+    1978): `1 - exp(-exp(x))` takes it back.
+    """
     clipped = np.clip(chance, 1e-4, 1 - 1e-4)
     return np.log(-np.log1p(-clipped))
 
@@ -214,7 +222,7 @@ def _likelihood(view: CaseView, cycle: str, told: Sequence[Attempt]) -> float:
 def pay_cycle_days(
     view: CaseView, cycle: str, end: datetime, *, start: datetime | None = None
 ) -> Floats:
-    """The cycle's paydays for this customer, from 45 days before the case (UTC epoch seconds)."""
+    """The cycle's paydays for this customer, (n,): UTC epoch seconds, from 45 days before."""
     country = view.customer_country
     zone = zone_of(view.customer_timezone, country)
     return paydays.paydays(cycle, country, zone, start=start or view.opened_at, end=end)

@@ -1,11 +1,12 @@
 """The learnt success model: a one-interval hazard over attempt rows, as boosted survival trees.
 
-    P(success | x) = 1 - exp(-exp(a + b f(x) + c g(x)))
+    P(success | x) = 1 - exp(-exp(w (a + b f(x) + c g(x)) + (1 - w) (g(x) + d)))
 
-`f` is the trees' log hazard (scikit-survival's gradient boosting with the Cox loss, trained in
-`learning`), `g` the documented prior's. Where the log has little to say of such a charge so long
-after a decline, the chance is drawn towards the prior's, moved by as much as the prior was off on
-such charges at any time. This module only evaluates; it knows no training library.
+`f` is the trees' log hazard (scikit-survival's gradient boosting on the likelihood of the grouped
+proportional hazards model, trained in `learning.trees`), `g` the documented prior's. Where the log
+has little to say of such a charge so long after a decline, `w` is small: partial pooling, the log
+hazard shrinks towards the prior's, moved by as much (`d`) as the prior was off on such charges at
+any time. This module only evaluates; it knows no training library.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,28 +41,37 @@ class Trees(Protocol):
     """An ensemble: the mean of its boosted trees' log hazards."""
 
     def log_hazard(self, rows: Matrix) -> Floats:
-        """One log hazard a row."""
+        """One log hazard a row, (n,), of rows (n, features)."""
 
     def contributions(self, row: Matrix, background: Matrix) -> Floats:
-        """Exact Shapley values, one a feature, of `log_hazard(row) - log_hazard(background)`."""
+        """Exact Shapley values (features,) of `log_hazard(row) - log_hazard(background)`.
+
+        `row` and `background` are (1, features) each.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrator:
-    """From log hazards to a calibrated chance."""
+    """From log hazards to the log hazard of a calibrated chance: linear, fitted out of fold."""
 
     intercept: float
     slope: float
     prior_slope: float
 
     def log_hazard(self, learnt: Floats, prior: Floats) -> Floats:
-        """The log hazard of the two together."""
+        """The log hazard of the two together, (n,) of (n,) each."""
         return self.intercept + self.slope * learnt + self.prior_slope * prior
 
 
 @dataclass(frozen=True, slots=True)
 class LearntModel:
-    """A trained success model; immutable, loaded once a process."""
+    """A trained success model; immutable, loaded once a process.
+
+    `group_rows`: per pooling group the rows that the log holds, one count for each of `GAPS`.
+    `prior_rows`: how many rows the prior is worth against them. `prior_offsets`: how far the
+    prior's log hazard is off, per pooling group. `damping`: what later chances are multiplied with
+    for each failure that is only assumed.
+    """
 
     version: str
     trees: Trees
@@ -76,17 +86,17 @@ class LearntModel:
     churn: ChurnHazard = UNKNOWN
 
     def context(self, view: CaseView, method: PaymentMethod, slots: Floats) -> FeatureContext:
-        """What the features are computed from."""
+        """What the features are computed from, at slots (slots,), UTC epoch seconds."""
         return FeatureContext(view, method, slots, self.rates, self.pay_cycles)
 
     def success_probability(self, view: CaseView, method: PaymentMethod, slots: Floats) -> Floats:
-        """One calibrated chance per slot."""
+        """The calibrated chance at each of the slots (UTC epoch seconds), (slots,), 0 to 0.97."""
         return self.success_probabilities([(view, method, slots)])[0]
 
     def success_probabilities(
         self, asked: Sequence[tuple[CaseView, PaymentMethod, Floats]]
     ) -> list[Floats]:
-        """The same for many at once, with one pass through the trees."""
+        """The same for many at once, (slots,) each, with one pass through the trees."""
         contexts = [self.context(view, method, slots) for view, method, slots in asked]
         if not contexts:
             return []
@@ -112,7 +122,7 @@ class LearntModel:
         return self.prior_offsets.get(name, self.prior_offsets.get(name.partition(":")[0], 0.0))
 
     def pooling_weight(self, context: FeatureContext) -> Floats:
-        """How far the log speaks of such charges, 0 to 1: rows seen over rows seen and a few."""
+        """How far the log speaks of such charges, (slots,), 0 to 1: rows / (rows + prior_rows)."""
         seen = self.group_rows.get(pooling_group(context))
         if seen is None:
             return np.zeros(context.slots.shape)
@@ -133,6 +143,6 @@ def pooling_group(context: FeatureContext) -> str:
 
 
 def as_chance(log_hazard: Floats) -> Floats:
-    """The chance of a log hazard, at most 0.97."""
+    """The chance of a log hazard, (n,) of (n,), at most 0.97."""
     chance: Floats = -np.expm1(-np.exp(np.minimum(log_hazard, 3.0)))
     return np.clip(chance, 0.0, 0.97)

@@ -78,7 +78,7 @@ def fixed_schedule(days: Sequence[float] = schedule.DAYS) -> "FixedSchedule":
 
 
 def policy_of(config: Mapping[str, Any] | None) -> PolicyFile:
-    """The policy file's default with `config` laid over it."""
+    """The policy file's default with `config` laid over it; `BadRequest` names an unknown key."""
     given = dict(config or {})
     unknown = sorted(set(given) - {*_VALUE, *_LIMITS, *_OFFERS})
     if unknown:

@@ -46,11 +46,20 @@ class Past(Protocol):
 
     def charges_page(
         self, account: str, *, since: datetime, after: str | None, limit: int = 100
-    ) -> ChargePage: ...
-    def invoices_of(self, account: str, payment_intent_id: str) -> Sequence[str]: ...
-    def invoice(self, account: str, invoice_id: str) -> InvoiceFacts: ...
-    def customer(self, account: str, customer_id: str) -> CustomerFacts: ...
-    def invoice_charges(self, account: str, invoice_id: str) -> Sequence[ChargeFacts]: ...
+    ) -> ChargePage:
+        """Charges from `since` on, newest first; `after` is the last one of the page before."""
+
+    def invoices_of(self, account: str, payment_intent_id: str) -> Sequence[str]:
+        """The invoices that an intent pays."""
+
+    def invoice(self, account: str, invoice_id: str) -> InvoiceFacts:
+        """An invoice as it is now."""
+
+    def customer(self, account: str, customer_id: str) -> CustomerFacts:
+        """A customer as they are now."""
+
+    def invoice_charges(self, account: str, invoice_id: str) -> Sequence[ChargeFacts]:
+        """All charges for an invoice, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

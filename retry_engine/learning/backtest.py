@@ -63,7 +63,7 @@ _NEGLIGIBLE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Per case: money in minor units, part recovered, charges."""
+    """Per case, (cases,): money in minor units, part recovered (0 to 1), charges."""
 
     net: Floats
     recovered: Floats

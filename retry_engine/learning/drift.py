@@ -1,4 +1,4 @@
-"""Has the world moved away from what a model was trained on?
+"""Whether the world has moved away from what a model was trained on.
 
 Three questions, each with a verdict (ok, watch, retrain): do the retries look like those of the
 training data, does what the planner was promised come true, and is the model as sharp as it was.
@@ -228,7 +228,7 @@ def judge_promises(promises: Sequence[Mapping[str, Any]]) -> Document:
 
 
 def judge_brier(chance: Floats, won: Bools, known: Document) -> Document:
-    """The Brier score of the window's retries against that of training."""
+    """The Brier score of a window's retries, `chance` and `won` (n,), against training's."""
     if len(won) < _ENOUGH:
         return {"verdict": OK, "detail": f"{len(won)} retries: too few to tell"}
     each = (chance - won) ** 2

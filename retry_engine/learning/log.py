@@ -179,7 +179,7 @@ def validate(frame: pd.DataFrame, *, name: str = "log") -> tuple[pd.DataFrame, l
 
 
 def refuse_card_numbers(frame: pd.DataFrame, *, name: str) -> None:
-    """Refuse a table that holds what may be a card number, in any column."""
+    """Raise `InvalidInput` where any column of a table holds what may be a card number."""
     for column in frame.columns:
         values = frame[column]
         if not (values.dtype == object or pd.api.types.is_string_dtype(values.dtype)):
@@ -254,8 +254,10 @@ def _numbers(frame: pd.DataFrame, column: str, name: str, *, whole: bool) -> "pd
 
 
 def _is_dump_of_floats(texts: "pd.Series[Any]") -> bool:
-    """Whether all were written with one zero behind a point, as pandas writes whole numbers where
-    the column has gaps; whoever writes major units has cents somewhere, or two zeros."""
+    """Whether all have one zero behind a point, as pandas writes whole numbers in a gappy column.
+
+    Whoever writes major units has cents somewhere, or two zeros.
+    """
     return bool(texts.astype(str).str.fullmatch(r"[0-9]+\.0").all())
 
 

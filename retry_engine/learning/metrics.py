@@ -27,7 +27,10 @@ _CHURNED, _RECOVERED = "churned", "recovered"
 
 
 def judge(chance: Floats, won: Bools) -> Document:
-    """Concordance (Harrell and Uno, one interval), Brier score and calibration by decile."""
+    """Concordance (Harrell and Uno, one interval), Brier score and calibration by decile.
+
+    `chance` and `won` are (n,) each. A concordance is None where no pair is comparable.
+    """
     return {
         "concordance": harrell(outcome(won), chance),
         "concordance_uno": uno(outcome(won), chance),
@@ -39,7 +42,8 @@ def judge(chance: Floats, won: Bools) -> Document:
 def harrell(y: Any, risk: Floats) -> float | None:
     """Share of comparable pairs in the right order; None where no pair is comparable.
 
-    `y` is (event, time). With one interval this is the area under the ROC curve.
+    `y` is (n,) of (event, time), `risk` (n,). With one interval this is the area under the ROC
+    curve.
     """
     event, time = (y[name] for name in y.dtype.names)
     if not event.any() or (event.all() and len(np.unique(time)) < 2):
@@ -48,7 +52,10 @@ def harrell(y: Any, risk: Floats) -> float | None:
 
 
 def uno(y: Any, risk: Floats, most: int = 10_000) -> float | None:
-    """The same, weighted against censoring; on the first `most` rows, as pairs grow squared."""
+    """The same, (n,) each, weighted against censoring (Uno et al. 2011).
+
+    On the first `most` rows, as pairs grow squared; scikit-survival's `concordance_index_ipcw`.
+    """
     y, risk = y[:most], risk[:most]
     if harrell(y, risk) is None:
         return None
@@ -56,7 +63,7 @@ def uno(y: Any, risk: Floats, most: int = 10_000) -> float | None:
 
 
 def calibration(chance: Floats, won: Bools) -> list[Document]:
-    """By tenth of the chance: how many, what was promised, what came with its 95 % interval."""
+    """By tenth of the chance (n,): how many, what was promised, what came, its 95 % interval."""
     order = np.argsort(chance, kind="stable")
     found = []
     for part in np.array_split(order, _BINS):
@@ -75,7 +82,7 @@ def calibration(chance: Floats, won: Bools) -> list[Document]:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % score interval of a share."""
+    """The 95 % score interval of a share (Wilson 1927)."""
     share, z2 = hits / of, _Z95**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z95 / (1 + z2 / of) * float(np.sqrt(share * (1 - share) / of + z2 / (4 * of**2)))
@@ -153,6 +160,9 @@ def integrated_brier(
     chance: Floats, won: Bools, at: Floats, ids: npt.NDArray[Any], ended: pd.DataFrame
 ) -> Document | None:
     """The integrated Brier score over the 30 days of the cases that those retries belong to.
+
+    `chance`, `won`, `at` (UTC epoch seconds) and `ids` (invoices) are of retries, (n,) each; None
+    where no case ends within days that can be told apart.
 
     The model knows chances of retries, not of days. The survival it stands for is that of "not
     recovered" along the retries that were made: after `t` days it is the product of (1 - p) of the

@@ -122,7 +122,10 @@ class ModelRegistry:
         return {**row.card, "state": row.state}
 
     def write_plot(self, version: str | None, path: Path) -> None:
-        """The calibration plot of a model's card into a file, as a PNG."""
+        """The calibration plot of a model's card into a file, as a PNG.
+
+        Raises `Refused` where it was stored without one, `InvalidInput` where it cannot be written.
+        """
         row = self._stored(version)
         if row.plot is None:
             raise Refused(f"{row.version} was stored without a plot: train anew")
@@ -151,7 +154,7 @@ class ModelRegistry:
         serving.load(self.database, version)
 
     def rollback(self) -> Document:
-        """Back to the model that decided before, or to the documented prior."""
+        """Back to the model before, or to the prior; `Refused` where the prior decides now."""
         with self.database.transaction() as connection:
             if learning.active_version(connection) is None:
                 raise Refused("no model is active: the documented prior decides already")
@@ -169,7 +172,7 @@ class ModelRegistry:
         """A stored model on the cases after its training data; on all where there are too few.
 
         The model is as stored: each retry is scored as it would have been then. Only the models
-        that answer in the backtest are fitted.
+        that answer in the backtest are fitted. Raises `CannotLearn` where the log has no retries.
         """
         row = self._stored(version)
         model = serving.load(self.database, row.version)
@@ -204,7 +207,8 @@ class ModelRegistry:
     def drift(self, *, since: datetime | None, seed: int = 0) -> Document:
         """The log's last days against the active model's training data; 30 where none are given.
 
-        Days count back from the log's last attempt, which is by its case's clock.
+        Days count back from the log's last attempt, which is by its case's clock. Raises `Refused`
+        where the model was stored without a reference, `CannotLearn` where the log has no attempts.
         """
         row = self._stored(None)
         if row.reference is None:

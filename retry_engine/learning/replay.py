@@ -34,6 +34,7 @@ class Retry:
 
     @property
     def won(self) -> bool:
+        """Whether the money came."""
         return self.attempt.outcome is Outcome.SUCCEEDED
 
 

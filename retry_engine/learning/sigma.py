@@ -27,8 +27,11 @@ TITLE = "retry-engine attempt log"
 class Results(Protocol):
     """What is asked of Stripe; `recovery.gateway.Gateway` says what these raise."""
 
-    def sigma_run(self, account: str, run_id: str) -> SigmaRun: ...
-    def download(self, account: str, file_id: str, into: Path) -> None: ...
+    def sigma_run(self, account: str, run_id: str) -> SigmaRun:
+        """A scheduled query's run."""
+
+    def download(self, account: str, file_id: str, into: Path) -> None:
+        """The contents of a file at Stripe, written to `into`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

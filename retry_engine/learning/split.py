@@ -54,7 +54,7 @@ def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
 
 
 def of_rows(rows: Rows, inside: Bools) -> Rows:
-    """Some of the rows; what was counted over all of them stays."""
+    """Some of the rows, `inside` (n,) says which; what was counted over all of them stays."""
     numbers, case = np.unique(rows.case[inside], return_inverse=True)
     return replace(
         rows,

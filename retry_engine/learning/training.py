@@ -1,8 +1,8 @@
 """From an attempt log to a success model.
 
 Rows are retries (`replay.walk`), each with its features as they were then; no fold splits a case.
-The boosted trees of the folds are averaged, and the link from their log hazard (and the prior's) to
-a chance is fitted on rows that the trees in question had not seen.
+The boosted trees of the folds are averaged, and the calibrator from their log hazard (and the
+prior's) to a chance is fitted on rows that the trees in question had not seen.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model with what it was made from; `chance` is out of fold, for judging calibration."""
+    """A model with what it was made from; `chance` (n,) is out of fold, for judging calibration."""
 
     model: LearntModel
     rows: Rows
@@ -220,7 +220,7 @@ def _members(
     """Twin boosters a fold, and for each row the log hazard by those that had not seen it.
 
     All members' mean is less noisy than two twins' mean. Their differences tell by how much, and
-    the log hazards are drawn together accordingly, so that the link fits what will be served.
+    the log hazards are drawn together accordingly, so that the calibrator fits what will be served.
     """
     fold = _folds(rows, seed)
     shape = _shape(len(rows.won))
@@ -261,7 +261,10 @@ def _folds(rows: Rows, seed: int) -> npt.NDArray[np.int64]:
 
 
 def fit_calibrator(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Calibrator:
-    """Most likely link, drawn weakly towards the prior alone; a little data changes little."""
+    """Most likely calibrator, drawn weakly towards the prior alone; a little data changes little.
+
+    `learnt` and `prior` are log hazards, (n,); `won` (n,) what came of the charges.
+    """
 
     def loss(given: Floats) -> float:
         a, b, c = given

@@ -39,19 +39,20 @@ class GroupedHazard(CoxPH):  # type: ignore[misc]  # the library has no types
         self.start = start  # the log hazard before the first tree
 
     def __call__(self, y_true: Any, raw_prediction: Any, sample_weight: Any = None) -> float:
+        """Its sum over all rows, `raw_prediction` (n, 1); the library's training score."""
         hazard = np.exp(self._score(raw_prediction))
         return float(-np.sum(np.where(y_true["event"], np.log(-np.expm1(-hazard)), -hazard)))
 
     def gradient(
         self, y_true: Any, raw_prediction: Any, sample_weight: Any = None, **_ignored: Any
     ) -> Floats:
-        """Fisher scoring's working residual, one a row: the gradient over the information."""
+        """Fisher scoring's working residual, (n,): the gradient over the information."""
         chance, slope = self._chance(raw_prediction)
         residual: Floats = (y_true["event"] - chance) / slope
         return residual
 
     def information(self, raw_prediction: Any) -> Floats:
-        """Expected information about the log hazard, one a row."""
+        """Expected information about the log hazard, (n,)."""
         chance, slope = self._chance(raw_prediction)
         return slope**2 / (chance * (1.0 - chance))
 
@@ -78,6 +79,7 @@ class Boosting(GradientBoostingSurvivalAnalysis):  # type: ignore[misc]  # no ty
     """scikit-survival's boosting with the loss above; predictions leave the start out."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, monitor: Any = None) -> Any:  # noqa: N803
+        """Fit on rows (n, features) and outcomes as `outcome` gives them, (n,)."""
         self._start = float(np.log(-np.log1p(-np.clip(y["event"].mean(), 0.001, 0.999))))
         super().fit(X, y, sample_weight, monitor)
         return self
@@ -95,7 +97,10 @@ class Boosting(GradientBoostingSurvivalAnalysis):  # type: ignore[misc]  # no ty
 
 
 def outcome(won: npt.NDArray[np.bool_]) -> Any:
-    """A success is an event in the first interval; a failure is censored after it."""
+    """A success (n,) is an event in the first interval; a failure is censored after it.
+
+    As scikit-survival wants it: a structured array (n,) of (event, time).
+    """
     times = np.where(won, 1.0, 2.0)
     return np.array(list(zip(won, times, strict=True)), dtype=[("event", bool), ("time", float)])
 
@@ -115,14 +120,14 @@ class Ensemble:
         return np.array(trees, dtype=object)
 
     def log_hazard(self, rows: Matrix) -> Floats:
-        """One log hazard a row."""
+        """One log hazard a row, (n,), of rows (n, features)."""
         total = np.zeros((len(rows), 1))
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         predict_stages(self._stages, rows, self.rate / len(self.members), total)
         return total[:, 0]
 
     def contributions(self, row: Matrix, background: Matrix) -> Floats:
-        """Exact Shapley values of the gap between two rows.
+        """Exact Shapley values (features,) of the gap between two rows, (1, features) each.
 
         Per leaf, the features on its path split into those where only `row` goes that way and those
         where only `background` does; the game of one leaf has a closed form (Lundberg et al. 2020,

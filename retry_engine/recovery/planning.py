@@ -29,8 +29,8 @@ from retry_engine.store import (
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
-# The networks look back 30 days, bank debits 180.
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
+# The networks look back 30 days, bank debits 180.
 _LOOK_BACK = timedelta(days=180)
 
 

@@ -1,3 +1,4 @@
+import inspect
 from itertools import combinations
 from math import factorial
 
@@ -5,6 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import _gradient_boosting
+from sklearn.tree import _tree
+from sksurv.ensemble import GradientBoostingSurvivalAnalysis
+from sksurv.ensemble.survival_loss import CoxPH
 
 from retry_engine.learning import trees
 
@@ -82,3 +87,34 @@ def _by_definition(ensemble: trees.Ensemble, row: np.ndarray, other: np.ndarray)
                 gain = ensemble.log_hazard(with_it) - ensemble.log_hazard(without)
                 values[name] += weight * gain[0]
     return values
+
+
+def test_the_libraries_private_names_that_this_engine_stands_on_are_as_they_were() -> None:
+    """A new release that moves one fails here, by name, and not in somebody's training."""
+    for method, own, wanted in (
+        ("_fit_stage", "_fit_stage", ["i", "X", "y", "raw_predictions", "sample_weight"]),
+        ("_get_loss", "_get_loss", ["sample_weight"]),
+    ):
+        theirs = inspect.signature(getattr(GradientBoostingSurvivalAnalysis, method))
+        assert list(theirs.parameters)[1 : len(wanted) + 1] == wanted
+        assert getattr(trees.Boosting, own) is not getattr(GradientBoostingSurvivalAnalysis, method)
+    theirs = inspect.signature(CoxPH.update_terminal_regions)
+    ours = inspect.signature(trees.GroupedHazard.update_terminal_regions)
+    assert list(theirs.parameters) == list(ours.parameters)
+    for name in ("gradient", "__call__"):
+        assert list(inspect.signature(getattr(CoxPH, name)).parameters)[:3] == [
+            "self", "y_true", "raw_prediction",
+        ]  # fmt: skip
+    assert callable(_gradient_boosting.predict_stages)
+    rng = np.random.default_rng(0)
+    x, won = rng.random((200, 2)).astype(np.float32), rng.random(200) < 0.5
+    fitted = trees.Boosting(n_estimators=1, max_depth=2, random_state=0)
+    fitted.fit(x, trees.outcome(won))
+    assert isinstance(fitted._loss, trees.GroupedHazard)
+    tree = fitted.estimators_[0, 0].tree_
+    assert isinstance(tree, _tree.Tree)
+    state = tree.__getstate__()
+    assert {"max_depth", "node_count", "nodes", "values"} <= set(state)
+    assert {"left_child", "right_child", "feature", "threshold", "missing_go_to_left"} <= set(
+        state["nodes"].dtype.names
+    )

@@ -56,7 +56,10 @@ def issuer_key(of: Attempt | PaymentMethod) -> str:
 
 @dataclass(frozen=True)
 class FeatureContext:
-    """A case at its `now`, a method, and moments (UTC epoch seconds, none before now)."""
+    """A case at its `now`, a method, and `slots` (moments,), none of them before now.
+
+    Slots are UTC epoch seconds, ascending. What is derived is computed once, when first asked for.
+    """
 
     view: CaseView
     method: PaymentMethod
@@ -66,6 +69,7 @@ class FeatureContext:
 
     @cached_property
     def now(self) -> float:
+        """The case's now, UTC epoch seconds."""
         return self.view.now.timestamp()
 
     @cached_property
@@ -80,20 +84,23 @@ class FeatureContext:
 
     @cached_property
     def last_here(self) -> Attempt | None:
+        """The method's last decline in this case."""
         return self.here[-1] if self.here else None
 
     @cached_property
     def last_any(self) -> Attempt | None:
+        """The case's last attempt by anybody, on any method."""
         return self.view.attempts[-1] if self.view.attempts else None
 
     @cached_property
     def category(self) -> str:
+        """What the method's last decline in this case was about; `none` where there is none."""
         last = self.last_here
         return codes.lookup(last.decline_code).category if last else "none"
 
     @cached_property
     def local(self) -> Floats:
-        """The moments as seconds on the customer's wall clock, daylight saving and all."""
+        """The moments on the customer's wall clock, (moments,), in seconds, summer time and all."""
         zone = zone_of(self.view.customer_timezone, self.view.customer_country)
         first, last = _offset(zone, self.slots[0]), _offset(zone, self.slots[-1])
         if first == last:  # no clock changes twice within a horizon
@@ -104,6 +111,7 @@ class FeatureContext:
 
     @cached_property
     def dates(self) -> npt.NDArray[np.datetime64]:
+        """The moments' days on that clock, (moments,)."""
         return self.local.astype("datetime64[s]").astype("datetime64[D]")
 
     @cached_property
@@ -139,7 +147,7 @@ class FeatureContext:
 
     @cached_property
     def waited(self) -> Floats:
-        """Days since the last decline of this method, or else since the case opened."""
+        """Days since the last decline of this method, or else since the case opened, (moments,)."""
         return np.maximum(self.slots - self.since.timestamp(), 0.0) / DAY
 
     @cached_property
