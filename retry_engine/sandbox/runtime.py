@@ -11,7 +11,7 @@ from retry_engine.sandbox.billing import clocks
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.transport.faults import Faults
-from retry_engine.sandbox.transport.mail import Post
+from retry_engine.sandbox.transport.mailboxes import Post
 from retry_engine.sandbox.transport.webhooks import BACKOFF, Dispatcher
 
 PLATFORM = "acct_1Sandbox000000000"

@@ -7,86 +7,68 @@ from random import Random
 from typing import Any
 
 from retry_engine.sandbox.accounts.account import Account
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
 from retry_engine.sandbox.billing import clocks
 from retry_engine.sandbox.population.population import Population
 from retry_engine.sandbox.population.report import summarise
+from retry_engine.sandbox.population.subscribers import Instrument, OwnAct, Person
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 END = START + timedelta(days=20)
 
 
-@dataclass(frozen=True)
-class Answer:
-    outcome: str
-    decline_code: str | None = None
-    advice_code: str | None = None
-    network_decline_code: str | None = None
-    network_advice_code: str | None = None
-    outcome_type: str | None = None
-    outcome_reason: str | None = None
-    network_status: str | None = None
-    risk_level: str | None = None
-    settles_after: timedelta | None = None
-    settles_as: "Answer | None" = None
+def card(key: str, *, is_default: bool = True) -> Instrument:
+    return Instrument(
+        key=key, type="card", brand="visa", funding="credit", country="US", exp_year=2030,
+        exp_month=1, fingerprint="fp_1", last4="4242", is_default=is_default,
+        added_at=START - timedelta(days=90),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Instrument:
-    key: str
-    type: str = "card"
-    brand: str = "visa"
-    funding: str = "credit"
-    country: str = "US"
-    exp_year: int = 2030
-    exp_month: int = 1
-    fingerprint: str = "fp_1"
-    last4: str = "4242"
-    is_default: bool = True
-    added_at: datetime = START - timedelta(days=90)
+ADA = Person(
+    instruments=(card("card"),),
+    key="ada",
+    country="US",
+    timezone="America/New_York",
+    customer_since=START - timedelta(days=90),
+    currency="usd",
+    amount=1500,
+    interval="month",
+    renewal_at=START + timedelta(hours=5),
+    subscription_default=False,
+)
 
 
-@dataclass(frozen=True)
-class Person:
-    instruments: tuple[Instrument, ...]
-    key: str = "ada"
-    country: str = "US"
-    timezone: str = "America/New_York"
-    customer_since: datetime = START - timedelta(days=90)
-    currency: str = "usd"
-    amount: int = 1500
-    interval: str = "month"
-    renewal_at: datetime = START + timedelta(hours=5)
-    subscription_default: bool = False
-
-
-@dataclass(frozen=True)
-class Act:
-    at: datetime
-    kind: str
-    instrument: Instrument | None = None
+def after_a_day(kind: str, instrument: Instrument | None = None) -> OwnAct:
+    return OwnAct(at=START + timedelta(days=1), kind=kind, instrument=instrument)
 
 
 @dataclass
 class Town:
     """One person whose account is empty until `payday`."""
 
-    people: Sequence[Person] = (Person((Instrument("card"),)),)
+    people: Sequence[Person] = (ADA,)
     payday: datetime = END + timedelta(days=1)
-    acts: tuple[Act, ...] = ()
+    acts: tuple[OwnAct, ...] = ()
     asked: list[tuple[str, datetime]] = field(default_factory=list)
 
     def authorize(
         self, instrument_key: str, *, amount: int, at: datetime, on_session: bool,
         previous: Sequence[datetime],
-    ) -> Answer:  # fmt: skip
+    ) -> IssuerAnswer:  # fmt: skip
         self.asked.append((instrument_key, at))
         if at >= self.payday or instrument_key == "good":
-            return Answer("succeeded")
-        return Answer("failed", "insufficient_funds", "try_again_later", "51")
+            return IssuerAnswer(outcome="succeeded")
+        return IssuerAnswer(
+            outcome="failed",
+            decline_code="insufficient_funds",
+            advice_code="try_again_later",
+            network_decline_code="51",
+        )
 
     def own_acts(
         self, person_key: str, *, failed_at: datetime, horizon_end: datetime
-    ) -> Sequence[Act]:
+    ) -> Sequence[OwnAct]:
         return self.acts
 
 
@@ -128,28 +110,28 @@ def test_who_never_has_money_is_tried_four_times_and_stays_past_due() -> None:
 
 
 def test_a_person_pays_on_the_page() -> None:
-    act = Act(START + timedelta(days=1), "pays_on_page", Instrument("good", is_default=False))
+    act = after_a_day("pays_on_page", card("good", is_default=False))
     account = lives(Town(acts=(act,)))
     assert [entry.source for entry in account.ledger] == ["stripe", "customer"]
     assert summarise(account).recovered == 1
 
 
 def test_a_new_default_is_charged_by_stripes_next_retry() -> None:
-    act = Act(START + timedelta(days=1), "updates_card", Instrument("good"))
+    act = after_a_day("updates_card", card("good"))
     account = lives(Town(acts=(act,)))
     assert {"payment_method.attached", "customer.updated"} <= kinds(account)
     assert account.ledger[-1].outcome == "succeeded"
 
 
 def test_a_subscriptions_own_default_wins_over_the_customers() -> None:
-    act = Act(START + timedelta(days=1), "updates_card", Instrument("good"))
-    person = replace(Town().people[0], subscription_default=True)
+    act = after_a_day("updates_card", card("good"))
+    person = replace(ADA, subscription_default=True)
     account = lives(Town(people=(person,), acts=(act,)))
     assert summarise(account).recovered == 0
 
 
 def test_the_card_updater_puts_another_card_behind_the_same_method() -> None:
-    act = Act(START + timedelta(days=1), "card_automatically_updated", Instrument("good"))
+    act = after_a_day("card_automatically_updated", card("good"))
     account = lives(Town(acts=(act,)))
     assert "payment_method.automatically_updated" in kinds(account)
     assert len({entry.payment_method for entry in account.ledger}) == 1
@@ -157,6 +139,6 @@ def test_the_card_updater_puts_another_card_behind_the_same_method() -> None:
 
 
 def test_who_cancels_is_not_charged_again() -> None:
-    account = lives(Town(acts=(Act(START + timedelta(days=1), "cancels"),)))
+    account = lives(Town(acts=(after_a_day("cancels"),)))
     assert "customer.subscription.deleted" in kinds(account)
     assert len(account.ledger) == 1

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from retry_engine.sandbox import objects
+from retry_engine.sandbox.accounts.agenda import Agenda, Due
+from retry_engine.sandbox.accounts.issuers import Issuer
+from retry_engine.sandbox.accounts.ledger import Try
 from retry_engine.sandbox.errors import invalid, missing
 from retry_engine.sandbox.objects import Obj
 
@@ -66,39 +69,6 @@ _TABLE_OF_PREFIX = {prefix: table for table, prefix in PREFIXES.items()}
 EXPAND_ONLY = {"invoice": ("payments", "confirmation_secret")}
 
 
-@dataclass(slots=True, kw_only=True)
-class Due:
-    """Something that happens by itself at `at`, unless `live` says that it no longer will."""
-
-    at: int
-    what: str
-    act: Callable[[], object]
-    live: Callable[[], bool]
-
-
-@dataclass(slots=True, kw_only=True)
-class Try:
-    """One attempt to take money, for the audit. `source`: stripe, api or customer."""
-
-    invoice: str | None  # None: for something else
-    customer: str | None
-    payment_method: str
-    fingerprint: str | None
-    at: int
-    amount: int
-    currency: str
-    outcome: str
-    decline_code: str | None
-    source: str
-    charge: str
-    idempotency_key: str | None
-    settled_at: int | None = None
-
-    def as_json(self) -> Obj:
-        """The entry as `/_sandbox/ledger` shows it."""
-        return asdict(self)
-
-
 @dataclass(slots=True)
 class Cause:
     """The API request that is being carried out; empty where Stripe acts by itself."""
@@ -120,14 +90,11 @@ class Terms:
     pages_at: str = "https://invoice.stripe.com"
 
 
-@dataclass(slots=True)
-class _Agenda:
-    heap: list[tuple[int, int, Due]] = field(default_factory=list)
+class Inhabitants(Protocol):
+    """A population, as the account knows of it."""
 
-    def next(self) -> Due | None:
-        while self.heap and not self.heap[0][2].live():
-            heapq.heappop(self.heap)
-        return self.heap[0][2] if self.heap else None
+    def report(self) -> Obj:
+        """What each of them did and paid, and the sums."""
 
 
 class Account:
@@ -154,13 +121,13 @@ class Account:
         # called with each new event: (event)
         self.listeners: list[Callable[[Obj], None]] = []
         # asked first whether a method is theirs to answer for (a population's world)
-        self.issuers: list[Any] = []
+        self.issuers: list[Issuer] = []
         # called when an invoice's first attempt has failed: (invoice)
         self.on_failure: list[Callable[[Obj], None]] = []
         # called with each letter that reaches one of the customers: (customer, letter)
         self.on_mail: list[Callable[[Obj, Any], None]] = []
         # the populations that live here, as readers of mail
-        self.people: list[Any] = []
+        self.people: list[Inhabitants] = []
         # what people set out to do over HTTP; who plays the clock lets them, one after another
         self.visits: deque[Callable[[], Awaitable[None]]] = deque()
         self.cause = Cause()
@@ -169,7 +136,7 @@ class Account:
         # facts that Stripe knows and the API does not show, by object id
         self.hidden: dict[str, Obj] = {}
         self._now = now
-        self._agendas: dict[str, _Agenda] = {}
+        self._agendas: dict[str, Agenda] = {}
         self._playing: dict[str, int] = {}
         self._order = itertools.count()
         self._created_order: dict[str, int] = {}
@@ -272,16 +239,16 @@ class Account:
     ) -> None:  # fmt: skip
         """Plan something on a clock."""
         due = Due(at=when, what=what, act=act, live=live)
-        agenda = self._agendas.setdefault(clock_id or "", _Agenda())
+        agenda = self._agendas.setdefault(clock_id or "", Agenda())
         heapq.heappush(agenda.heap, (when, next(self._order), due))
 
     def next_due(self, clock_id: str | None) -> Due | None:
         """What happens next on a clock."""
-        return self._agendas.setdefault(clock_id or "", _Agenda()).next()
+        return self._agendas.setdefault(clock_id or "", Agenda()).next()
 
     def play_next(self, clock_id: str | None, until: int) -> bool:
         """Let the next thing happen if it is due by then; False when nothing is."""
-        agenda = self._agendas.setdefault(clock_id or "", _Agenda())
+        agenda = self._agendas.setdefault(clock_id or "", Agenda())
         due = agenda.next()
         if due is None or due.at > until:
             return False

@@ -24,8 +24,8 @@ def payment_method(*, id: str, created: int, kind: str, detail: Obj, country: st
 
 
 def card(
-    *, brand: str, country: str | None, exp_month: int, exp_year: int,
-    fingerprint: str, funding: str, last4: str,
+    *, brand: str | None, country: str | None, exp_month: int | None, exp_year: int | None,
+    fingerprint: str, funding: str | None, last4: str,
 ) -> Obj:  # fmt: skip
     """The card part of a payment method."""
     return {

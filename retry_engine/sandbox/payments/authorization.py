@@ -1,34 +1,16 @@
 """The bank is asked: the population's world answers, a script, or a test card's nature."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from retry_engine.sandbox.accounts.account import HOUR, Account
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.payments.outcomes import DEBITS, SUCCEEDED, Verdict
 from retry_engine.sandbox.payments.scripts import script_of, verdict_of
 
 _DEBIT_HOURS = {"sepa_debit": 120, "us_bank_account": 96, "bacs_debit": 96}
-
-
-class Issuer(Protocol):
-    """Who answers for methods of its own; None for all others."""
-
-    def answer(
-        self, method: Obj, *, amount: int, at: datetime, on_session: bool,
-        previous: Sequence[datetime],
-    ) -> Any: ...  # fmt: skip
-
-    def challenges(
-        self, method: Obj, *, amount: int, at: datetime, previous: Sequence[datetime]
-    ) -> bool | None:
-        """Whether the bank wants a customer who is there to prove themselves."""
-
-    def method_behind(self, number: str) -> Obj | None:
-        """A new method for a card number that is one of theirs."""
 
 
 def decide(account: Account, method: Obj, *, amount: int, at: int, on_session: bool) -> Verdict:
@@ -65,7 +47,7 @@ def wants_authentication(account: Account, method: Obj, *, amount: int, at: int)
     for issuer in account.issuers:
         asks = issuer.challenges(method, amount=amount, at=account.moment(at), previous=previous)
         if asks is not None:
-            return bool(asks)
+            return asks
     if method["type"] in DEBITS:
         return False
     script = script_of(method, hidden)
@@ -97,20 +79,20 @@ def _later(verdict: Verdict, kind: str) -> Verdict:
     return Verdict(outcome="processing", settles_after=after, settles_as=final, debit=True)
 
 
-def _of_answer(answer: Any, *, debit: bool) -> Verdict:
+def _of_answer(answer: IssuerAnswer, *, debit: bool) -> Verdict:
     """The world's answer in our words."""
     settles = answer.settles_as
     after = answer.settles_after
     return Verdict(
-        outcome=str(answer.outcome),
+        outcome=answer.outcome,
         decline_code=answer.decline_code,
         advice_code=answer.advice_code,
         network_advice_code=answer.network_advice_code,
         network_decline_code=answer.network_decline_code,
-        outcome_type=answer.outcome_type or "authorized",
+        outcome_type=answer.outcome_type,
         reason=answer.outcome_reason,
-        network_status=answer.network_status or "approved_by_network",
-        risk_level=answer.risk_level or "normal",
+        network_status=answer.network_status,
+        risk_level=answer.risk_level,
         settles_after=None if after is None else int(after.total_seconds()),
         settles_as=None if settles is None else _of_answer(settles, debit=debit),
         debit=debit,

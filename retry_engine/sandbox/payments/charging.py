@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from retry_engine.sandbox import objects
-from retry_engine.sandbox.accounts.account import Account, Try
+from retry_engine.sandbox.accounts.account import Account
+from retry_engine.sandbox.accounts.ledger import Try
 from retry_engine.sandbox.errors import Refused
 from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.payments import authorization, outcomes, sources

@@ -1,6 +1,6 @@
 """Payment methods: Stripe's test cards and accounts, attaching, detaching, updating."""
 
-from typing import Any, cast
+from typing import Any
 
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.accounts.account import Account
@@ -52,7 +52,7 @@ def card_from(account: Account, given: Obj) -> Obj:
     for issuer in account.issuers if number else ():
         method = issuer.method_behind(number)
         if method is not None:
-            return cast("Obj", method)
+            return method
     kept = account.tables["token"].get(str(given.get("token")))
     if kept is not None:
         return _spend(account, kept)

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
 from retry_engine.sandbox.population.paydays import since_payday
-from retry_engine.sandbox.population.subscribers import Answer, Instrument, Story
+from retry_engine.sandbox.population.subscribers import Instrument, Story
 
 _VISA_CODE = {
     "insufficient_funds": "51", "do_not_honor": "05", "generic_decline": "05",
@@ -93,19 +94,19 @@ class Issuers:
 
     def answer(
         self, instrument: Instrument, story: Story, code: str | None, at: datetime
-    ) -> Answer:
+    ) -> IssuerAnswer:
         """The bank's answer, with all that comes along with the code; None: it gives the money."""
         if code is None:
-            return Answer(outcome="succeeded")
+            return IssuerAnswer(outcome="succeeded")
         if instrument.type != "card":
-            return Answer(
+            return IssuerAnswer(
                 outcome="failed",
                 decline_code=code if code == "insufficient_funds" else "refer_to_customer",
                 outcome_type="issuer_declined",
                 network_status="declined_by_network",
             )
         if story.trouble == "blocked" and code == story.code:
-            return Answer(
+            return IssuerAnswer(
                 outcome="failed",
                 decline_code="generic_decline",
                 outcome_type="blocked",
@@ -113,7 +114,7 @@ class Issuers:
                 network_status="not_sent_to_network",
             )
         network, merchant_advice = self._network_codes(instrument, story, code, at)
-        return Answer(
+        return IssuerAnswer(
             outcome="requires_action" if code == "authentication_required" else "failed",
             decline_code=code,
             advice_code=_advice(code),

@@ -9,33 +9,31 @@ advanced stands still and is ready, so that an engine may do what they ask for; 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 from retry_engine.sandbox.accounts.account import DAY, Account
-from retry_engine.sandbox.billing import collection, discounts, lifecycle
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
+from retry_engine.sandbox.billing import collection, lifecycle
 from retry_engine.sandbox.objects import Obj
+from retry_engine.sandbox.population.benefits import share_given
 from retry_engine.sandbox.population.browsing import Browser, Page, PageBroken, browser_client
+from retry_engine.sandbox.population.lives import Life, reported, totals
 from retry_engine.sandbox.population.population import Population
-from retry_engine.sandbox.population.subscribers import Answer, Instrument, Person
-from retry_engine.sandbox.population.traits import Temper, came_at_night, opened_at, temper_of
+from retry_engine.sandbox.population.subscribers import Instrument
+from retry_engine.sandbox.population.traits import came_at_night, opened_at, temper_of
 from retry_engine.sandbox.population.world import World
-from retry_engine.sandbox.transport.mail import Letter
+from retry_engine.sandbox.transport.letters import Letter
 
 _BROKEN = ("expired", "hard", "data")
-# renewals that a discount for ever counts as
-_EVER = 6
-# what a pause of collection is worth to who is short, as a discount
-_PAUSE_IS_WORTH = 0.15
 _MONTH = 30 * DAY
 _CARD_HOPS = 3
 # 3D Secure for what a customer starts is the rule there
 _SCA = ("GB", "DE", "FR", "NL", "ES")
 _SCA_SHARE = 0.5
 
-_HELD_BACK = Answer(
+_HELD_BACK = IssuerAnswer(
     outcome="failed",
     decline_code="insufficient_funds",
     advice_code="try_again_later",
@@ -45,26 +43,6 @@ _HELD_BACK = Answer(
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Life:
-    """What one person did and what became of them."""
-
-    person: Person
-    customer: str
-    temper: Temper
-    diary: list[Obj] = field(default_factory=list)
-    letters: int = 0
-    received: list[tuple[int, float]] = field(default_factory=list)
-    cards: int = 0
-    comes_back: bool = False
-    worn_out: bool = False
-    unsubscribed: bool = False
-    complained: bool = False
-    rewarded_at: int | None = None
-    convinced: bool = False
-    holds_back: bool = False
-
-
 class People:
     """The population behind an account, as readers of mail. All luck comes from the seed."""
 
@@ -72,12 +50,12 @@ class People:
         self, account: Account, population: Population, world: World, *, seed: int, clock: Obj
     ) -> None:
         self._account = account
-        self._population = population
+        self._wallets = population.wallets
         self._world = world
         self._seed = seed
         self._clock = str(clock["id"])
         self._lives = {
-            customer: _Life(person=person, customer=customer, temper=temper_of(seed, person.key))
+            customer: Life(person=person, customer=customer, temper=temper_of(seed, person.key))
             for customer, person in population.customers()
         }
         for life in self._lives.values():
@@ -107,13 +85,13 @@ class People:
             return
         self._later(life, at, "reads mail", lambda: self._reads(life, letter, rng))
 
-    def _later(self, life: _Life, at: datetime, what: str, act: Callable[[], None]) -> None:
+    def _later(self, life: Life, at: datetime, what: str, act: Callable[[], None]) -> None:
         when = max(int(at.timestamp()), self._now() + 1)
         self._account.at(
             self._clock, when, what, act, lambda: life.customer in self._account.tables["customer"]
         )
 
-    def _reads(self, life: _Life, letter: Letter, rng: Random) -> None:
+    def _reads(self, life: Life, letter: Letter, rng: Random) -> None:
         self._note(life, "reads_mail")
         if self._is_too_much(life):
             self._has_enough(life, letter)
@@ -127,11 +105,11 @@ class People:
             return
         self._account.visits.append(lambda: self._visits(life, letter.links[0], rng))
 
-    def _is_too_much(self, life: _Life) -> bool:
+    def _is_too_much(self, life: Life) -> bool:
         recent = sum(w for at, w in life.received if at > self._now() - _MONTH)
         return recent > life.temper.patience and not life.worn_out
 
-    def _has_enough(self, life: _Life, letter: Letter) -> None:
+    def _has_enough(self, life: Life, letter: Letter) -> None:
         life.worn_out = True
         how = life.temper.worn_out
         if how == "leaves":
@@ -142,7 +120,7 @@ class People:
         if how in ("unsubscribes", "complains"):
             self._account.visits.append(lambda: self._unsubscribes(life, letter))
 
-    async def _unsubscribes(self, life: _Life, letter: Letter) -> None:
+    async def _unsubscribes(self, life: Life, letter: Letter) -> None:
         url = letter.unsubscribe_url
         if url is None:
             self._note(life, "finds_no_way_to_unsubscribe")
@@ -152,7 +130,7 @@ class People:
         life.unsubscribed = status in range(200, 300)
         self._note(life, "unsubscribes", status=status)
 
-    def _leaves(self, life: _Life) -> None:
+    def _leaves(self, life: Life) -> None:
         self._note(life, "leaves")
         for subscription in self._account.of("subscription", life.customer):
             if subscription["status"] not in ("canceled", "incomplete_expired"):
@@ -160,14 +138,14 @@ class People:
 
     # -- the visit
 
-    async def _visits(self, life: _Life, url: str, rng: Random) -> None:
+    async def _visits(self, life: Life, url: str, rng: Random) -> None:
         try:
             async with browser_client() as client:
                 await self._at_the_page(life, Browser(client), url, rng)
         except PageBroken as broken:
             self._note(life, "finds_a_broken_page", status=broken.status)
 
-    async def _at_the_page(self, life: _Life, browser: Browser, url: str, rng: Random) -> None:
+    async def _at_the_page(self, life: Life, browser: Browser, url: str, rng: Random) -> None:
         page = await browser.open(url)
         self._note(life, "opens_link")
         if page.offer is not None:
@@ -186,19 +164,19 @@ class People:
         elif page.form("data-pay") is not None:
             await self._considers_paying(life, browser, page, url, rng)
 
-    async def _saves_card(self, life: _Life, browser: Browser, page: Page, rng: Random) -> None:
+    async def _saves_card(self, life: Life, browser: Browser, page: Page, rng: Random) -> None:
         form = page.form("data-card")
         if form is not None and life.temper.other_card:
             await browser.send(page, form, self._card_fields(life, self._new_card(life)))
             self._note(life, "saves_card")
 
     async def _considers_paying(
-        self, life: _Life, browser: Browser, page: Page, url: str, rng: Random
+        self, life: Life, browser: Browser, page: Page, url: str, rng: Random
     ) -> None:
         invoice = self._owed(life)
         if invoice is None:
             return
-        given = self._given(life, invoice)
+        given = share_given(self._account, invoice, values_later=life.temper.values_later)
         needs = life.temper.needs
         if needs is None or given < needs:
             self._note(life, "does_not_find_it_worth", given=round(given, 3))
@@ -221,7 +199,7 @@ class People:
             await self._pays(life, browser, page, invoice, None, rng)
 
     async def _without_money(  # noqa: PLR0917
-        self, life: _Life, browser: Browser, page: Page, invoice: Obj, url: str, rng: Random
+        self, life: Life, browser: Browser, page: Page, invoice: Obj, url: str, rng: Random
     ) -> None:
         """They know their purse: another card now, or back after payday."""
         if rng.random() < 0.35 and life.temper.other_card:
@@ -239,19 +217,19 @@ class People:
         at = filled + timedelta(hours=rng.uniform(1, 20))
         self._later(life, at, "comes back to pay", lambda: self._returns(life, url, rng))
 
-    def _returns(self, life: _Life, url: str, rng: Random) -> None:
+    def _returns(self, life: Life, url: str, rng: Random) -> None:
         if self._owed(life) is not None:
             self._account.visits.append(lambda: self._visits(life, url, rng))
 
     async def _pays(  # noqa: PLR0917
-        self, life: _Life, browser: Browser, page: Page, invoice: Obj,
+        self, life: Life, browser: Browser, page: Page, invoice: Obj,
         instrument: Instrument | None, rng: Random,
     ) -> Page:  # fmt: skip
         """Send the form, answer the bank, and see what comes. None: with a card not seen yet."""
         form = page.form("data-pay")
         if form is None:
             return page
-        method = self._population.method_id(instrument.key) if instrument else None
+        method = self._wallets.method_id(instrument.key) if instrument else None
         if method is not None and method in form.choices.get("method", ()):
             filled = {"method": method}
         else:
@@ -269,57 +247,34 @@ class People:
             self._note(life, "is_declined")
         return page
 
-    def _has_paid(self, life: _Life, invoice: Obj) -> None:
-        given = self._given(life, invoice)
+    def _has_paid(self, life: Life, invoice: Obj) -> None:
+        given = share_given(self._account, invoice, values_later=life.temper.values_later)
         self._note(life, "pays", given=round(given, 3))
         if given > 0:
             life.rewarded_at = self._now()
         # who has learnt to fail is done with it until the next renewal
         life.holds_back = life.temper.learns and given > 0
         if life.temper.adds_second and life.cards < 2:
-            self._population.keeps(life.customer, self._new_card(life))
+            self._wallets.attached(
+                self._account.tables["customer"][life.customer], self._new_card(life)
+            )
             self._note(life, "adds_second_method")
 
-    def _new_card(self, life: _Life) -> Instrument:
+    def _new_card(self, life: Life) -> Instrument:
         life.cards += 1
         key = f"{life.person.key}_card{life.cards}"
         return self._world.another_card(life.person.key, key=key, at=self._moment())
 
-    def _card_fields(self, life: _Life, card: Instrument) -> dict[str, str]:
+    def _card_fields(self, life: Life, card: Instrument) -> dict[str, str]:
         return {
-            "number": self._population.number_of(card),
+            "number": self._wallets.number_of(card),
             "expiry": f"{card.exp_month:02d}/{card.exp_year}",
             "cvc": "123",
         }
 
-    # -- what they were given
-
-    def _given(self, life: _Life, invoice: Obj) -> float:
-        """The share off that they see: of what is owed, and what coming renewals bring."""
-        asked = invoice["subtotal"] or 1
-        now_off = (
-            sum(entry["amount"] for entry in invoice["total_discount_amounts"])
-            + invoice["pre_payment_credit_notes_amount"]
-        ) / asked
-        later = 0.0
-        subscription = collection.subscription_of(self._account, invoice)
-        for discount_id in (subscription or {}).get("discounts", ()):
-            discount = self._account.tables["discount"][discount_id]
-            later += self._worth(discount, asked)
-        paused = bool((subscription or {}).get("pause_collection"))
-        return float(
-            now_off + life.temper.values_later * later + (_PAUSE_IS_WORTH if paused else 0.0)
-        )
-
-    def _worth(self, discount: Obj, asked: int) -> float:
-        coupon = discounts.coupon_of(self._account, discount["source"]["coupon"])
-        off = (coupon["percent_off"] or 0) / 100 or (coupon["amount_off"] or 0) / asked
-        times = {"once": 1, "forever": _EVER}.get(coupon["duration"])
-        return float(off * (times or min(coupon["duration_in_months"] or 1, _EVER)))
-
     # -- who learnt to fail
 
-    def _held_back(self, customer: str, at: datetime, *, on_session: bool) -> Any:
+    def _held_back(self, customer: str, at: datetime, *, on_session: bool) -> IssuerAnswer | None:
         life = self._lives.get(customer)
         if life is None or not life.holds_back or on_session or life.rewarded_at is None:
             return None
@@ -336,7 +291,7 @@ class People:
             life, self._moment() + timedelta(days=days), "gives in", lambda: self._gives_in(life)
         )
 
-    def _gives_in(self, life: _Life) -> None:
+    def _gives_in(self, life: Life) -> None:
         life.holds_back = False
         self._note(life, "gives_in")
 
@@ -346,68 +301,14 @@ class People:
         is_new = "_card" in instrument.key
         return is_new and instrument.country in _SCA and rng.random() < _SCA_SHARE
 
-    # -- what became of them
-
     def report(self) -> Obj:
         """Each person's life and the sums. Money in minor units by currency."""
-        people = [self._reported(life) for life in self._lives.values()]
-        totals: Obj = {"people": len(people), "paid": {}, "credited": {}, "discounted": {}}
-        for name in ("paid", "credited", "discounted", "refunded", "moved", "wasted"):
-            sums: dict[str, int] = {}
-            for one in people:
-                if one[name]:
-                    sums[one["currency"]] = sums.get(one["currency"], 0) + one[name]
-            totals[name] = sums
-        totals["churned"] = sum(one["churned"] for one in people)
-        totals["unpaid_invoices"] = sum(one["unpaid_invoices"] for one in people)
-        counts: dict[str, int] = {}
-        for one in people:
-            for entry in one["diary"]:
-                counts[entry["what"]] = counts.get(entry["what"], 0) + 1
-        totals["deeds"] = dict(sorted(counts.items()))
-        return {"clock": self._clock, "people": people, "totals": totals}
-
-    def _reported(self, life: _Life) -> Obj:
-        account = self._account
-        charges = [c for c in account.of("charge", life.customer) if c["status"] == "succeeded"]
-        invoices = account.of("invoice", life.customer)
-        notes = [n for n in account.of("credit_note", life.customer) if n["status"] == "issued"]
-        subscriptions = account.of("subscription", life.customer)
-        paid_invoices = [i for i in invoices if i["status"] == "paid"]
-        paid_ids = {i["id"] for i in paid_invoices}
-        # only what was given up on invoices that were paid: the rest cost nothing
-        lowered = [
-            i["amount_paid"]
-            for i in paid_invoices
-            if i["pre_payment_credit_notes_amount"] or i["total_discount_amounts"]
-        ]
-        credited = sum(n["amount"] for n in notes if n["invoice"] in paid_ids)
-        discounted = sum(e["amount"] for i in paid_invoices for e in i["total_discount_amounts"])
-        return {
-            "person": life.person.key,
-            "customer": life.customer,
-            "country": life.person.country,
-            "currency": life.person.currency,
-            "truth": asdict(life.temper),
-            "diary": life.diary,
-            "letters": life.letters,
-            "paid": sum(c["amount"] for c in charges),
-            "refunded": sum(c["amount_refunded"] for c in charges),
-            "credited": credited,
-            "discounted": discounted,
-            # paid after a discount had convinced them; and given for nothing
-            "moved": sum(lowered) if life.convinced else 0,
-            "wasted": 0 if life.convinced else credited + discounted,
-            "unpaid_invoices": sum(i["status"] in ("open", "uncollectible") for i in invoices),
-            "churned": bool(subscriptions)
-            and all(s["status"] in ("canceled", "incomplete_expired") for s in subscriptions),
-            "unsubscribed": life.unsubscribed,
-            "complained": life.complained,
-        }
+        people = [reported(self._account, life) for life in self._lives.values()]
+        return {"clock": self._clock, "people": people, "totals": totals(people)}
 
     # -- small things
 
-    def _owed(self, life: _Life) -> Obj | None:
+    def _owed(self, life: Life) -> Obj | None:
         found = [i for i in self._account.of("invoice", life.customer) if collection.collectable(i)]
         return found[-1] if found else None
 
@@ -420,10 +321,10 @@ class People:
     def _moment(self) -> datetime:
         return self._account.moment(self._now())
 
-    def _dice(self, life: _Life, what: str, number: int) -> Random:
+    def _dice(self, life: Life, what: str, number: int) -> Random:
         return Random(f"{self._seed} {what} {life.person.key} {number}")  # noqa: S311
 
-    def _note(self, life: _Life, what: str, **more: Any) -> None:
+    def _note(self, life: Life, what: str, **more: Any) -> None:
         life.diary.append({"at": self._now(), "what": what, **more})
 
 

@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from retry_engine.sandbox.accounts.account import Account, Try
+from retry_engine.sandbox.accounts.account import Account
+from retry_engine.sandbox.accounts.ledger import Try
 from retry_engine.sandbox.objects import Obj
 
 

@@ -1,7 +1,11 @@
 """Subscribers, what they pay with, and what a bank says to that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Protocol
+
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +43,6 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A bank's answer, in Stripe's words. `settles_as`: what an accepted debit becomes later."""
-
-    outcome: str
-    decline_code: str | None = None
-    advice_code: str | None = None
-    network_decline_code: str | None = None
-    network_advice_code: str | None = None
-    outcome_type: str = "authorized"
-    outcome_reason: str | None = None
-    network_status: str = "approved_by_network"
-    risk_level: str = "normal"
-    settles_after: timedelta | None = None
-    settles_as: "Answer | None" = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnAct:
     """What a person does unasked."""
 
@@ -75,3 +62,22 @@ class Story:
     phase: int
     tightness: float
     zone: str
+
+
+class Simulation(Protocol):
+    """Who the people are, what their banks answer, and what they do unasked."""
+
+    @property
+    def people(self) -> Sequence[Person]:
+        """Everybody."""
+
+    def authorize(
+        self, instrument_key: str, *, amount: int, at: datetime, on_session: bool,
+        previous: Sequence[datetime],
+    ) -> IssuerAnswer:  # fmt: skip
+        """The bank's answer to a charge."""
+
+    def own_acts(
+        self, person_key: str, *, failed_at: datetime, horizon_end: datetime
+    ) -> Sequence[OwnAct]:
+        """What the person does about a failed payment by themselves."""

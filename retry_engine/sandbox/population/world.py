@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
+from retry_engine.sandbox.accounts.issuers import IssuerAnswer
 from retry_engine.sandbox.population.generation import fingerprint, make_person
 from retry_engine.sandbox.population.issuers import Issuers
-from retry_engine.sandbox.population.subscribers import Answer, Instrument, OwnAct, Person, Story
+from retry_engine.sandbox.population.subscribers import Instrument, OwnAct, Person, Story
 
 _SETTLING_DAYS = {"bacs_debit": 4.0, "us_bank_account": 4.0, "sepa_debit": 6.0}
 
@@ -56,7 +57,7 @@ class World:
         at: datetime,
         on_session: bool,
         previous: Sequence[datetime],
-    ) -> Answer:
+    ) -> IssuerAnswer:
         """The bank's answer to a charge; a debit is accepted first and settles later."""
         instrument = self._instruments[instrument_key]
         story = self._stories[instrument_key]
@@ -70,7 +71,7 @@ class World:
             instrument, story, at + wait, on_session=on_session, previous=()
         )
         settled = self._issuers.answer(instrument, story, later, at + wait)
-        return Answer(outcome="processing", settles_after=wait, settles_as=settled)
+        return IssuerAnswer(outcome="processing", settles_after=wait, settles_as=settled)
 
     def own_acts(
         self, person_key: str, *, failed_at: datetime, horizon_end: datetime

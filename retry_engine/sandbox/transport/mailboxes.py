@@ -7,19 +7,16 @@ to the sender's mailbox some hours later, as RFC 3464 has it). Any other address
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes, policy
-from email.message import EmailMessage
-from html.parser import HTMLParser
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from retry_engine.sandbox.accounts.account import HOUR, Account
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
+from retry_engine.sandbox.transport.letters import Letter, links_of, notification
 
 STATES = ("good", "unknown", "full", "bounces")
 _NO_SUCH_USER = "550 5.1.1 No such mailbox here"
@@ -28,44 +25,6 @@ _BOUNCES_AFTER = 3 * HOUR
 _LARGEST = 2_000_000
 
 Accounts = Mapping[str, Account]
-
-
-@dataclass(slots=True, kw_only=True)
-class Letter:
-    """One mail in one mailbox. `at`: seconds, by the clock of the customer it reached."""
-
-    at: int
-    sender: str
-    to: str
-    customer: str | None
-    message: EmailMessage
-    links: list[str] = field(default_factory=list)
-
-    @property
-    def subject(self) -> str:
-        """Its subject line."""
-        return str(self.message["Subject"] or "")
-
-    @property
-    def unsubscribe_url(self) -> str | None:
-        """Where one click unsubscribes (RFC 8058), if the mail says so."""
-        one_click = str(self.message["List-Unsubscribe-Post"] or "").strip()
-        found = re.findall(r"<(https?://[^>]+)>", str(self.message["List-Unsubscribe"] or ""))
-        return found[0] if found and one_click == "List-Unsubscribe=One-Click" else None
-
-    def as_json(self) -> Obj:
-        """The letter as `/_sandbox/mail` shows it."""
-        return {
-            "at": self.at,
-            "from": self.sender,
-            "to": self.to,
-            "customer": self.customer,
-            "subject": self.subject,
-            "headers": [[name, str(value)] for name, value in self.message.items()],
-            "text": _part(self.message, "plain"),
-            "html": _part(self.message, "html"),
-            "links": self.links,
-        }
 
 
 class Post:
@@ -206,57 +165,5 @@ class Post:
         return int(self._now().timestamp())
 
 
-def notification(letter: Letter) -> EmailMessage:
-    """The notification (RFC 3464) that a mail could not be delivered."""
-    parts = (
-        ("text/plain", "Your message could not be delivered."),
-        (
-            "message/delivery-status",
-            "Reporting-MTA: dns; sandbox.example\n\n"
-            f"Final-Recipient: rfc822; {letter.to}\nAction: failed\nStatus: 5.1.1\n"
-            "Diagnostic-Code: smtp; 550 5.1.1 No such mailbox here\n",
-        ),
-        ("text/rfc822-headers", f"Message-ID: {letter.message['Message-ID'] or ''}\n"),
-    )
-    body = "".join(f"--bounce\nContent-Type: {kind}\n\n{text}\n" for kind, text in parts)
-    head = (
-        "From: Mail Delivery System <mailer-daemon@sandbox.example>\n"
-        f"To: {letter.sender}\nSubject: Undelivered Mail Returned to Sender\n"
-        "Auto-Submitted: auto-replied\nMIME-Version: 1.0\n"
-        'Content-Type: multipart/report; report-type=delivery-status; boundary="bounce"\n\n'
-    )
-    return message_from_bytes(f"{head}{body}--bounce--\n".encode(), policy=policy.default)
-
-
 def _plain(address: str) -> str:
     return address.strip().lower()
-
-
-def _part(message: EmailMessage, subtype: str) -> str | None:
-    part = message.get_body(preferencelist=(subtype,))
-    return str(part.get_content()) if part is not None else None
-
-
-class _Anchors(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        href = dict(attrs).get("href") or ""
-        if tag == "a" and href.startswith(("http://", "https://")):
-            self.found.append(href)
-
-
-def links_of(message: EmailMessage) -> list[str]:
-    """The web addresses in a mail, in the order its reader meets them; unsubscribing last."""
-    anchors = _Anchors()
-    anchors.feed(_part(message, "html") or "")
-    text = re.findall(r"https?://[^\s<>\"')\]]+", _part(message, "plain") or "")
-    found: list[str] = []
-    for url in (*anchors.found, *text):
-        url = url.rstrip(".,;")  # noqa: PLW2901 -- what ends the sentence is not of the address
-        if url not in found:
-            found.append(url)
-    header = str(message["List-Unsubscribe"] or "")
-    return sorted(found, key=lambda url: url in header)
