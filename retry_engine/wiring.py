@@ -40,15 +40,15 @@ from retry_engine.oversight.overrides import Override, Overseer, Tell
 from retry_engine.recovery import suppression
 from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.discounts import DiscountOffers
+from retry_engine.recovery.charging.execute import Executor
 from retry_engine.recovery.dispatch import LEASE, Dispatcher
-from retry_engine.recovery.execution import Executor
 from retry_engine.recovery.gate import Gate
+from retry_engine.recovery.incentives.discounts import DiscountOffers
+from retry_engine.recovery.incentives.plan_changes import PlanChanges
 from retry_engine.recovery.intake import EVENT_TYPES, SIGMA_RUN, Intake
 from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.messaging import Messenger, Post
 from retry_engine.recovery.payment_page import PaymentPage
-from retry_engine.recovery.plan_changes import PlanChanges
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.recovery.renewal_risk import RenewalRisks

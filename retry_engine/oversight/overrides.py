@@ -12,9 +12,10 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
 from retry_engine.domain.modes import Mode
 from retry_engine.oversight import documents
-from retry_engine.recovery import cases, handing_back
+from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.execution import refusal_of, warnings_of
+from retry_engine.recovery.charging import ownership
+from retry_engine.recovery.charging.execute import refusal_of, warnings_of
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import (
@@ -320,7 +321,7 @@ class Overseer:
             at, method_id = self._asked_for(context, case, wanted)
             return warnings_of(view_of(context, case), method_id, at=at, policy=policy)
         if wanted.action == "release" and case.is_living and case.mode == "takeover":
-            kept = handing_back.refusal(context, case, policy)
+            kept = ownership.refusal(context, case, policy)
             return [f"Stripe's own retries are not given back: {kept}"] if kept else []
         return []
 

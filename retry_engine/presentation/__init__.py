@@ -23,9 +23,9 @@ from retry_engine.domain.offers import Change, OfferState, Way
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.standing import Outlook, Standing
 from retry_engine.domain.timezones import zone_of
+from retry_engine.recovery.incentives.plan_changes import Choices
 from retry_engine.recovery.messaging import Letter
 from retry_engine.recovery.payment_page import Bill
-from retry_engine.recovery.plan_changes import Choices
 from retry_engine.store.renewals import Renewal
 
 _BEFORE_A_RENEWAL = (MessageKind.CARD_EXPIRING, MessageKind.RENEWAL_AT_RISK)

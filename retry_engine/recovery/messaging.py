@@ -26,11 +26,12 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, discounts, links
+from retry_engine.recovery import cases, links
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.discounts import NeedsAPerson
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
+from retry_engine.recovery.incentives import discounts
+from retry_engine.recovery.incentives.discounts import NeedsAPerson
 from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.suppression import BY_CUSTOMER, BY_MAIL_SERVER

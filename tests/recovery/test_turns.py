@@ -10,7 +10,7 @@ from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 from sqlalchemy import text
 
-from retry_engine.recovery import execution
+from retry_engine.recovery.charging import execute
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def test_two_workers_never_charge_one_card_in_the_same_moment(
         here = EngineShop(shop, engine, time)
         customers = [here.fails(*POOR)[0] for _ in range(2)]
         charges = due(here, *customers, wanted=2)
-        monkeypatch.setattr(execution, "refusal_of", _after_both_looked(here, execution.refusal_of))
+        monkeypatch.setattr(execute, "refusal_of", _after_both_looked(here, execute.refusal_of))
         workers = [
             threading.Thread(target=one.run_action, args=(charge,))
             for one, charge in zip((engine, other), charges, strict=True)

@@ -14,7 +14,7 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.cases import what_follows
-from retry_engine.recovery.handing_back import refused_by_rules
+from retry_engine.recovery.charging.ownership import refused_by_rules
 
 NOW = datetime(2026, 11, 3, 9, tzinfo=UTC)
 DECLINES = sorted(codes.table().values(), key=lambda c: c.code)

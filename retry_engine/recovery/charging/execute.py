@@ -33,15 +33,9 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.turns import waits_for
-from retry_engine.recovery import (
-    absences,
-    cases,
-    handing_back,
-    outcomes,
-    refresh,
-    second_subscriptions,
-)
+from retry_engine.recovery import absences, cases
 from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.charging import ownership, second_subscriptions, settle, sync
 from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
@@ -120,14 +114,14 @@ class Executor:
             return
         try:
             now, paused = self._now(connection, case), self._is_paused(connection)
-            snapshot = refresh.read(self.gateway, case, gate=self.gate, now=now, paused=paused)
+            snapshot = sync.read(self.gateway, case, gate=self.gate, now=now, paused=paused)
         except StripeRejected as error:
             if error.status != 404 or not self._ended_as_gone(connection, case, action):
                 raise
             return
         with connection.begin():
             context = self._context(connection, case)
-            refresh.apply(context, rows.get(connection, case_id), snapshot, planner=self.planner)
+            sync.apply(context, rows.get(connection, case_id), snapshot, planner=self.planner)
             schedule.finish(connection, action.id, result="looked")
 
     def _ended_as_gone(self, connection: Connection, case: Case, action: Action) -> bool:
@@ -154,7 +148,7 @@ class Executor:
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         given = invoice.auto_advance
         with connection.begin():
-            kept = handing_back.refusal(self._context(connection, case), case, policy)
+            kept = ownership.refusal(self._context(connection, case), case, policy)
         if case.close_reason == CloseReason.EXHAUSTED and not policy.end.hand_back:
             kept = KEPT_BY_POLICY
         if invoice.status != InvoiceStatus.OPEN or given:
@@ -252,7 +246,7 @@ class Executor:
         if method_id is not None and case.subscription_id is not None:
             found = self.gateway.subscription(case.account, case.subscription_id)
             customer = self.gateway.customer(case.account, case.customer_id)
-            default = refresh.default_of(None, found, customer)
+            default = sync.default_of(None, found, customer)
             saved = self.gateway.payment_method(case.account, method_id)
             if (
                 not found.status.is_ended
@@ -343,7 +337,7 @@ class Executor:
         if changed is not None:
             self._look_again(connection, case_id, action, changed)
             return
-        charges = refresh.charges_since(self.gateway, case, now=now)
+        charges = sync.charges_since(self.gateway, case, now=now)
         intent = self._commit_intent(connection, case_id, action, policy, charges)
         if intent is not None:
             self._send(connection, case, action, intent, permit)
@@ -376,7 +370,7 @@ class Executor:
             return "what is owed has changed"
         if invoice.auto_advance:
             return "Stripe retries this invoice again"
-        subscription = refresh.subscription_of(self.gateway, case.account, invoice)
+        subscription = sync.subscription_of(self.gateway, case.account, invoice)
         return (
             self._subscription_stopped(subscription)
             or self._method_changed(case, action, known)
@@ -435,7 +429,7 @@ class Executor:
             if case.state != CaseState.OPEN:
                 schedule.finish(connection, action.id, result=f"the case is {case.state}")
                 return None
-            refresh.record_charges(
+            sync.record_charges(
                 connection, case.account, case.customer_id, charges, now=context.now
             )
             # who charges the same card for another invoice sees this intent, or is seen by it
@@ -520,7 +514,7 @@ class Executor:
             log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
             # first, as the next retry is planned in its place
             schedule.finish(connection, action.id, result=result.outcome)
-            outcomes.settle(context, case, intent.id, result, planner=self.planner)
+            settle.settle(context, case, intent.id, result, planner=self.planner)
 
     def _never_sent(
         self, connection: Connection, case_id: str, action: Action, intent: Intent, because: str
@@ -617,10 +611,10 @@ class Executor:
         if self._may_repeat(connection, case, intent):
             self._repeat(connection, case_id, action, intent)
             return
-        if outcomes.is_settled_by_silence(intent, real_now=self.clock()):
+        if settle.is_settled_by_silence(intent, real_now=self.clock()):
             with connection.begin():
                 case = rows.get(connection, case_id)
-                outcomes.abandon(
+                settle.abandon(
                     self._context(connection, case),
                     case,
                     intent,
@@ -648,14 +642,14 @@ class Executor:
             ids = [c.id for c in trail.charges]
             known = attempts.known_charges(connection, case.account, ids)
             origins = inbox.origins_of(connection, ids)
-            found = outcomes.find_in_record(trail, intent, known, origins)
+            found = settle.find_in_record(trail, intent, known, origins)
             if found is None:
                 return False
             if action is None:  # nobody's: the dead worker's own would stand in the next plan's way
                 schedule.cancel_claimed_retry(connection, case_id, result="its outcome was found")
-            refresh.learn(context, intent, found)
+            sync.learn(context, intent, found)
             log.info("outcome_found", attempt=intent.id, outcome=found.outcome)
-            outcomes.after_outcome(context, case, found.outcome, planner=self.planner)
+            settle.after_outcome(context, case, found.outcome, planner=self.planner)
             self._after_settling(connection, case_id, action, f"found: {found.outcome}")
             return True
 
@@ -669,7 +663,7 @@ class Executor:
                 case.state != CaseState.OPEN
                 or self.gate.refusal(case.mode) is not None
                 or engine_state.read(connection).paused
-                or not outcomes.may_repeat(intent, real_now=self.clock())
+                or not settle.may_repeat(intent, real_now=self.clock())
                 or now - intent.at > timedelta(hours=policy.limits.late_action_hours)
             ):
                 return False
@@ -684,9 +678,7 @@ class Executor:
         fence = Fence(connection=connection, attempt_id=intent.id, clock=self.clock)
         try:
             # StripeUnavailable goes up: the action is held and this is asked once more
-            result = outcomes.repeat(
-                self.gateway, case, intent, permit=permit, before_sending=fence
-            )
+            result = settle.repeat(self.gateway, case, intent, permit=permit, before_sending=fence)
         except SendingForbidden as forbidden:
             with connection.begin():
                 until = self.clock() + _ASK_AGAIN
@@ -696,7 +688,7 @@ class Executor:
             case = rows.get(connection, case_id)
             context = self._context(connection, case)
             if result is None:
-                outcomes.abandon(
+                settle.abandon(
                     context,
                     case,
                     intent,
@@ -705,7 +697,7 @@ class Executor:
                 )
                 self._after_settling(connection, case_id, action, "never happened")
                 return
-            outcomes.settle(context, case, intent.id, result, planner=self.planner)
+            settle.settle(context, case, intent.id, result, planner=self.planner)
             self._after_settling(connection, case_id, action, f"asked again: {result.outcome}")
 
     def _after_settling(

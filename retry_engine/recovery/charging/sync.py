@@ -20,8 +20,9 @@ from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import cases, ownership, second_subscriptions
+from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.charging import second_subscriptions, unanswered
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import (
     ChargeFacts,
@@ -213,7 +214,7 @@ def apply(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, *, planne
     case = _follow_collection_pause(context, case, snapshot)
     case = _give_up_without_charge(context, case, policy)
     case = _follow_processing(context, case)
-    case = ownership.end_if_due(context, case, policy)
+    case = unanswered.end_if_due(context, case, policy)
     if case.state in (CaseState.OPEN, CaseState.NEEDS_CUSTOMER):
         return planner.replan_if_changed(context, case)
     if case.is_living:

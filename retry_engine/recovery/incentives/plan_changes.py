@@ -24,9 +24,9 @@ from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Offers
 from retry_engine.domain.stripe_states import SubscriptionStatus
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.discounts import KEY_LIFETIME, TAKEABLE
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, SubscriptionFacts
+from retry_engine.recovery.incentives.discounts import KEY_LIFETIME, TAKEABLE
 from retry_engine.store import attempts, engine_state, intents, offers, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.cases import Case

@@ -8,8 +8,9 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import StripeRejected
-from retry_engine.recovery import cases, refresh
+from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.charging import sync
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
 from retry_engine.recovery.planning import Planner
@@ -47,7 +48,7 @@ def after_outcome(context: CaseContext, case: Case, outcome: Outcome, *, planner
         paid = outcome is Outcome.SUCCEEDED
         return cases.turned_out_paid(context, case) if paid else case
     if outcome is Outcome.SUCCEEDED:
-        return refresh.close_paid(context, case)
+        return sync.close_paid(context, case)
     if outcome is Outcome.PROCESSING:
         if case.state == CaseState.OPEN:
             case = cases.move(
@@ -55,7 +56,7 @@ def after_outcome(context: CaseContext, case: Case, outcome: Outcome, *, planner
             )
         cases.keep_watch(context, case)
         # an answer alone is no charge: whether there is one is looked up
-        at = context.now + refresh.SHOWS_WITHIN
+        at = context.now + sync.SHOWS_WITHIN
         schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
         return case
     if case.state == CaseState.OPEN:
@@ -85,7 +86,7 @@ def find_in_record(
         owner = known.get(charge.id)
         if owner is not None and owner.id != intent.id:
             continue
-        if owner is not None or refresh.match(charge, [intent], origins.get(charge.id)):
+        if owner is not None or sync.match(charge, [intent], origins.get(charge.id)):
             return charge
     return None
 

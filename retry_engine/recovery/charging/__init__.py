@@ -1,0 +1,1 @@
+"""Charging: Stripe read, the case reconciled, rules asked again, intent, charge, outcome."""
