@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.adapters.rate_limiter import Pace
-from retry_engine.domain.actions import LAST_DUTIES, ActionKind, ActionState
+from retry_engine.domain.actions import LAST_DUTIES, ActionState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision
 from retry_engine.domain.errors import (
@@ -37,10 +37,11 @@ from retry_engine.domain.renewal_risk import RenewalRisk
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_held, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer, Tell
-from retry_engine.recovery import suppression
+from retry_engine.recovery import actions, suppression
 from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.charging.execute import Executor
+from retry_engine.recovery.charging import unknown_outcomes
+from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.dispatch import LEASE, Dispatcher
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.incentives.discounts import DiscountOffers
@@ -292,8 +293,9 @@ class Engine:
         )
 
     @cached_property
-    def _executor(self) -> Executor:
-        return Executor(
+    def charging(self) -> ChargingPorts:
+        """What charging is given."""
+        return ChargingPorts(
             database=self.database,
             gateway=self.gateway,
             planner=self.planner,
@@ -302,7 +304,8 @@ class Engine:
         )
 
     @cached_property
-    def _messenger(self) -> Messenger:
+    def messenger(self) -> Messenger:
+        """Words to customers."""
         from retry_engine.decisioning import dunning  # noqa: PLC0415  # numpy
 
         return Messenger(
@@ -381,7 +384,8 @@ class Engine:
         return renewal_risk.of_charge(view, method, at, policy=self.policy, model=self._model())
 
     @cached_property
-    def _discounts(self) -> DiscountOffers:
+    def discounts(self) -> DiscountOffers:
+        """What customers are given."""
         return DiscountOffers(
             database=self.database,
             gateway=self.gateway,
@@ -391,7 +395,8 @@ class Engine:
         )
 
     @cached_property
-    def _plan_changes(self) -> PlanChanges:
+    def plan_changes(self) -> PlanChanges:
+        """What customers change by themselves."""
         return PlanChanges(
             database=self.database,
             gateway=self.gateway,
@@ -405,8 +410,8 @@ class Engine:
         return PaymentPage(
             database=self.database,
             gateway=self.gateway,
-            discounts=self._discounts,
-            plan_changes=self._plan_changes,
+            discounts=self.discounts,
+            plan_changes=self.plan_changes,
             manners=self.policy.messages,
             keys=self._link_keys,
             gate=self._gate,
@@ -454,7 +459,7 @@ class Engine:
 
     def _find_out(self, case_id: str) -> None:
         with suppress(RetryEngineError):  # no key, no answer, somebody at work: it is asked again
-            self._executor.find_out(case_id)
+            unknown_outcomes.look_up(self.charging, case_id)
 
     def _keep_policy(self, connection: Connection) -> None:
         engine_state.keep_policy(connection, self.policy.version, asdict(self.policy))
@@ -584,7 +589,7 @@ class Engine:
             try:
                 with self.database.case_lock(action.case_id, wait_seconds=2.0) as connection:
                     if self._still_claimed(connection, action_id):
-                        self._carry_out(connection, action)
+                        actions.carry_out(self, connection, action)
             except CaseBusy:
                 with self.database.transaction() as connection:
                     schedule.put_back(connection, action)
@@ -619,16 +624,6 @@ class Engine:
                 schedule.finish(
                     connection, action.id, result=str(refused), state=ActionState.CANCELLED
                 )
-
-    def _carry_out(self, connection: Connection, action: schedule.Action) -> None:
-        if action.kind == ActionKind.MESSAGE:
-            self._messenger.run(connection, action.case_id, action)
-        elif action.kind in (ActionKind.OFFER, ActionKind.OFFER_END):
-            self._discounts.run(connection, action.case_id, action)
-        elif action.kind == ActionKind.CHANGE:
-            self._plan_changes.run(connection, action.case_id, action)
-        else:
-            self._executor.run(connection, action.case_id, action)
 
     @staticmethod
     def _still_claimed(connection: Connection, action_id: int) -> bool:

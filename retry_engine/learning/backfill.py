@@ -21,7 +21,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.stripe_states import CollectionMethod
-from retry_engine.recovery.charging import sync
+from retry_engine.recovery import observed_charges
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
     ChargeFacts,
@@ -346,7 +346,7 @@ def _sources(connection: Connection, account: str, story: _Story) -> dict[str, S
         row, origin = recorded.get(charge.id), origins.get(charge.id)
         if row is not None and row.case_id is not None:
             found[charge.id] = Source(row.source)
-        elif (intent := sync.match(charge, intents, origin)) is not None:
+        elif (intent := observed_charges.match(charge, intents, origin)) is not None:
             intents.remove(intent)
             found[charge.id] = Source.ENGINE
         elif origin is not None:
@@ -359,4 +359,4 @@ def _sources(connection: Connection, account: str, story: _Story) -> dict[str, S
 def _told(origin: Mapping[str, Any], *, first: bool) -> Source:
     if (origin.get("idempotency_key") or "").startswith(OUR_KEYS):
         return Source.ENGINE  # of an engine whose record is not this one
-    return Source.STRIPE if first else sync.source_of(dict(origin))
+    return Source.STRIPE if first else observed_charges.source_of(dict(origin))

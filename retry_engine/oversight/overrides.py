@@ -15,7 +15,7 @@ from retry_engine.oversight import documents
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging import ownership
-from retry_engine.recovery.charging.execute import refusal_of, warnings_of
+from retry_engine.recovery.charging.rules import charge_refusal, pacing_warnings
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.store import (
@@ -287,7 +287,7 @@ class Overseer:
         if not_permitted is not None:
             raise not_permitted
         at, method_id = self._asked_for(context, case, wanted)
-        refusal = refusal_of(
+        refusal = charge_refusal(
             view_of(context, case),
             method_id,
             at=at,
@@ -319,9 +319,9 @@ class Overseer:
         policy = self.planner.policy_of(case.policy_version)
         if wanted.action == "retry":
             at, method_id = self._asked_for(context, case, wanted)
-            return warnings_of(view_of(context, case), method_id, at=at, policy=policy)
+            return pacing_warnings(view_of(context, case), method_id, at=at, policy=policy)
         if wanted.action == "release" and case.is_living and case.mode == "takeover":
-            kept = ownership.refusal(context, case, policy)
+            kept = ownership.release_refusal(context, case, policy)
             return [f"Stripe's own retries are not given back: {kept}"] if kept else []
         return []
 

@@ -1,4 +1,4 @@
-"""What is not there any more: accounts that answer nothing, clocks, customers and invoices deleted.
+"""Connected accounts that answer nothing: how often they are asked, and when they are given up.
 
 Their work ends, named, with the reason; what only does not answer for a while waits, and does not
 keep others waiting.
@@ -9,22 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Connection
 
 from retry_engine.domain.case_states import CloseReason
 from retry_engine.domain.errors import (
     AccountWithdrew,
     RetryEngineError,
     StripeForbidden,
-    StripeRejected,
 )
 from retry_engine.recovery import cases
-from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.gateway import Gateway
-from retry_engine.store import attempts, breakers, inbox, intents, schedule
+from retry_engine.store import breakers, inbox, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.breakers import Breaker, Cause
-from retry_engine.store.cases import Case
 from retry_engine.store.database import CaseBusy, Database
 
 log = structlog.get_logger()
@@ -110,7 +105,7 @@ class AbsentAccounts:
         for case_id in living[:_CASES_AT_A_TIME]:
             try:
                 with self.database.case_lock(case_id) as connection, connection.begin():
-                    end_unreachable(
+                    cases.end_unreachable(
                         connection, case_id, CloseReason.STOPPED, cause=why, real_now=now
                     )
             except CaseBusy:
@@ -118,52 +113,6 @@ class AbsentAccounts:
         with self.database.transaction() as connection:
             schedule.withdraw_of_closed(connection, account, result=why)
         log.warning("account_given_up", account=account, events=events, cases=len(living))
-
-
-def end_unreachable(
-    connection: Connection, case_id: str, reason: CloseReason, *, cause: str, real_now: datetime
-) -> Case:
-    """End a case of which Stripe has nothing any more: nothing is given back, nothing looked up."""
-    case = rows.get(connection, case_id)
-    if case.is_living:
-        now = rows.time_of(connection, case, real_now)
-        context = CaseContext(connection=connection, now=now, real_now=real_now)
-        case = cases.close(context, case, reason, cause=cause)
-    intent = intents.open_in(connection, case_id)
-    if intent is not None:
-        # its outcome stays unknown: nobody is left who could tell
-        error = f"{intents.GIVEN_UP}: {cause}"
-        attempts.change(connection, intent.id, error=error[:500])
-    schedule.withdraw(connection, [case_id], result=cause)
-    return rows.change(connection, case_id, taken_over=False)
-
-
-def why_gone(gateway: Gateway, case: Case) -> tuple[CloseReason, str] | None:
-    """Of a case about which Stripe said 404: what is not there any more, or None.
-
-    A customer of whom Stripe has never heard proves nothing: the key may be another account's.
-    """
-    if case.test_clock is not None and _is_missing(
-        lambda: gateway.clock(case.account, case.test_clock or "")
-    ):
-        return CloseReason.SUBSCRIPTION_ENDED, "its test clock was deleted"
-    try:
-        customer = gateway.customer(case.account, case.customer_id)
-    except StripeRejected:
-        return None
-    if customer.deleted:
-        return CloseReason.SUBSCRIPTION_ENDED, "the customer was deleted"
-    if _is_missing(lambda: gateway.invoice(case.account, case.invoice_id)):
-        return CloseReason.VOIDED, "the invoice was deleted"
-    return None
-
-
-def _is_missing(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except StripeRejected as error:
-        return error.status == 404
-    return False
 
 
 def _cause_of(account: str, error: RetryEngineError) -> Cause:

@@ -15,8 +15,8 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
+from retry_engine.store import attempts, engine_state, intents, offers, reviews, schedule
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, intents, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
@@ -138,6 +138,24 @@ def close(
     if follows is not None:
         schedule.plan(context.connection, closed, follows, at=context.now)
     return closed
+
+
+def end_unreachable(
+    connection: Connection, case_id: str, reason: CloseReason, *, cause: str, real_now: datetime
+) -> Case:
+    """End a case of which Stripe has nothing any more: nothing is given back, nothing looked up."""
+    case = rows.get(connection, case_id)
+    if case.is_living:
+        now = rows.time_of(connection, case, real_now)
+        context = CaseContext(connection=connection, now=now, real_now=real_now)
+        case = close(context, case, reason, cause=cause)
+    intent = intents.open_in(connection, case_id)
+    if intent is not None:
+        # its outcome stays unknown: nobody is left who could tell
+        error = f"{intents.GIVEN_UP}: {cause}"
+        attempts.change(connection, intent.id, error=error[:500])
+    schedule.withdraw(connection, [case_id], result=cause)
+    return rows.change(connection, case_id, taken_over=False)
 
 
 def what_follows(

@@ -344,3 +344,20 @@ class Gateway(Protocol):
         self, account: str, invoice_id: str, *, permit: Permit, idempotency_key: str
     ) -> None:
         """Bad debt in the books; it can still be paid."""
+
+
+def default_method_of(
+    invoice: InvoiceFacts | None, subscription: SubscriptionFacts | None, customer: CustomerFacts
+) -> str | None:
+    """Which method Stripe itself would charge: the first that is set, in Stripe's own order."""
+    found = (
+        *((invoice.default_payment_method_id, invoice.default_source_id) if invoice else ()),
+        *(
+            (subscription.default_payment_method_id, subscription.default_source_id)
+            if subscription
+            else ()
+        ),
+        customer.default_payment_method_id,
+        customer.default_source_id,
+    )
+    return next((method_id for method_id in found if method_id is not None), None)

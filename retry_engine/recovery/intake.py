@@ -14,9 +14,8 @@ from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus
-from retry_engine.recovery import cases
+from retry_engine.recovery import cases, observed_charges
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.charging import sync
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
 from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.store import (
@@ -292,7 +291,9 @@ class Intake:
     ) -> None:
         ids = _cases_beside(connection, event, body)
         now = rows.time_of(connection, rows.find(connection, ids[0]), real_now) if ids else real_now
-        sync.record_charges(connection, event.account, charge.customer_id or "", [charge], now=now)
+        observed_charges.record(
+            connection, event.account, charge.customer_id or "", [charge], now=now
+        )
 
     def _is_our_own_echo(
         self, connection: Connection, event: StoredEvent, body: Mapping[str, Any]
@@ -330,7 +331,7 @@ class Intake:
         at = real_now
         if ids:
             at = rows.time_of(connection, rows.find(connection, ids[0]), real_now)
-        changed_at = sync.moment_of_change(connection, event.account, method_id, at)
+        changed_at = observed_charges.moment_of_change(connection, event.account, method_id, at)
         payment_methods.change(connection, event.account, method_id, changed_at=changed_at)
 
     def _plan_looks(self, connection: Connection, case_ids: Sequence[str]) -> None:

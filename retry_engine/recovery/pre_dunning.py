@@ -22,9 +22,14 @@ from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.stripe_states import CollectionMethod, SubscriptionStatus
 from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery import cases, links
-from retry_engine.recovery.charging import sync
 from retry_engine.recovery.gate import Gate, Permit
-from retry_engine.recovery.gateway import OUR_KEYS, CustomerFacts, Gateway, MethodFacts
+from retry_engine.recovery.gateway import (
+    OUR_KEYS,
+    CustomerFacts,
+    Gateway,
+    MethodFacts,
+    default_method_of,
+)
 from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.messaging import Letter, Post, address_of, hand_over
 from retry_engine.recovery.renewal_risk import Coming, RenewalRisks
@@ -369,7 +374,7 @@ class PreDunning:
         self, account: str, subscription_id: str, customer: CustomerFacts
     ) -> MethodFacts | None:
         found = self.gateway.subscription(account, subscription_id)
-        method_id = sync.default_of(None, found, customer)
+        method_id = default_method_of(None, found, customer)
         return self.gateway.payment_method(account, method_id) if method_id else None
 
     def _later(self, customer: CustomerFacts, now: datetime) -> datetime | None:

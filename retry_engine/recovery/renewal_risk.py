@@ -15,8 +15,8 @@ from retry_engine.domain.attempts import Attempt, Outcome
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.renewal_risk import RenewalRisk
+from retry_engine.recovery import observed_charges
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.charging import sync
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, MethodFacts
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import attempts, payment_methods, risk_flags
@@ -67,7 +67,7 @@ class RenewalRisks:
         with self.database.transaction() as connection:
             if self._last_if_declined(connection, coming, now) is None:
                 return None  # a case has opened meanwhile
-            sync.record_charges(connection, coming.account, coming.customer_id, since, now=now)
+            observed_charges.record(connection, coming.account, coming.customer_id, since, now=now)
             if any(_went_through(charge, coming.method) for charge in since):
                 return None
             if self._is_distrusted(connection, coming, now):

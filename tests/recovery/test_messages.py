@@ -109,7 +109,7 @@ def test_a_process_that_dies_while_it_sends_does_not_send_again(
 ) -> None:
     for first in (True, False):
         post_office.mails.clear()
-        real = writing.engine._messenger
+        real = writing.engine.messenger
         object.__setattr__(real, "post", Dying(post := real.post, first=first))
         with pytest.raises(Crash):
             failed(writing, "lost_card")
@@ -290,7 +290,7 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             engine.customers.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
             silent = True
         elif step == "crash":
-            real = engine._messenger
+            real = engine.messenger
             object.__setattr__(real, "post", Dying(post := real.post, first=False))
             try:
                 writing.days_pass(customer, 1, step_hours=4)

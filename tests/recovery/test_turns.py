@@ -49,7 +49,9 @@ def test_two_workers_never_charge_one_card_in_the_same_moment(
         here = EngineShop(shop, engine, time)
         customers = [here.fails(*POOR)[0] for _ in range(2)]
         charges = due(here, *customers, wanted=2)
-        monkeypatch.setattr(execute, "refusal_of", _after_both_looked(here, execute.refusal_of))
+        monkeypatch.setattr(
+            execute, "charge_refusal", _after_both_looked(here, execute.charge_refusal)
+        )
         workers = [
             threading.Thread(target=one.run_action, args=(charge,))
             for one, charge in zip((engine, other), charges, strict=True)

@@ -1,29 +1,79 @@
-"""What came of a charge: the definite answers, and the ones that have to be found out."""
+"""What came of a charge is written down, and its case taken on from there."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
 
-from retry_engine.domain.actions import ActionKind
-from retry_engine.domain.attempts import Outcome
+import structlog
+from sqlalchemy import Connection
+
+from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState
-from retry_engine.domain.errors import StripeRejected
+from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.charging import sync
-from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.gateway import ChargeFacts, Gateway, PaymentTrail, PayResult
+from retry_engine.recovery.charging.close import close_paid
+from retry_engine.recovery.charging.ports import ChargingPorts
+from retry_engine.recovery.gateway import PayResult
 from retry_engine.recovery.planning import Planner
 from retry_engine.store import attempts, intents, schedule
-from retry_engine.store.attempts import AttemptRow
+from retry_engine.store import cases as rows
 from retry_engine.store.cases import Case
 from retry_engine.store.intents import Intent
+from retry_engine.store.schedule import Action
 
-# Stripe may forget a key from 24 h on, and would then run the same request as a new one.
-KEY_LIFETIME = timedelta(hours=23)
+log = structlog.get_logger()
+
+# A charge stands in Stripe's record when the call that made it is answered; this is long after.
+SHOWS_WITHIN = timedelta(hours=1)
+# After so many answers without a charge, or refusals of the request itself, one after another, a
+# person has to look.
+_EMPTY_BEFORE_REVIEW = 3
+_REFUSALS_BEFORE_REVIEW = 3
 
 
-def settle(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What Stripe said to one charge; without a result it refused the request as such."""
+
+    intent: Intent
+    result: PayResult | None
+    refused: str = "refused"
+
+
+# -- an answer came
+
+
+def write_answer(
+    ports: ChargingPorts, connection: Connection, action: Action, answer: Answer
+) -> None:
+    """Write what Stripe said, and take action and case on."""
+    with connection.begin():
+        case = rows.get(connection, action.case_id)
+        context = ports.context(connection, case)
+        result, intent = answer.result, answer.intent
+        if result is None:
+            _nothing_was_done(ports, context, case, action, answer)
+            return
+        log.info("attempt_settled", outcome=result.outcome, decline_code=result.decline_code)
+        # first, as the next retry is planned in its place
+        schedule.finish(connection, action.id, result=result.outcome)
+        take_answer(context, case, intent.id, result, planner=ports.planner)
+
+
+def write_answer_apart(ports: ChargingPorts, action: Action, answer: Answer) -> None:
+    """The connection was lost while Stripe answered: the answer is written on another.
+
+    Unless somebody is settling the intent already: they find it in Stripe's record.
+    """
+    with ports.database.case_lock(action.case_id, wait_seconds=5.0) as connection:
+        with connection.begin():
+            standing = intents.open_in(connection, action.case_id)
+        if standing is not None and standing.id == answer.intent.id:
+            write_answer(ports, connection, action, answer)
+
+
+def take_answer(
     context: CaseContext, case: Case, attempt_id: int, result: PayResult, *, planner: Planner
 ) -> Case:
     """Write a definite answer and take the case on: closed, waiting, or planned anew."""
@@ -48,7 +98,7 @@ def after_outcome(context: CaseContext, case: Case, outcome: Outcome, *, planner
         paid = outcome is Outcome.SUCCEEDED
         return cases.turned_out_paid(context, case) if paid else case
     if outcome is Outcome.SUCCEEDED:
-        return sync.close_paid(context, case)
+        return close_paid(context, case)
     if outcome is Outcome.PROCESSING:
         if case.state == CaseState.OPEN:
             case = cases.move(
@@ -56,7 +106,7 @@ def after_outcome(context: CaseContext, case: Case, outcome: Outcome, *, planner
             )
         cases.keep_watch(context, case)
         # an answer alone is no charge: whether there is one is looked up
-        at = context.now + sync.SHOWS_WITHIN
+        at = context.now + SHOWS_WITHIN
         schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
         return case
     if case.state == CaseState.OPEN:
@@ -75,55 +125,79 @@ def _unless_known(
     return charge_id if known is None or known.id == attempt_id else None
 
 
-def find_in_record(
-    trail: PaymentTrail,
-    intent: Intent,
-    known: dict[str, AttemptRow],
-    origins: dict[str, dict[str, Any]],
-) -> ChargeFacts | None:
-    """The charge that this intent became, by Stripe's record, or None."""
-    for charge in trail.charges:
-        owner = known.get(charge.id)
-        if owner is not None and owner.id != intent.id:
-            continue
-        if owner is not None or sync.match(charge, [intent], origins.get(charge.id)):
-            return charge
-    return None
-
-
-def may_repeat(intent: Intent, *, real_now: datetime) -> bool:
-    """Whether Stripe still knows the key, so that sending it again cannot charge twice."""
-    return real_now - intent.sent_at < KEY_LIFETIME
-
-
-def is_settled_by_silence(intent: Intent, *, real_now: datetime) -> bool:
-    """Whether a charge that Stripe's record does not show can no longer appear in it."""
-    return real_now - (intent.last_sent_at or intent.sent_at) > intents.ON_ITS_WAY
-
-
-def repeat(
-    gateway: Gateway,
-    case: Case,
-    intent: Intent,
-    *,
-    permit: Permit,
-    before_sending: Callable[[], None],
-) -> PayResult | None:
-    """Send the same request under the same key: Stripe answers what it answered, or does it now.
-
-    None: Stripe refuses the request as such, so that nothing was charged under this key.
-    """
-    try:
-        return gateway.pay(
-            case.account,
-            case.invoice_id,
-            method_id=intent.payment_method_id,
-            permit=permit,
-            idempotency_key=intent.idempotency_key,
-            before_sending=before_sending,
+def _nothing_was_done(
+    ports: ChargingPorts, context: CaseContext, case: Case, action: Action, answer: Answer
+) -> None:
+    """Stripe refused the request as such: look again, and ask a person if that goes on."""
+    intent, error = answer.intent, answer.refused
+    log.warning("request_refused", attempt=intent.id, error=error)
+    attempts.change(
+        context.connection,
+        intent.id,
+        abandoned=True,
+        outcome=Outcome.FAILED,
+        resolved_at=context.real_now,
+        error=error[:500],
+    )
+    schedule.finish(context.connection, action.id, result=error)
+    if not case.is_living:
+        return
+    if intents.abandoned_in_a_row(context.connection, case.id) >= _REFUSALS_BEFORE_REVIEW:
+        policy = ports.planner.policy_of(case.policy_version)
+        cases.hold(
+            context,
+            case,
+            reason=f"Stripe keeps refusing the request: {error}",
+            proposal={"action": "resume"},
+            policy=policy,
         )
-    except StripeRejected:
-        return None
+        return
+    schedule.plan(context.connection, case, ActionKind.REFRESH, at=context.now)
+
+
+# -- nothing was sent, or nobody answered
+
+
+def never_sent(
+    ports: ChargingPorts, connection: Connection, action: Action, intent: Intent, because: str
+) -> None:
+    """The brake was pulled between the intent and its request: nothing was sent."""
+    log.info("charge_not_sent", attempt=intent.id, because=because)
+    with connection.begin():
+        case, paused = rows.get_with_switch(connection, action.case_id)
+        attempts.change(
+            connection,
+            intent.id,
+            abandoned=True,
+            outcome=Outcome.FAILED,
+            resolved_at=ports.clock(),
+            error=f"not sent: {because}"[:500],
+        )
+        if paused and case.state == CaseState.OPEN:
+            schedule.put_back(connection, action)
+            return
+        schedule.finish(
+            connection, action.id, result=f"not sent: {because}", state=ActionState.CANCELLED
+        )
+        if case.is_living:
+            schedule.plan(
+                connection, case, ActionKind.REFRESH, at=ports.context(connection, case).now
+            )
+
+
+def leave_unknown(
+    ports: ChargingPorts, connection: Connection, action: Action, intent: Intent, error: str
+) -> None:
+    log.warning("outcome_unknown", attempt=intent.id, error=error)
+    with connection.begin():
+        case = rows.get(connection, action.case_id)
+        context = ports.context(connection, case)
+        attempts.change(connection, intent.id, error=error[:500])
+        schedule.finish(connection, action.id, result=f"outcome unknown: {error}")
+        schedule.plan(connection, case, ActionKind.SETTLE, at=context.now)
+
+
+# -- nothing was charged
 
 
 def abandon(
@@ -143,3 +217,37 @@ def abandon(
     if case.is_living:
         cases.keep_watch(context, case)
     return case
+
+
+def give_up_without_charge(context: CaseContext, case: Case, policy: Policy) -> Case:
+    """An accepted charge that Stripe's record does not show never happened: it counts nowhere.
+
+    A bank debit that is under way has a charge, which is pending for as long as that takes.
+    """
+    empty = [
+        row
+        for row in attempts.of_case(context.connection, case.id)
+        if row.outcome == Outcome.PROCESSING
+        and row.source == Source.ENGINE
+        and row.charge_id is None
+    ]
+    because = "Stripe accepted the request, and its record shows no charge"
+    given_up = [row for row in empty if context.now - row.at >= SHOWS_WITHIN]
+    for row in given_up:
+        attempts.change(
+            context.connection,
+            row.id,
+            abandoned=True,
+            outcome=Outcome.FAILED,
+            resolved_at=context.real_now,
+            error=because,
+        )
+    if len(given_up) < len(empty):
+        at = min(row.at for row in empty if row not in given_up) + SHOWS_WITHIN
+        schedule.plan(context.connection, case, ActionKind.REFRESH, at=at)
+    asks = bool(given_up) and case.is_living
+    in_a_row = intents.abandoned_in_a_row(context.connection, case.id) if asks else 0
+    if in_a_row < _EMPTY_BEFORE_REVIEW:
+        return case
+    why = f"{because}, {in_a_row} times one after another"
+    return cases.hold(context, case, reason=why, proposal={"action": "resume"}, policy=policy)

@@ -127,7 +127,7 @@ class DiscountOffers:
             raise Refused("the offer cannot be applied to this invoice")
         return offer
 
-    def run(self, connection: Connection, case_id: str, action: Action) -> None:
+    def run(self, connection: Connection, action: Action) -> None:
         """Carry out a claimed `offer` or `offer_end`.
 
         Raises:
@@ -135,8 +135,8 @@ class DiscountOffers:
             StripeRejected: Stripe refuses to take a discount back; a person has to look.
         """
         with connection.begin():
-            case = rows.get(connection, case_id)
-            offer = offers.of_case(connection, case_id)
+            case = rows.get(connection, action.case_id)
+            offer = offers.of_case(connection, action.case_id)
         result = "there is no offer"
         if offer is not None:
             self.database.money_may_move(connection)
@@ -146,7 +146,7 @@ class DiscountOffers:
                     return
             if offer.state == OfferState.TAKING:
                 self._apply(connection, case, offer)
-                offer = _fresh(connection, case_id)
+                offer = _fresh(connection, action.case_id)
             result = f"the offer is {offer.state}"
             if action.kind == ActionKind.OFFER_END:
                 again = self._end(connection, case, offer)
@@ -155,7 +155,7 @@ class DiscountOffers:
                         schedule.finish(connection, action.id, result=result)
                         schedule.plan(connection, case, ActionKind.OFFER_END, at=again)
                     return
-                result = f"the offer is {_fresh(connection, case_id).state}"
+                result = f"the offer is {_fresh(connection, action.case_id).state}"
         with connection.begin():
             schedule.finish(connection, action.id, result=result)
 

@@ -126,7 +126,7 @@ class PlanChanges:
             raise Refused("this cannot be changed")
         return change
 
-    def run(self, connection: Connection, case_id: str, action: Action) -> None:
+    def run(self, connection: Connection, action: Action) -> None:
         """Carry out a claimed `change`.
 
         Raises:
@@ -139,7 +139,7 @@ class PlanChanges:
                 return
             under_way = [
                 change
-                for change in offers.changes_of_case(connection, case_id)
+                for change in offers.changes_of_case(connection, action.case_id)
                 if change.state == OfferState.TAKING
             ]
         for change in under_way:
