@@ -44,6 +44,7 @@ class EmailChannel:
     plaintext_to_loopback: bool = False
     channel: str = "email"
     needs_address: bool = True
+    takes_several: bool = True
 
     def send(self, letter: Letter, *, permit: Permit) -> None:
         """Send it; errors as `recovery.messaging.Post` says, none with the address in it."""

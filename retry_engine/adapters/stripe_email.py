@@ -22,6 +22,7 @@ class StripeEmailChannel:
     gateway: Gateway
     channel: str = "stripe"
     needs_address: bool = True
+    takes_several: bool = False  # each is about its invoice
 
     def send(self, letter: Letter, *, permit: Permit) -> None:
         """Have it sent; errors as `recovery.messaging.Post` says."""

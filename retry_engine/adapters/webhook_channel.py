@@ -4,10 +4,11 @@
     Idempotency-Key: <the message's id>
     Retry-Engine-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
 
-The body is JSON: the facts of the message and its words, ready in the customer's language. What
-answers must take one id once: a call whose answer was lost is made again. Who sends it on as an
-e-mail puts `mail_name` before the @ of its Message-ID: `messages bounce` believes reports about
-such letters only.
+The body is JSON: the facts of the message and its words, ready in the customer's language. Where
+they are about several open invoices, `further_invoices` has the facts of the others. What answers
+must take one id once: a call whose answer was lost is made again. Who sends it on as an e-mail puts
+`mail_name` before the @ of its Message-ID: `messages bounce` believes reports about such letters
+only.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging import DueInvoice, Letter
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 _TRIES = 4
@@ -58,6 +59,7 @@ class WebhookChannel:
     sleep: Callable[[float], None]
     channel: str = "http"
     needs_address: bool = False
+    takes_several: bool = True
 
     def send(self, letter: Letter, *, permit: Permit) -> None:
         """Hand it over; errors as `recovery.messaging.Post` says, none with the address in it."""
@@ -129,7 +131,23 @@ def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
         "retry_at": letter.retry_at.isoformat() if letter.retry_at else None,
         "pay_url": letter.pay_url,
         "unsubscribe_url": letter.unsubscribe_url,
+        "further_invoices": [_further(due) for due in letter.further],
         "subject": written.subject,
         "text": written.text,
         "html": written.html,
+    }
+
+
+def _further(due: DueInvoice) -> dict[str, Any]:
+    """Another open invoice that the words are about as well."""
+    return {
+        "invoice": due.invoice_id,
+        "number": due.number,
+        "kind": due.kind,
+        "amount": due.amount,
+        "currency": due.currency,
+        "discount": due.discount,
+        "offer_until": due.offer_until.isoformat() if due.offer_until else None,
+        "retry_at": due.retry_at.isoformat() if due.retry_at else None,
+        "pay_url": due.pay_url,
     }

@@ -193,6 +193,7 @@ def _message(row: Row[Any]) -> Document:
         "language": row.language,
         "state": row.state,
         "error": row.error,
+        "letter_of": row.letter_of,
         "visited_at": text(row.visited_at),
     }
 

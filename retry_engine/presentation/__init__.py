@@ -24,7 +24,7 @@ from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.standing import Outlook, Standing
 from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery.incentives.plan_changes import Choices
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging import DueInvoice, Letter
 from retry_engine.recovery.payment_page import Bill
 from retry_engine.store.renewals import Renewal
 
@@ -71,15 +71,18 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         "subject": fill(said["subject"]),
         "greeting": fill(words["greeting_named"] if name else words["greeting"]),
         "paragraphs": [fill(text) for text in said["paragraphs"]],
-        "offer": fill(_offered(words, letter)) if letter.discount else None,
+        "offer": fill(_offered(words, letter.way)) if letter.discount else None,
         "next_try": fill(words["next_try"]) if tries_again else None,
         "button": said["button"],
         "pay_url": letter.pay_url,
+        "invoices": [],
         "paid_already": None if early else words["paid_already"],
         "unsubscribe": words["unsubscribe"],
         "unsubscribe_url": letter.unsubscribe_url,
         "business": shown["business"],
     }
+    if letter.further:
+        parts |= _several(letter, words, language)
     pages = _pages()
     return Written(
         subject=parts["subject"],
@@ -87,6 +90,50 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         html=pages.get_template("letter.html").render(parts),
         language=language,
     )
+
+
+def _several(letter: Letter, words: dict[str, Any], language: str) -> dict[str, Any]:
+    """What is else in a letter about several invoices: no button of its own, but one for each."""
+    said = words["several"]
+    due = _most_owed_first(letter)
+    total = sum(invoice.amount for invoice in due)
+    is_one_currency = len({invoice.currency for invoice in due}) == 1
+    subject = said["subject_total" if is_one_currency else "subject"].format(
+        count=len(due), total=_money(total, letter.currency, language)
+    )
+    invoices = [_listed(invoice, letter.timezone, words, language) for invoice in due]
+    alone = {"offer": None, "next_try": None, "pay_url": None}
+    return {"subject": subject, "paragraphs": [said["intro"]], "invoices": invoices} | alone
+
+
+def _most_owed_first(letter: Letter) -> list[DueInvoice | Letter]:
+    """The letter's own invoice and the further ones; those in its currency before others."""
+    return sorted(
+        (letter, *letter.further), key=lambda due: (due.currency != letter.currency, -due.amount)
+    )
+
+
+def _listed(
+    due: DueInvoice | Letter, timezone: str | None, words: dict[str, Any], language: str
+) -> dict[str, Any]:
+    said = words["several"]
+    shown = {
+        "number": one_line(due.number or "")[:40],
+        "date": _day(due.issued_at, timezone, language),
+        "amount": _money(due.amount, due.currency, language),
+        "discount": _money(due.discount, due.currency, language),
+        "rest": _money(due.amount - due.discount, due.currency, language),
+        "until": _day(due.offer_until, timezone, language),
+    }
+    again = words["next_try"].format(date=_day(due.retry_at, timezone, language))
+    return {
+        "heading": said["numbered" if shown["number"] else "dated"].format(**shown),
+        "text": said[due.kind.value],
+        "next_try": again if due.retry_at is not None else None,
+        "offer": _offered(words, due.way).format(**shown) if due.discount else None,
+        "button": words[due.kind.value]["button"],
+        "pay_url": due.pay_url,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,9 +251,9 @@ def _changes(
     ]
 
 
-def _offered(words: dict[str, Any], letter: Letter) -> str:
+def _offered(words: dict[str, Any], way: Way) -> str:
     """The letter's sentence about its offer."""
-    return str(words["page"]["letter_coupon" if letter.way == Way.COUPON else "letter_offer"])
+    return str(words["page"]["letter_coupon" if way == Way.COUPON else "letter_offer"])
 
 
 def card_page(  # each is one fact of the page

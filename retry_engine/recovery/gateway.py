@@ -37,6 +37,7 @@ class InvoiceFacts:
     voided_at: datetime | None = None
     uncollectible_at: datetime | None = None
     hosted_url: str | None = None  # Stripe's own page where it can be paid
+    number: str | None = None  # as its customer knows it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,13 @@ claimed ── look again ── intent committed ── sent ── what became
              │                                 │
              paid, held, unsubscribed, quiet:  no answer: nobody knows whether it arrived,
              not now or not at all             so it is never sent again
+
+A customer gets one letter about all their open invoices. Whichever is due first takes along what
+is planned to be said of the others; each of these finds, when its own message is due, that it has
+been said, and is planned anew. Letters to one customer are `min_gap_hours` apart, whatever about.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -18,7 +22,13 @@ from retry_engine.domain import mailbox
 from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.errors import CannotBeWrittenTo, MailNotSent, MailRefused, MailUnknown
+from retry_engine.domain.errors import (
+    CannotBeWrittenTo,
+    MailNotSent,
+    MailRefused,
+    MailUnknown,
+    StripeRejected,
+)
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.names import shown_name
@@ -50,6 +60,25 @@ _ASK_FOR_ADDRESS = timedelta(days=1)  # the same, where theirs cannot be written
 _MOST_TRIES = 6
 _LATE = timedelta(hours=24)
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
+_MOST_INVOICES = 20  # in one letter; who has more is told of the others in the next
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueInvoice:
+    """An invoice as a letter names it; `amount` and `discount` as in `Letter`."""
+
+    message_id: str
+    invoice_id: str
+    number: str | None  # as its customer knows it
+    issued_at: datetime
+    kind: MessageKind
+    amount: int
+    currency: str
+    retry_at: datetime | None
+    pay_url: str | None
+    discount: int = 0
+    offer_until: datetime | None = None
+    way: Way = Way.CREDIT_NOTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +86,8 @@ class Letter:
     """All that a message says. `amount` in minor units; `retry_at` where a charge is planned.
 
     `discount`, minor units, is what the page behind `pay_url` offers until `offer_until`: off what
-    is owed or, as a coupon, off the renewal after it.
+    is owed or, as a coupon, off the renewal after it. `further` are the customer's other open
+    invoices, the most owed first.
     """
 
     message_id: str
@@ -78,15 +108,24 @@ class Letter:
     discount: int = 0
     offer_until: datetime | None = None
     way: Way = Way.CREDIT_NOTE
+    number: str | None = None
+    issued_at: datetime | None = None
+    further: tuple[DueInvoice, ...] = ()
 
 
 class Post(Protocol):
-    """A channel to customers. `needs_address`: it reaches nobody without an e-mail address."""
+    """A channel to customers.
+
+    `needs_address`: it reaches nobody without an e-mail address. `takes_several`: one message of it
+    may be about several invoices.
+    """
 
     @property
     def channel(self) -> str: ...
     @property
     def needs_address(self) -> bool: ...
+    @property
+    def takes_several(self) -> bool: ...
 
     def send(self, letter: Letter, *, permit: Permit) -> None:
         """Send it.
@@ -153,49 +192,96 @@ class Messenger:
                 messages.finish(connection, action.id, state="unknown", error="its process ended")
                 self._done(connection, case, action, "not known whether it was sent")
                 return
-            kept = self._kept_back(connection, case, action)
-        if kept is not None:
+            if self._kept_back(connection, case, action):
+                return
+            further = self._further(connection, case)
+        if case.mode == Mode.SHADOW:
+            self._note(connection, case, action)
             return
         permit = self.gate.permit(case.mode)
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         customer = self.gateway.customer(case.account, case.customer_id)
-        letter = self._commit_intent(connection, case, action, invoice, customer)
+        found = {other.id: self._invoice(other) for other in further}
+        letter = self._commit_intent(connection, case, action, invoice, customer, further=found)
         if letter is not None:
             self._send(connection, case, action, letter, permit)
 
-    def _kept_back(self, connection: Connection, case: Case, action: Action) -> str | None:
-        """Why nothing is sent now, already written down; None: go ahead."""
-        context = self._context(connection, case)
-        policy = self.planner.policy_of(case.policy_version)
-        since = context.now - timedelta(days=30)
-        said = messages.said_to_customer(connection, case.account, case.customer_id, since=since)
-        if case.state not in _SPOKEN_TO or case.mode == Mode.HOLDOUT:
-            why = f"the case is {case.state}"
-        elif said >= policy.messages.most_per_customer_30_days:
-            why = f"{said} messages to this customer in 30 days"
-        elif context.now - action.due_at > _LATE:
-            why = "found too late to be sent blindly"
-        else:
-            return self._not_now(context, case, action, policy.messages)
-        schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
-        if why.startswith("found too late"):
-            self.planner.plan_message(context, case)
-        return why
+    def _further(self, connection: Connection, case: Case) -> list[Case]:
+        """The customer's other cases of which something is to be said in the same letter."""
+        if not self.post.takes_several:
+            return []
+        planned = schedule.further_messages(connection, case, most=_MOST_INVOICES - 1)
+        return [rows.find(connection, action.case_id) for action in planned]
 
-    def _not_now(
-        self, context: CaseContext, case: Case, action: Action, policy: Messages
-    ) -> str | None:
-        if self.is_quiet(view_of(context, case), context.now, policy):
-            schedule.finish(
-                context.connection, action.id, result="quiet hours", state=ActionState.CANCELLED
-            )
-            self.planner.plan_message(context, case)
-            return "quiet hours"
-        if case.mode == Mode.SHADOW:
-            self._begin(context, case, action, state="shadow")
-            self._done(context.connection, case, action, "shadow: would have been sent now")
-            return "shadow"
-        return None
+    def _invoice(self, case: Case) -> InvoiceFacts | None:
+        """None where Stripe does not show it: that costs the customer's other invoices nothing."""
+        try:
+            return self.gateway.invoice(case.account, case.invoice_id)
+        except StripeRejected:
+            return None
+
+    def _kept_back(self, connection: Connection, case: Case, action: Action) -> bool:
+        """Whether nothing is sent now; then that is already written down."""
+        context = self._context(connection, case)
+        policy = self.planner.policy_of(case.policy_version).messages
+        if case.state not in _SPOKEN_TO or case.mode == Mode.HOLDOUT:
+            self._drop(context, action, f"the case is {case.state}")
+        elif context.now - action.due_at > _LATE:
+            self._plan_anew(context, case, action, "found too late to be sent blindly")
+        elif self.is_quiet(view_of(context, case), context.now, policy):
+            self._plan_anew(context, case, action, "quiet hours")
+        else:
+            return False
+        return True
+
+    def _is_not_its_turn(self, context: CaseContext, case: Case, action: Action) -> bool:
+        """Whether it was said in another letter, or the customer has had letters enough for now.
+
+        Then that is written down. Asked while no other letter to the customer can be begun.
+        """
+        connection = context.connection
+        policy = self.planner.policy_of(case.policy_version).messages
+        said = messages.of_decision(connection, case.id, action.decision_id)
+        of = (connection, case.account, case.customer_id)
+        count = messages.said_to_customer(*of, since=context.now - timedelta(days=30))
+        last = messages.last_to_customer(*of)
+        gap = timedelta(hours=policy.min_gap_hours)
+        if said == "sending":  # brought forward once it is known what became of that letter
+            schedule.put_back(connection, action, at=context.now + _TRY_AGAIN)
+        elif said is not None:
+            self._plan_anew(context, case, action, "said in the letter about another invoice")
+        elif count >= policy.most_per_customer_30_days:
+            self._drop(context, action, f"{count} messages to this customer in 30 days")
+        elif last is not None and context.now < last + gap:
+            # not planned anew: of letters about other invoices the planner knows nothing
+            schedule.put_back(connection, action, at=last + gap)
+        else:
+            return False
+        return True
+
+    def _drop(self, context: CaseContext, action: Action, why: str) -> None:
+        schedule.finish(context.connection, action.id, result=why, state=ActionState.CANCELLED)
+
+    def _plan_anew(self, context: CaseContext, case: Case, action: Action, why: str) -> None:
+        self._drop(context, action, why)
+        self.planner.plan_message(context, case)
+
+    def _note(self, connection: Connection, case: Case, action: Action) -> None:
+        """In shadow: write down what would have been said now, and in one letter with what."""
+        with connection.begin():
+            messages.lock_customer(connection, case.account, case.customer_id)
+            case = rows.get(connection, case.id)
+            context = self._context(connection, case)
+            if case.state not in _SPOKEN_TO:
+                self._drop(context, action, f"the case is {case.state}")
+            if case.state not in _SPOKEN_TO or self._is_not_its_turn(context, case, action):
+                return
+            letter, _ = self._begin(context, case, action, state="shadow")
+            if self.post.takes_several:
+                for its in schedule.further_messages(connection, case, most=_MOST_INVOICES - 1):
+                    other = rows.find(connection, its.case_id)
+                    self._begin(context, other, its, state="shadow", said_in=letter)
+            self._done(connection, case, action, "shadow: would have been sent now")
 
     def _commit_intent(
         self,
@@ -204,9 +290,14 @@ class Messenger:
         action: Action,
         invoice: InvoiceFacts,
         customer: CustomerFacts,
+        *,
+        further: Mapping[str, InvoiceFacts | None],
     ) -> Letter | None:
         """The last check and the intent, in one transaction; None where it may not be."""
         with connection.begin():
+            messages.lock_customer(connection, case.account, case.customer_id)
+            for case_id in sorted({case.id, *further}):
+                rows.get(connection, case_id)  # locked, in an order that is everybody's
             case, paused = rows.get_with_switch(connection, case.id)
             context = self._context(connection, case)
             if paused or engine_state.read(connection).paused:
@@ -214,26 +305,18 @@ class Messenger:
                 return None
             address, unwritable = address_of(customer)
             hashed = links.hash_of(messages.address_key(connection), address or case.customer_id)
-            why = None
-            if case.state not in _SPOKEN_TO:
-                why = f"the case is {case.state}"
-            elif invoice.status != InvoiceStatus.OPEN or invoice.amount_remaining == 0:
-                why = f"the invoice is {invoice.status}"
-            elif customer.deleted:
-                why = "the customer is deleted"
-            elif self.post.needs_address and unwritable is not None:
-                self._begin(context, case, action, state="not_sent", error=unwritable)
-                why = unwritable
-            elif self.post.needs_address and not address:
-                why = "the customer has no e-mail address"
-            else:
-                why = messages.suppression_of(connection, case.account, hashed)
+            why = self._why_not(case, invoice, customer) or messages.suppression_of(
+                connection, case.account, hashed
+            )
             if why is not None:
-                schedule.finish(connection, action.id, result=why, state=ActionState.CANCELLED)
+                self._drop(context, action, why)
                 if why == unwritable:  # they may put it right
+                    self._begin(context, case, action, state="not_sent", error=unwritable)
                     self._once_more(context, case, action, gap=_ASK_FOR_ADDRESS)
                 if invoice.status != InvoiceStatus.OPEN:
                     schedule.plan(connection, case, ActionKind.REFRESH, at=context.now)
+                return None
+            if self._is_not_its_turn(context, case, action):
                 return None
             message_id = f"{case.id}.{action.id}"
             try:
@@ -241,12 +324,13 @@ class Messenger:
             except NeedsAPerson as question:
                 self._ask(context, case, action, question)
                 return None
-            kind = self._begin(
-                context, case, action, state="sending", message_id=message_id,
-                address_hash=hashed, language=customer.language,
-            )  # fmt: skip
-            planned = schedule.planned_retry(connection, case.id)
-            policy = self.planner.policy_of(case.policy_version).messages
+            to = {"address_hash": hashed, "language": customer.language}
+            letter, own = self._say(
+                context, case, action, invoice, message_id=message_id, offer=offer, to=to
+            )
+            others = self._say_along(
+                context, case, action, further, to=to, letter=letter, offered=offer is not None
+            )
             return Letter(
                 message_id=message_id,
                 mail_name=self.keys.name_letter(connection, message_id),
@@ -254,19 +338,108 @@ class Messenger:
                 customer_id=case.customer_id,
                 invoice_id=case.invoice_id,
                 to=address,
-                kind=kind,
+                kind=own.kind,
                 language=customer.language or "",
                 name=shown_name(customer.name),
-                amount=invoice.amount_remaining,
-                currency=invoice.currency,
-                retry_at=planned.due_at if planned else None,
+                amount=own.amount,
+                currency=own.currency,
+                retry_at=own.retry_at,
                 timezone=zone_of(case.customer_timezone, case.customer_country).key,
-                pay_url=self._pay_url(policy, context, message_id) or invoice.hosted_url,
+                pay_url=own.pay_url,
                 unsubscribe_url=self._unsubscribe_url(context, message_id),
-                discount=offer.amount if offer else 0,
-                offer_until=offer.until if offer else None,
-                way=offer.way if offer else Way.CREDIT_NOTE,
+                discount=own.discount,
+                offer_until=own.offer_until,
+                way=own.way,
+                number=own.number,
+                issued_at=own.issued_at,
+                further=others,
             )
+
+    def _why_not(self, case: Case, invoice: InvoiceFacts, customer: CustomerFacts) -> str | None:
+        """Why this customer is not written to about this invoice, as both stand at Stripe."""
+        address, unwritable = address_of(customer)
+        if case.state not in _SPOKEN_TO:
+            return f"the case is {case.state}"
+        if invoice.status != InvoiceStatus.OPEN or invoice.amount_remaining == 0:
+            return f"the invoice is {invoice.status}"
+        if customer.deleted:
+            return "the customer is deleted"
+        if self.post.needs_address and not address:
+            return unwritable or "the customer has no e-mail address"
+        return None
+
+    def _say(
+        self,
+        context: CaseContext,
+        case: Case,
+        action: Action,
+        invoice: InvoiceFacts,
+        *,
+        message_id: str,
+        offer: StoredOffer | None,
+        to: dict[str, str | None],
+        letter: int | None = None,
+    ) -> tuple[int, DueInvoice]:
+        """The intent to say it, in that letter or as one: its id, and what is said."""
+        connection = context.connection
+        begun, kind = self._begin(
+            context, case, action, state="sending", said_in=letter, message_id=message_id, **to
+        )
+        planned = schedule.planned_retry(connection, case.id)
+        policy = self.planner.policy_of(case.policy_version).messages
+        return begun, DueInvoice(
+            message_id=message_id,
+            invoice_id=case.invoice_id,
+            number=invoice.number,
+            issued_at=invoice.created_at,
+            kind=kind,
+            amount=invoice.amount_remaining,
+            currency=invoice.currency,
+            retry_at=planned.due_at if planned else None,
+            pay_url=self._pay_url(policy, context, message_id) or invoice.hosted_url,
+            discount=offer.amount if offer else 0,
+            offer_until=offer.until if offer else None,
+            way=offer.way if offer else Way.CREDIT_NOTE,
+        )
+
+    def _say_along(
+        self,
+        context: CaseContext,
+        case: Case,
+        action: Action,
+        further: Mapping[str, InvoiceFacts | None],
+        *,
+        to: dict[str, str | None],
+        letter: int,
+        offered: bool,
+    ) -> tuple[DueInvoice, ...]:
+        """The intents for the customer's other open invoices, as they stand now, the rows locked.
+
+        A letter makes one new offer at most; what was offered before is said again.
+        """
+        connection, said = context.connection, []
+        for its in schedule.further_messages(connection, case, most=_MOST_INVOICES - 1):
+            invoice = further.get(its.case_id)
+            if invoice is None:  # planned since, or not to be read
+                continue
+            other = rows.get(connection, its.case_id)
+            if invoice.status != InvoiceStatus.OPEN or invoice.amount_remaining == 0:
+                schedule.plan(connection, other, ActionKind.REFRESH, at=context.now)
+                continue
+            offer = None
+            if not offered or offers.of_case(connection, other.id) is not None:
+                try:
+                    offer = self._offer(context, other, its)
+                except NeedsAPerson:  # who is asked when its own letter is due
+                    continue
+            offered = offered or offer is not None
+            message_id = f"{other.id}.{action.id}"
+            _, due = self._say(
+                context, other, its, invoice,
+                message_id=message_id, offer=offer, to=to, letter=letter,
+            )  # fmt: skip
+            said.append(due)
+        return tuple(sorted(said, key=lambda due: (due.currency, -due.amount, due.issued_at)))
 
     def _offer(self, context: CaseContext, case: Case, action: Action) -> StoredOffer | None:
         _, discount = self.planner.decided_message(context, action)
@@ -297,14 +470,22 @@ class Messenger:
         )
 
     def _begin(
-        self, context: CaseContext, case: Case, action: Action, *, state: str, **values: str | None
-    ) -> MessageKind:
+        self,
+        context: CaseContext,
+        case: Case,
+        action: Action,
+        *,
+        state: str,
+        said_in: int | None = None,
+        **values: str | None,
+    ) -> tuple[int, MessageKind]:
         decided, _ = self.planner.decided_message(context, action)
         kind = decided or MessageKind.UPDATE_METHOD
-        messages.begin(
+        begun = messages.begin(
             context.connection,
             case_id=case.id,
-            action_id=action.id,
+            action_id=action.id if said_in is None else None,
+            said_in=said_in,
             account=case.account,
             customer_id=case.customer_id,
             kind=kind,
@@ -315,7 +496,7 @@ class Messenger:
             decision_id=action.decision_id,
             **values,
         )
-        return kind
+        return begun, kind
 
     def _pay_url(self, policy: Messages, context: CaseContext, message_id: str) -> str | None:
         if self.public_url is None or policy.way_back != "page":
@@ -355,7 +536,10 @@ class Messenger:
     def _once_more(
         self, context: CaseContext, case: Case, action: Action, *, gap: timedelta = _TRY_AGAIN
     ) -> None:
-        tries = sum(m.state == "not_sent" for m in messages.of_case(context.connection, case.id))
+        tries = sum(
+            m.state == "not_sent" and m.said_in is None
+            for m in messages.of_case(context.connection, case.id)
+        )
         if case.state in _SPOKEN_TO and tries < _MOST_TRIES:
             at = context.now + gap * 2 ** (tries - 1)
             schedule.plan(
@@ -363,8 +547,12 @@ class Messenger:
             )
 
     def _done(self, connection: Connection, case: Case, action: Action, result: str) -> None:
+        context = self._context(connection, case)
         schedule.finish(connection, action.id, result=result)
-        self.planner.plan_message(self._context(connection, case), case)
+        self.planner.plan_message(context, case)
+        # what was said of the others is theirs to note: each plans its next message by itself
+        others = messages.also_about(connection, action.id)
+        schedule.bring_forward(connection, others, ActionKind.MESSAGE, at=context.now)
 
     def _context(self, connection: Connection, case: Case) -> CaseContext:
         real_now = self.clock()

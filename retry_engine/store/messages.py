@@ -1,13 +1,15 @@
 """The outbox: what was said to whom, and who is not to be written to.
 
-A row is written before anything is sent; nothing is sent twice for one row.
+A row is written before anything is sent; nothing is sent twice for one row. A letter about several
+invoices is a row for each of their cases. That of the case it was due for is the letter; the others
+were `said_in` it, share what becomes of it, and are none of their own where letters are counted.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.store import renewals
@@ -17,9 +19,19 @@ from retry_engine.store.tables import engine_state, messages, suppression_acts, 
 SAID = ("sending", "sent", "unknown", "bounced", "shadow")
 
 
-def begin(connection: Connection, **values: Any) -> None:
-    """The intent. The database refuses it where nobody may be written to."""
-    connection.execute(messages.insert().values(**values))
+def begin(connection: Connection, **values: Any) -> int:
+    """The intent; its id. The database refuses it where nobody may be written to."""
+    inserted = connection.execute(messages.insert().values(**values).returning(messages.c.id))
+    return int(inserted.scalar_one())
+
+
+def lock_customer(connection: Connection, account: str, customer_id: str) -> None:
+    """One transaction at a time commits a letter to that customer, whichever invoice it is due for.
+
+    Taken before any case's row is locked, and by nobody who holds one.
+    """
+    query = text("select pg_advisory_xact_lock(hashtextextended(:account || '/' || :customer, 11))")
+    connection.execute(query, {"account": account, "customer": customer_id})
 
 
 def of_action(connection: Connection, action_id: int) -> Row[Any] | None:
@@ -27,28 +39,58 @@ def of_action(connection: Connection, action_id: int) -> Row[Any] | None:
     return connection.execute(select(messages).where(messages.c.action_id == action_id)).first()
 
 
+def of_decision(connection: Connection, case_id: str, decision_id: int | None) -> str | None:
+    """In which state what that decision wanted to say to the case's customer has been said.
+
+    None where it has not been, or nothing has left.
+    """
+    if decision_id is None:
+        return None
+    query = select(messages.c.state).where(
+        messages.c.case_id == case_id,
+        messages.c.decision_id == decision_id,
+        messages.c.state.in_(SAID),
+    )
+    return connection.execute(query.order_by(messages.c.id.desc()).limit(1)).scalar()
+
+
 def finish(connection: Connection, action_id: int, *, state: str, error: str | None = None) -> None:
-    """What became of it."""
+    """What became of the letter, and so of all that was said in it."""
+    letter = select(messages.c.id).where(messages.c.action_id == action_id).scalar_subquery()
     connection.execute(
         update(messages)
-        .where(messages.c.action_id == action_id, messages.c.state == "sending")
+        .where((messages.c.id == letter) | (messages.c.said_in == letter))
+        .where(messages.c.state == "sending")
         .values(state=state, error=error[:500] if error else None)
     )
 
 
+def also_about(connection: Connection, action_id: int) -> Sequence[str]:
+    """The other cases that the action's letter was about."""
+    letter = select(messages.c.id).where(messages.c.action_id == action_id).scalar_subquery()
+    query = select(messages.c.case_id).where(messages.c.said_in == letter)
+    return connection.execute(query.order_by(messages.c.case_id)).scalars().all()
+
+
 def of_case(connection: Connection, case_id: str) -> Sequence[Row[Any]]:
-    """All messages of a case, oldest first."""
-    query = select(messages).where(messages.c.case_id == case_id)
+    """All messages of a case, oldest first; `letter_of` is the case in whose letter it was said."""
+    letter = messages.alias()
+    query = (
+        select(messages, letter.c.case_id.label("letter_of"))
+        .outerjoin(letter, letter.c.id == messages.c.said_in)
+        .where(messages.c.case_id == case_id)
+    )
     return connection.execute(query.order_by(messages.c.at, messages.c.id)).all()
 
 
 def said_to_customer(
     connection: Connection, account: str, customer_id: str, *, since: datetime
 ) -> int:
-    """How many messages the customer got about any invoice, or before one."""
+    """How many letters the customer got about any invoice, or before one."""
     query = select(func.count()).where(
         messages.c.account == account,
         messages.c.customer_id == customer_id,
+        messages.c.said_in.is_(None),
         messages.c.at >= since,
         messages.c.state.in_(SAID),
     )
@@ -56,10 +98,22 @@ def said_to_customer(
     return int(connection.execute(query).scalar_one()) + warned
 
 
+def last_to_customer(connection: Connection, account: str, customer_id: str) -> datetime | None:
+    """When the customer got the last letter about any invoice, by their own clock."""
+    query = select(func.max(messages.c.at)).where(
+        messages.c.account == account,
+        messages.c.customer_id == customer_id,
+        messages.c.state.in_(SAID),
+    )
+    return connection.execute(query).scalar()
+
+
 def counts(connection: Connection) -> list[tuple[str, str, int]]:
-    """(kind, state, how many) of all messages."""
-    query = select(messages.c.kind, messages.c.state, func.count()).group_by(
-        messages.c.kind, messages.c.state
+    """(kind, state, how many) of all letters."""
+    query = (
+        select(messages.c.kind, messages.c.state, func.count())
+        .where(messages.c.said_in.is_(None))
+        .group_by(messages.c.kind, messages.c.state)
     )
     return [(kind, state, count) for kind, state, count in connection.execute(query)]
 

@@ -101,6 +101,22 @@ _ON_CARD = Prepared(
     """
 )
 
+# Not of a case that is being charged, or of whose charge nobody knows the outcome yet: that comes
+# first, and then there is something to say of it, or nothing.
+_FURTHER_MESSAGES = Prepared(
+    f"""
+    select distinct on (c.id) {", ".join(f"a.{column.name}" for column in _COLUMNS)}
+      from cases c join actions a on a.case_id = c.id and a.kind = 'message'
+                                 and a.state in ('planned', 'claimed')
+      where c.account = %(account)s and c.customer_id = %(customer_id)s and c.id <> %(case_id)s
+        and c.mode = %(mode)s and c.state in ('open', 'needs_customer')
+        and not exists (select from actions b where b.case_id = c.id
+                          and (b.kind = 'settle' and b.state in ('planned', 'claimed')
+                               or b.kind = 'retry' and b.state = 'claimed'))
+      order by c.id, a.id desc limit %(most)s
+    """  # noqa: S608  # the names of our own columns
+)
+
 # What is held lies with nobody: a worker has no less room for it.
 _IN_FLIGHT = Prepared(
     "select paused, (select count(*) from actions where state = 'claimed' and not held) as claimed"
@@ -391,6 +407,18 @@ def put_back(connection: Connection, action: Action, *, at: datetime | None = No
         )
 
 
+def bring_forward(
+    connection: Connection, case_ids: Sequence[str], kind: ActionKind, *, at: datetime
+) -> None:
+    """What is planned of that kind for later is due at `at`."""
+    connection.execute(
+        update(actions)
+        .where(actions.c.case_id.in_(case_ids), actions.c.kind == kind)
+        .where(actions.c.state == ActionState.PLANNED, actions.c.due_at > at)
+        .values(due_at=at)
+    )
+
+
 def look_at_what_was_left(connection: Connection) -> None:
     """Look at once at the living cases that were not taken over while the engine was paused."""
     connection.execute(
@@ -430,6 +458,19 @@ def charges_on_card(connection: Connection, case: Case, method_id: str) -> list[
         connection, account=case.account, customer_id=case.customer_id, method_id=method_id
     )
     return [CardCharge(**row) for row in found.mappings()]
+
+
+def further_messages(connection: Connection, case: Case, *, most: int) -> list[Action]:
+    """What is to be said of other open invoices of the case's customer, in their cases' order."""
+    found = _FURTHER_MESSAGES.run(
+        connection,
+        account=case.account,
+        customer_id=case.customer_id,
+        case_id=case.id,
+        mode=case.mode,
+        most=most,
+    )
+    return [Action(**row) for row in found.mappings()]
 
 
 def counts(connection: Connection, *, now: datetime, shut: bool) -> Counts:

@@ -404,7 +404,9 @@ messages = Table(
     metadata,
     _key(),
     _case(),
-    Column("action_id", BigInteger, ForeignKey("actions.id"), nullable=False, unique=True),
+    # the planned message that this letter was; null where it was said inside another case's
+    Column("action_id", BigInteger, ForeignKey("actions.id"), unique=True),
+    Column("said_in", BigInteger, ForeignKey("messages.id")),
     Column("account", Text, nullable=False, server_default=""),
     Column("customer_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -420,6 +422,7 @@ messages = Table(
     _time("visited_at"),
     Index("messages_case", "case_id", "at"),
     Index("messages_customer", "account", "customer_id", "at"),
+    Index("messages_letter", "said_in", postgresql_where=text("said_in is not null")),
 )
 
 offers = Table(

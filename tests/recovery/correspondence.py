@@ -78,6 +78,37 @@ def failed(here: EngineShop, *script: Any, address: str = ADDRESS, **facts: Any)
     return customer, here.shop.newest_invoice(customer)
 
 
+def in_arrears(
+    here: EngineShop,
+    *codes: str,
+    address: str = ADDRESS,
+    prices: tuple[int, ...] = (2000, 9000),
+    leave: str = "",
+) -> tuple[Any, list[Any]]:
+    """(customer, invoices): as `failed`, of one subscription for each of the prices.
+
+    `leave`: actions of that kind stay with the workers.
+    """
+    customer, _ = here.shop.customer_with(*["succeeded"] * len(prices), *codes)
+    v1 = here.shop.stripe.v1
+    v1.customers.update(
+        customer.id,
+        {"email": address, "name": "Maria", "address": {"country": "DE"},
+         "preferred_locales": ["de-DE"]},
+    )  # fmt: skip
+    for number, amount in enumerate(prices):
+        price = v1.prices.create(
+            {"currency": "usd", "unit_amount": amount, "recurring": {"interval": "month"},
+             "product_data": {"name": f"Plan {number}"}}
+        )  # fmt: skip
+        v1.subscriptions.create({"customer": customer.id, "items": [{"price": price.id}]})
+    here.shop.advances(customer, days=31, hours=2)
+    here.works(leave=leave)
+    open_ = v1.invoices.list({"customer": customer.id, "status": "open"}).data
+    assert len(open_) == len(prices)
+    return customer, sorted(open_, key=lambda invoice: prices.index(invoice.amount_due))
+
+
 def subscribed(
     here: EngineShop, *script: Any, expiry: tuple[int, int] = SOON, **facts: Any
 ) -> tuple[Any, Any]:

@@ -37,6 +37,7 @@ class Dying:
         self._real = real
         self._first = first
         self.channel, self.needs_address = real.channel, real.needs_address
+        self.takes_several = real.takes_several
 
     def send(self, letter: Letter, *, permit: Permit) -> None:
         if not self._first:

@@ -71,6 +71,7 @@ def invoice_facts(invoice: Json) -> InvoiceFacts:
         voided_at=time_or_none(passed.get("voided_at")),
         uncollectible_at=time_or_none(passed.get("marked_uncollectible_at")),
         hosted_url=invoice.get("hosted_invoice_url"),
+        number=invoice.get("number"),
     )
 
 

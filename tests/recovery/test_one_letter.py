@@ -1,0 +1,222 @@
+"""A customer with several open invoices gets one letter about them."""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from correspondence import ADDRESS, PUBLIC, Writing, in_arrears, reader, words
+from engine_shop import EngineShop, RealTime, build_engine
+from post_office import PostOffice
+from sandbox_shop import Shop
+from sqlalchemy import text
+
+pytestmark = pytest.mark.integration
+
+LOST = ["lost_card"] * 3
+
+
+def said(here: EngineShop, invoice: Any) -> list[str]:
+    return [message["state"] for message in here.case(invoice)["messages"]]
+
+
+def messages_of(here: EngineShop, *invoices: Any) -> list[int]:
+    """The messages of these that lie with the workers."""
+    query = text(
+        "select a.id from actions a join cases c on c.id = a.case_id"
+        " where a.kind = 'message' and a.state = 'claimed' and c.invoice_id = any(:invoices)"
+    )
+    with here.engine.database.connection() as connection:
+        ids = [invoice.id for invoice in invoices]
+        return list(connection.execute(query, {"invoices": ids}).scalars())
+
+
+def pages_of(mail: Any) -> list[str]:
+    """The recovery pages that the mail leads to, in its order."""
+    plain = mail.get_body(("plain",)).get_content()
+    return re.findall(rf"{PUBLIC}(/r/[\w-]+)", plain)
+
+
+def test_two_open_invoices_are_written_about_in_one_letter_the_most_owed_first(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    customer, (small, large) = in_arrears(writing, *LOST)
+    writing.days_pass(customer, 0.25)
+    (mail,) = post_office.to(ADDRESS)
+    told = words(mail)
+    assert told.index("90,00\xa0$") < told.index("20,00\xa0$")
+    assert "110,00\xa0$" in mail["Subject"]
+    for invoice in (small, large):
+        assert f"Rechnung {invoice.number} vom" in told
+        assert said(writing, invoice) == ["sent"]
+    # each has a page of its own, on which that invoice is paid
+    web = reader(writing)
+    shown = [web.get(page).text for page in pages_of(mail)]
+    assert ["90,00" in text for text in shown] == [True, False]
+    assert ["20,00" in text for text in shown] == [False, True]
+    # one is the letter, the other was said in it
+    ids = {writing.case(i)["id"] for i in (small, large)}
+    of = {writing.case(i)["messages"][0]["letter_of"] for i in (small, large)}
+    assert len(of) == 2
+    assert None in of
+    assert of - {None} <= ids
+
+
+def test_letters_keep_their_distance_whatever_they_are_about(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    customer, invoices = in_arrears(writing, *["expired_card"] * 2)
+    writing.days_pass(customer, 20)
+    counts = [len(writing.case(invoice)["messages"]) for invoice in invoices]
+    assert counts[0] == counts[1] == len(post_office.mails)
+    assert 2 <= counts[0] <= 4
+    times = [[m["at"] for m in writing.case(invoice)["messages"]] for invoice in invoices]
+    assert times[0] == times[1]
+
+
+def test_one_letter_is_one_of_those_that_a_customer_may_get(
+    writes: Writing, post_office: PostOffice
+) -> None:
+    here = writes("[messages]\nmost_per_customer_30_days = 2\nmin_gap_hours = 24\n")
+    customer, invoices = in_arrears(here, *LOST, prices=(2000, 3000, 4000))
+    here.days_pass(customer, 6)
+    assert len(post_office.mails) == 2
+    assert [said(here, invoice) for invoice in invoices] == [["sent", "sent"]] * 3
+
+
+def _pays(here: EngineShop, invoice: Any) -> None:
+    here.shop.stripe.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
+
+
+def _holds(here: EngineShop, invoice: Any) -> None:
+    here.engine.override(invoice.id, action="hold", reason="asked", by="test")
+
+
+def _pauses(here: EngineShop, invoice: Any) -> None:
+    here.engine.override(invoice.id, action="pause", reason="asked", by="test")
+
+
+def _voids(here: EngineShop, invoice: Any) -> None:
+    here.shop.stripe.v1.invoices.void_invoice(invoice.id)
+
+
+@pytest.mark.parametrize("leaves", [_pays, _voids, _holds, _pauses])
+def test_what_is_not_to_be_written_about_any_more_is_not_in_the_letter(
+    writing: EngineShop, post_office: PostOffice, leaves: Callable[[EngineShop, Any], None]
+) -> None:
+    """As Stripe and the record say when it is sent, not as it was when it was planned."""
+    _, invoices = in_arrears(writing, *LOST, prices=(2000, 3000, 4000), leave="message")
+    leaves(writing, invoices[1])
+    for action in messages_of(writing, invoices[0], invoices[2]):  # and no event of it is heard
+        writing.engine.run_action(action)
+    (mail,) = post_office.mails
+    told = words(mail)
+    assert invoices[1].number not in told
+    assert invoices[0].number in told
+    assert invoices[2].number in told
+    writing.works()
+    assert said(writing, invoices[1]) == []
+
+
+def test_who_wants_no_messages_gets_none_about_any_of_them(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    customer, _ = in_arrears(writing, *LOST)
+    (mail,) = post_office.mails
+    token = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path.removeprefix("/u/")
+    assert writing.engine.customers.unsubscribe(token, write=True) is not None
+    writing.days_pass(customer, 5, step_hours=24)
+    assert len(post_office.mails) == 1
+
+
+def test_a_link_is_that_of_its_invoice_who_comes_by_it_has_come_for_that_one(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    customer, (small, large) = in_arrears(writing, *LOST)
+    writing.days_pass(customer, 2, step_hours=6)
+    _, page = pages_of(post_office.mails[0])
+    assert reader(writing).post(f"{page}/pay").status_code == 303
+    visits = [writing.case(i)["messages"][0]["visited_at"] is not None for i in (small, large)]
+    assert visits == [True, False]
+
+
+def test_a_letter_that_could_not_be_sent_leaves_the_others_to_be_written_about(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    post_office.later = True
+    customer, invoices = in_arrears(writing, *LOST)
+    writing.days_pass(customer, 1, step_hours=3)
+    assert post_office.mails == []
+    post_office.later = False
+    writing.days_pass(customer, 2, step_hours=6)
+    assert len(post_office.mails) == 1
+    for invoice in invoices:
+        assert said(writing, invoice)[-1] == "sent"
+        assert set(said(writing, invoice)[:-1]) == {"not_sent"}
+
+
+def test_an_address_that_bounces_is_written_to_about_none_of_them(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    post_office.bounces.add(ADDRESS)
+    customer, invoices = in_arrears(writing, *LOST)
+    writing.days_pass(customer, 2, step_hours=6)
+    post_office.bounces.clear()
+    writing.days_pass(customer, 5, step_hours=24)
+    assert post_office.mails == []
+    assert [said(writing, invoice) for invoice in invoices] == [["bounced"], ["bounced"]]
+
+
+def test_an_invoice_that_fails_after_a_letter_waits_for_the_next_one(
+    writing: EngineShop, post_office: PostOffice
+) -> None:
+    customer, (first,) = in_arrears(writing, *LOST, prices=(2000,))
+    assert len(post_office.mails) == 1
+    v1 = writing.shop.stripe.v1
+    price = v1.prices.create(
+        {"currency": "usd", "unit_amount": 700, "recurring": {"interval": "month"},
+         "product_data": {"name": "Another"}}
+    )  # fmt: skip
+    v1.subscriptions.create(
+        {"customer": customer.id, "items": [{"price": price.id}], "trial_period_days": 1}
+    )
+    writing.days_pass(customer, 2.5, step_hours=6)
+    second = writing.shop.newest_invoice(customer)
+    assert (second.status, len(post_office.mails)) == ("open", 1)
+    # its own message is due, and waits
+    assert said(writing, second) == []
+    writing.days_pass(customer, 1, step_hours=6)
+    assert len(post_office.mails) == 2
+    assert first.number in words(post_office.mails[1])
+    assert second.number in words(post_office.mails[1])
+
+
+def test_stripes_own_mails_are_about_one_invoice_each_and_apart(
+    writes: Writing, post_office: PostOffice
+) -> None:
+    here = writes("[messages]\nstripe_mails = true\n")
+    customer, invoices = in_arrears(here, *LOST)
+    here.days_pass(customer, 8)
+    sent = here.shop.stripe.v1.events.list({"type": "invoice.sent", "limit": 100}).data
+    times = sorted(event.created for event in sent)
+    assert {event.data.object["id"] for event in sent} == {invoice.id for invoice in invoices}
+    assert min(b - a for a, b in pairwise(times)) >= 72 * 3600
+
+
+def test_in_shadow_the_one_letter_is_written_down_too(
+    shop: Shop, post_office: PostOffice, database_url: str, redis_url: str
+) -> None:
+    with build_engine(
+        shop, database_url, redis_url, RealTime(),
+        RETRY_ENGINE_MODE="shadow", SMTP_URL=post_office.url,
+    ) as engine:  # fmt: skip
+        here = EngineShop(shop, engine, RealTime())
+        customer, invoices = in_arrears(here, *LOST)
+        here.days_pass(customer, 2, step_hours=6)
+        assert post_office.mails == []
+        assert [said(here, invoice) for invoice in invoices] == [["shadow"], ["shadow"]]
+        of = [here.case(invoice)["messages"][0]["letter_of"] for invoice in invoices]
+        assert sorted(of, key=bool)[0] is None
+        assert len(set(of)) == 2
