@@ -2,26 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from retry_engine.domain.vocabulary import Outcome, Source
 
-class Source(StrEnum):
-    """Who tried."""
-
-    STRIPE = "stripe"
-    ENGINE = "engine"
-    CUSTOMER = "customer"
-    MANUAL = "manual"
-
-
-class Outcome(StrEnum):
-    """What came of it. `UNKNOWN`: sent, and nobody has told us yet."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    REQUIRES_ACTION = "requires_action"
-    PROCESSING = "processing"
-    UNKNOWN = "unknown"
+__all__ = ["Attempt", "Outcome", "Source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,34 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 
 from retry_engine.domain.errors import TransitionRefused
+from retry_engine.domain.vocabulary import CaseState, CloseReason
 
-
-class CaseState(StrEnum):
-    """Where a case is. Only in `open` may anything be charged."""
-
-    OPEN = "open"
-    PROCESSING = "processing"
-    NEEDS_CUSTOMER = "needs_customer"
-    IN_REVIEW = "in_review"
-    PAUSED = "paused"
-    CLOSED = "closed"
-
-
-class CloseReason(StrEnum):
-    """How a case ended."""
-
-    RECOVERED_BY_ENGINE = "recovered_by_engine"
-    RECOVERED_ELSEWHERE = "recovered_elsewhere"
-    VOIDED = "voided"
-    UNCOLLECTIBLE = "uncollectible"
-    SUBSCRIPTION_ENDED = "subscription_ended"
-    DISPUTED = "disputed"
-    EXHAUSTED = "exhausted"
-    STOPPED = "stopped"
+__all__ = ["TRANSITIONS", "CaseState", "CloseReason", "Transition", "apply"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,80 +8,42 @@ read. Only Mastercard's advice codes carry waits; nobody publishes any for decli
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
+from retry_engine.domain.vocabulary import (
+    Category,
+    CustomerAction,
+    Field,
+    FinalFor,
+    LiftedBy,
+    Network,
+    Retryable,
+)
 
-class Category(StrEnum):
-    """Where the cause of a decline lies."""
-
-    AUTHENTICATION = "authentication"
-    CARD_DATA = "card_data"
-    CONFIGURATION = "configuration"
-    FRAUD = "fraud"
-    HARD_CARD = "hard_card"
-    INSUFFICIENT_FUNDS = "insufficient_funds"
-    ISSUER_RISK = "issuer_risk"
-    ISSUER_TRANSIENT = "issuer_transient"
-    LIMITS = "limits"
-    TEST_MODE = "test_mode"
-    UNKNOWN = "unknown"
-
-
-class Retryable(StrEnum):
-    """Whether the same method may be charged again unattended."""
-
-    YES = "yes"
-    AFTER_CHANGE = "after_change"
-    NO = "no"
-
-
-class FinalFor(StrEnum):
-    """How far a decline reaches.
-
-    `NUMBER`: the card or account number, whatever its expiry, and for good. `CREDENTIAL`: number
-    and expiry together. `INVOICE`: this invoice on this credential, and no other.
-    """
-
-    NOTHING = "nothing"
-    INVOICE = "invoice"
-    CREDENTIAL = "credential"
-    NUMBER = "number"
-
-
-class LiftedBy(StrEnum):
-    """Which later answer of the same credential takes it back.
-
-    `ANSWER`: a payment, or a decline that presupposes a living card with the right data.
-    """
-
-    NOTHING = "nothing"
-    NEVER = "never"
-    PAYMENT = "payment"
-    ANSWER = "answer"
-
-
-class CustomerAction(StrEnum):
-    """What helps, and by whom."""
-
-    NONE = "none"
-    RECONCILE_FIRST = "none_reconcile_first"
-    MERCHANT_FIX = "none_merchant_fix"
-    REVIEW = "none_review"
-    UPDATER_THEN_NEW_METHOD = "none_updater_then_new_method"
-    WAIT_OR_NEW_METHOD = "wait_or_new_method"
-    NEW_METHOD = "new_method"
-    UPDATE_DATA = "update_card_data"
-    UPDATE_OR_NEW_METHOD = "update_card_or_new_method"
-    AUTHENTICATE = "authenticate"
-    CONTACT_ISSUER = "contact_issuer"
-    CONTACT_ISSUER_IF_REPEATED = "contact_issuer_if_repeated"
-    CONTACT_ISSUER_OR_NEW_METHOD = "contact_issuer_or_new_method"
-    CONTACT_PROVIDER_OR_NEW_METHOD = "contact_provider_or_new_method"
-    NEW_MANDATE = "new_mandate"
-    NEW_MANDATE_AND_METHOD = "new_mandate_and_new_method"
-    CARD_PRESENT_ONLY = "card_present_only"
+__all__ = [
+    "AUTHENTICATION_REQUIRED",
+    "Category",
+    "CustomerAction",
+    "DeclineCode",
+    "Field",
+    "FinalFor",
+    "Finality",
+    "LiftedBy",
+    "Network",
+    "NetworkCode",
+    "Retryable",
+    "as_told",
+    "asks_for_customer",
+    "banning",
+    "decline_code",
+    "lookup",
+    "network_code",
+    "network_table",
+    "of_network",
+    "official_wait",
+    "table",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,21 +89,6 @@ class DeclineCode:
     def is_technical(self) -> bool:
         """An error on the way or at the issuer, not about the card or its owner."""
         return self.category is Category.ISSUER_TRANSIENT
-
-
-class Network(StrEnum):
-    """Whose code it is: the same characters mean different things at another's."""
-
-    VISA = "visa"
-    MASTERCARD = "mastercard"
-    STRIPE = "stripe"
-
-
-class Field(StrEnum):
-    """Where the code stands: `network_decline_code`, or the advice beside it."""
-
-    DECLINE = "decline"
-    ADVICE = "advice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

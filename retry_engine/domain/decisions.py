@@ -2,18 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from retry_engine.domain.messages import MessageKind
+from retry_engine.domain.vocabulary import DecisionKind
 
-
-class DecisionKind(StrEnum):
-    """What to do next with a case."""
-
-    RETRY = "retry"
-    WAIT_FOR_CUSTOMER = "wait_for_customer"
-    REVIEW = "review"
-    STOP = "stop"
+__all__ = ["Candidate", "Decision", "DecisionKind", "Reason"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

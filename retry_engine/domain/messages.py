@@ -2,17 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from retry_engine.domain.vocabulary import MessageKind
 
-class MessageKind(StrEnum):
-    """What a message asks for. None of them names the bank's reason."""
-
-    UPDATE_METHOD = "update_method"  # the saved method cannot be charged any more
-    AUTHENTICATE = "authenticate"  # the bank wants its customer to confirm
-    CARD_EXPIRING = "card_expiring"  # before the next renewal, which has not failed yet
-    RENEWAL_AT_RISK = "renewal_at_risk"  # the same, where the method will hardly be chargeable
-    PAYMENT_FAILED = "payment_failed"  # another attempt will come; the customer may be quicker
+__all__ = ["Message", "MessageKind"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,35 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from retry_engine.domain import money
+from retry_engine.domain.vocabulary import Change, OfferState, Way
 
-
-class OfferState(StrEnum):
-    """An offer's life. Money is only given from TAKING on, and taken back in ENDING."""
-
-    OPEN = "open"  # promised in a message; the customer may take it
-    TAKING = "taking"  # taken; whether Stripe has lowered the invoice yet is not known
-    TAKEN = "taken"  # Stripe has lowered the invoice
-    ENDING = "ending"  # taken and not paid in time; it is being voided
-    EXPIRED = "expired"  # never taken
-    WITHDRAWN = "withdrawn"  # taken, not paid in time, and voided
-    REFUSED = "refused"  # Stripe would not lower the invoice
-
-
-class Way(StrEnum):
-    """What a discount is."""
-
-    CREDIT_NOTE = "credit_note"  # lowers the unpaid invoice
-    COUPON = "coupon"  # lowers the renewal after it
-
-
-class Change(StrEnum):
-    """What a customer may change by themselves, where the policy lets them."""
-
-    BILLING_DAY = "billing_day"  # renewals come on another day; the days between are given
-    PAUSE = "pause"  # no renewals for some months
+__all__ = ["COMMITTED", "Change", "Offer", "OfferState", "Way", "discount_of"]
 
 
 # What still is, or may yet become, money given away.

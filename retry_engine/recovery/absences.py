@@ -16,10 +16,11 @@ from retry_engine.domain.errors import (
     RetryEngineError,
     StripeForbidden,
 )
+from retry_engine.domain.vocabulary import Cause
 from retry_engine.recovery import cases
 from retry_engine.store import breakers, inbox, schedule
 from retry_engine.store import cases as rows
-from retry_engine.store.breakers import Breaker, Cause
+from retry_engine.store.breakers import Breaker
 from retry_engine.store.database import CaseBusy, Database
 
 log = structlog.get_logger()

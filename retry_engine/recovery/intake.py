@@ -12,8 +12,8 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
-from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import CollectionMethod, InvoiceStatus
+from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery import cases, observed_charges
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from retry_engine.domain import codes
 from retry_engine.domain.attempts import Outcome, Source
-from retry_engine.domain.risk_flags import RiskFlagKind
+from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import ChargeFacts, PaymentTrail
 from retry_engine.store import attempts, inbox, intents, payment_methods, risk_flags

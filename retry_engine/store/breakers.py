@@ -7,20 +7,12 @@ account's work waits, but for one probe at `next_probe_at`. Any answer takes it 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, text, update
 
+from retry_engine.domain.vocabulary import Cause
 from retry_engine.store.tables import breakers
-
-
-class Cause(StrEnum):
-    """Why an account answers nothing."""
-
-    WITHDREW = "withdrew"  # it took our access to it away
-    FORBIDDEN = "forbidden"  # the key is refused, or may do nothing there
-    UNAVAILABLE = "unavailable"  # no usable answer comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Select, Text, cast, or_, select, text, update
@@ -12,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from retry_engine.domain import strict_json
 from retry_engine.domain.errors import InvalidInput, NotFound
+from retry_engine.domain.vocabulary import EventState
 from retry_engine.store.tables import breakers, inbox
 
 # A failure of ours or of the event's: given up, visibly, after this many tries (about 20 minutes).
@@ -19,15 +19,6 @@ MAX_TRIES = 8
 _LONGEST_WAIT = timedelta(minutes=5)
 # What an index can hold; Stripe's ids are shorter.
 LONGEST_ID = 500
-
-
-class EventState(StrEnum):
-    """How far an event has come."""
-
-    PENDING = "pending"
-    DONE = "done"
-    DEAD = "dead"
-    ASIDE = "aside"  # of the other mode: not ours to handle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

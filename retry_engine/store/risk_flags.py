@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from retry_engine.domain.risk_flags import RiskFlagKind
+from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.store.tables import risk_flags
 from retry_engine.store.typed_rows import Reader
 

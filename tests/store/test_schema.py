@@ -18,10 +18,9 @@ from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import TRANSITIONS, CaseState, CloseReason
 from retry_engine.domain.modes import Mode
+from retry_engine.domain.vocabulary import Cause, EventState
 from retry_engine.settings import bundled
-from retry_engine.store.breakers import Cause
 from retry_engine.store.database import Database
-from retry_engine.store.inbox import EventState
 from retry_engine.store.tables import metadata
 
 pytestmark = pytest.mark.integration

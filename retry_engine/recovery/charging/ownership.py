@@ -16,8 +16,8 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
-from retry_engine.domain.risk_flags import RiskFlagKind
 from retry_engine.domain.stripe_states import InvoiceStatus
+from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging.ports import ChargingPorts
