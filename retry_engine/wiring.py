@@ -37,7 +37,7 @@ from retry_engine.domain.renewal_risk import RenewalRisk
 from retry_engine.oversight import documents
 from retry_engine.oversight.doctor import Check, check_held, check_part, check_stripe
 from retry_engine.oversight.overrides import Override, Overseer, Tell
-from retry_engine.recovery import actions, suppression
+from retry_engine.recovery import actions, cases, suppression
 from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging import unknown_outcomes
@@ -701,6 +701,7 @@ class Engine:
                 0 if paused or self._gate.is_shut else renewals.due(connection, now=self.clock())
             )
             model = learning_rows.active_version(connection)
+            given_up = holdings.outcomes_given_up(connection, now=self.clock())
         return {
             "inbox_pending": events["pending"],
             "actions_due": counted.due + warnings,
@@ -716,6 +717,7 @@ class Engine:
             "model": model or PRIOR_VERSION,
             "events_dead": events["dead"],
             "events_aside": events["aside"],
+            "outcomes_given_up": given_up,
             "next_due_at": documents.text(counted.next_due_at),
         }
 
@@ -899,8 +901,12 @@ class Engine:
     def replay_event(self, event_id: str) -> None:
         """Give a dead event another life."""
         with self.database.transaction() as connection:
-            ids = inbox.replay(connection, event_id, now=self.clock())
+            settling = bool(event_id) and cases.find_out_after_all(
+                connection, event_id, real_now=self.clock()
+            )
+            ids = inbox.replay(connection, event_id, now=self.clock(), or_none=bool(settling))
         self.broker.publish_events(ids)
+        self._nudge()
 
     def invariants(self) -> dict[str, int]:
         """Truths that must hold at any moment, with how often each is broken."""
@@ -914,7 +920,10 @@ class Engine:
     def held(self) -> dict[str, holdings.Held]:
         """The invoices that Stripe does not retry because of us, by what is done about them."""
         with self.database.transaction() as connection:
-            return holdings.found(connection, now=self.clock())
+            return self._held(connection)
+
+    def _held(self, connection: Connection) -> dict[str, holdings.Held]:
+        return holdings.found(connection, now=self.clock(), shut=self._gate.is_shut)
 
     def living(self) -> dict[str, Any]:
         """Figures of what is not over: as cheap as there is little of it."""
@@ -927,14 +936,13 @@ class Engine:
 
     def totals(self) -> dict[str, Any]:
         """Figures of all that ever was; the cost grows with it."""
-        now = self.clock()
         with self.database.transaction() as connection:
             return {
                 "attempts": attempts.counts(connection),
                 "messages": messages.counts(connection),
                 "offers": offers.counts(connection),
                 "breaches": self._breaches(connection),
-                "held": {k: h.count for k, h in holdings.found(connection, now=now).items()},
+                "held": {kind: held.count for kind, held in self._held(connection).items()},
             }
 
     def doctor(self) -> list[Check]:
@@ -1110,8 +1118,7 @@ class Engine:
 
     def _check_held(self) -> list[Check]:
         with self.database.transaction() as connection:
-            paused = engine_state.read(connection).paused
-            found = holdings.found(connection, now=self.clock())
+            paused, found = engine_state.read(connection).paused, self._held(connection)
         return check_held(found, paused=paused)
 
     def _nudge(self) -> None:

@@ -137,6 +137,11 @@ class StripeRejected(StripeError):
         self.code = code
         self.status = status
 
+    @property
+    def names_what_is_missing(self) -> bool:
+        """Stripe has something no more, or never had it: what was asked for, or is named in it."""
+        return self.status == 404 or self.code == "resource_missing"
+
 
 class StripeForbidden(StripeError):
     """The API key is wrong or lacks a permission: nothing happened."""

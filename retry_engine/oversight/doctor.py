@@ -232,6 +232,11 @@ _HELD = {
         "cannot be given back or kept off, Stripe refuses it; it is tried once a day",
         "`retry-engine cases show` says why; do it in Stripe",
     ),
+    "end_waits": (
+        "warn",
+        "are over, and their end waits while the engine is paused or writes nothing",
+        "`retry-engine engine resume`, RETRY_ENGINE_MODE=takeover; or end them in Stripe",
+    ),
     "kept_from_stripe": (
         "warn",
         "are over, unpaid, and our rules do not let Stripe have them back",
@@ -254,7 +259,11 @@ def check_held(found: Mapping[str, Held], *, paused: bool) -> list[Check]:
                 found["living"],
             )
         )
-    return [_held(detail, wrong), _overdue(found["review_overdue"])]
+    return [
+        _held(detail, wrong),
+        _overdue(found["review_overdue"]),
+        _given_up(found["outcome_given_up"]),
+    ]
 
 
 def _held(detail: str, wrong: Sequence[tuple[str, str, str, Held]]) -> Check:
@@ -266,6 +275,19 @@ def _held(detail: str, wrong: Sequence[tuple[str, str, str, Held]]) -> Check:
         status="fail" if any(row[0] == "fail" for row in wrong) else "warn",
         detail="; ".join(f"{held.count} {what}: {held.names}" for _, what, _, held in wrong),
         mend="; ".join(mend for _, _, mend, _ in wrong),
+    )
+
+
+def _given_up(unknown: Held) -> Check:
+    if not unknown.count:
+        return Check(name="outcomes", status="ok", detail="every charge has one, or finds it")
+    return Check(
+        name="outcomes",
+        status="warn",
+        detail=f"of {unknown.count} a charge was sent, and nobody can tell what came of it: "
+        f"{unknown.names}",
+        mend="where the account's access comes back, `events replay acct_…` finds out; else look "
+        "there, and `retry-engine cases note` what came of it",
     )
 
 

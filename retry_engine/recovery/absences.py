@@ -18,7 +18,7 @@ from retry_engine.domain.errors import (
 )
 from retry_engine.domain.vocabulary import Cause
 from retry_engine.recovery import cases
-from retry_engine.store import breakers, inbox, schedule
+from retry_engine.store import breakers, inbox, intents, renewals, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.breakers import Breaker
 from retry_engine.store.database import CaseBusy, Database
@@ -75,6 +75,8 @@ class AbsentAccounts:
         """Stripe has answered for that account: whatever is noted of it is over."""
         with self.database.transaction() as connection:
             breakers.reset(connection, account)
+            if account:
+                cases.find_out_after_all(connection, account, real_now=self.clock())
 
     def failed(self, account: str, error: RetryEngineError) -> None:
         """Nothing was answered for that account."""
@@ -102,6 +104,7 @@ class AbsentAccounts:
         with self.database.transaction() as connection:
             breakers.give_up(connection, breaker, now=now)
             events = inbox.give_up(connection, account, error=why)
+            renewals.drop(connection, account, result=why)
             living = rows.living_ids(connection, account)
         for case_id in living[:_CASES_AT_A_TIME]:
             try:
@@ -113,6 +116,7 @@ class AbsentAccounts:
                 continue  # somebody is just finding out the same
         with self.database.transaction() as connection:
             schedule.withdraw_of_closed(connection, account, result=why)
+            intents.give_up(connection, account, why=why)
         log.warning("account_given_up", account=account, events=events, cases=len(living))
 
 

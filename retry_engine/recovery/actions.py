@@ -6,7 +6,7 @@ from typing import Protocol, assert_never
 
 from sqlalchemy import Connection
 
-from retry_engine.domain.actions import LAST_DUTIES, ActionKind
+from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.errors import StripeRejected
 from retry_engine.recovery.charging import (
     close,
@@ -51,15 +51,14 @@ def carry_out(rooms: Rooms, connection: Connection, action: Action) -> None:
 
     Raises:
         NotPermitted: the engine's mode, or the case's, forbids to write.
+        StripeRejected: Stripe says no, and not because what it is about was deleted: that ends.
         StripeUnavailable, StripeForbidden: nothing was decided; the action is to be held.
     """
     try:
         _handler_of(action.kind, rooms)(connection, action)
     except StripeRejected as error:
-        # what of a closed case is left to do is over where Stripe has nothing of it any more
-        if action.kind not in LAST_DUTIES or not close.is_over_as_gone(
-            rooms.charging, connection, action, error
-        ):
+        missing = error.names_what_is_missing
+        if not missing or not close.ended_as_gone(rooms.charging, connection, action):
             raise
 
 

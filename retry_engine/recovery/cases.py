@@ -15,8 +15,8 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
-from retry_engine.store import attempts, engine_state, intents, offers, reviews, schedule
 from retry_engine.store import cases as rows
+from retry_engine.store import engine_state, intents, offers, reviews, schedule
 from retry_engine.store.cases import Case
 
 _RECOVERED = (CloseReason.RECOVERED_BY_ENGINE, CloseReason.RECOVERED_ELSEWHERE)
@@ -141,21 +141,40 @@ def close(
 
 
 def end_unreachable(
-    connection: Connection, case_id: str, reason: CloseReason, *, cause: str, real_now: datetime
+    connection: Connection,
+    case_id: str,
+    reason: CloseReason,
+    *,
+    cause: str,
+    real_now: datetime,
+    may_be_told: bool = False,
 ) -> Case:
-    """End a case of which Stripe has nothing any more: nothing is given back, nothing looked up."""
+    """End a case of which Stripe has nothing any more: nothing is given back, nothing looked up.
+
+    But what came of a charge on its way, where that `may_be_told` still.
+    """
     case = rows.get(connection, case_id)
+    now = rows.time_of(connection, case, real_now)
     if case.is_living:
-        now = rows.time_of(connection, case, real_now)
         context = CaseContext(connection=connection, now=now, real_now=real_now)
         case = close(context, case, reason, cause=cause)
-    intent = intents.open_in(connection, case_id)
-    if intent is not None:
-        # its outcome stays unknown: nobody is left who could tell
-        error = f"{intents.GIVEN_UP}: {cause}"
-        attempts.change(connection, intent.id, error=error[:500])
     schedule.withdraw(connection, [case_id], result=cause)
+    if intents.open_in(connection, case_id) is not None:
+        if may_be_told:
+            schedule.plan(connection, case, ActionKind.SETTLE, at=now)
+        else:
+            intents.give_up(connection, case.account, why=cause, case_id=case_id)
     return rows.change(connection, case_id, taken_over=False)
+
+
+def find_out_after_all(connection: Connection, account: str, *, real_now: datetime) -> int:
+    """Ask about the charges whose outcome was given up with their account; how many those are."""
+    found = intents.given_up(connection, account)
+    for case_id in found:
+        case = rows.get(connection, case_id)
+        at = rows.time_of(connection, case, real_now)
+        schedule.plan(connection, case, ActionKind.SETTLE, at=at)
+    return len(found)
 
 
 def what_follows(

@@ -23,6 +23,7 @@ from retry_engine.store import (
     inbox,
     intents,
     payment_methods,
+    renewals,
     risk_flags,
     schedule,
 )
@@ -150,7 +151,7 @@ class Intake:
                 else None
             )
         except StripeRejected as error:
-            if error.status == 404:  # deleted meanwhile: there is nothing to recover
+            if error.names_what_is_missing:  # deleted meanwhile: there is nothing to recover
                 self._done(event)
                 return
             raise
@@ -205,8 +206,10 @@ class Intake:
         try:
             read = self.gateway.clock(account, clock_id)
         except StripeRejected as error:
-            if error.status == 404:
+            if error.names_what_is_missing:
                 with self.database.transaction() as connection:
+                    gone = "its test clock was deleted"
+                    renewals.drop(connection, account, result=gone, test_clock=clock_id)
                     # each looks for itself, and ends when it finds nothing
                     ids = rows.living_ids(connection, account, test_clock=clock_id)
                     self._plan_looks(connection, ids)
@@ -256,6 +259,9 @@ class Intake:
                 if event.type in _METHOD_CHANGES:
                     self._note_method_change(connection, event, body, real_now)
                 self._plan_looks(connection, _cases_of(connection, event, body))
+            if event.type == "customer.deleted" and event.object_id is not None:
+                gone = "the customer was deleted"
+                renewals.drop(connection, event.account, result=gone, customer_id=event.object_id)
             if event.type in _SETTLED and event.object_id is not None:
                 rows.let_go(connection, event.account, event.object_id)
             inbox.finish(connection, event.id, now=real_now)

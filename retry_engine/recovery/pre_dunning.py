@@ -15,13 +15,19 @@ import structlog
 from sqlalchemy import Connection
 
 from retry_engine.domain import money
-from retry_engine.domain.errors import NotPermitted, Refused, StripeRejected
+from retry_engine.domain.errors import (
+    NotPermitted,
+    Refused,
+    StripeForbidden,
+    StripeRejected,
+    StripeUnavailable,
+)
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.stripe_states import CollectionMethod, SubscriptionStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, links
+from retry_engine.recovery import cases, deletions, links
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -163,8 +169,33 @@ class PreDunning:
             if found is None:
                 return count
             with structlog.contextvars.bound_contextvars(renewal=found.id):
-                self._warn(found, self.post)
+                self._warn_or_wait(found, self.post)
         return _MOST_AT_ONCE
+
+    def _warn_or_wait(self, renewal: Renewal, post: Post) -> None:
+        """What Stripe does not answer waits for its lease; what it says no to for good ends."""
+        try:
+            self._warn(renewal, post)
+        except (StripeUnavailable, StripeForbidden) as error:
+            log.warning("renewal_waits", error=str(error))
+        except NotPermitted as refused:  # their customer stays with Stripe by now
+            self._drop(renewal, str(refused))
+        except StripeRejected as error:
+            gone = self._gone(renewal) if error.names_what_is_missing else None
+            log.warning("renewal_refused", error=str(error), because=gone)
+            if gone is not None or renewal.tries >= _MOST_TRIES:
+                self._drop(renewal, gone or f"Stripe refuses: {error}")
+
+    def _drop(self, renewal: Renewal, why: str) -> None:
+        with self.database.transaction() as connection:
+            renewals.change(
+                connection, renewal.id, state="dropped", result=why[:500], claimed_until=None
+            )
+
+    def _gone(self, renewal: Renewal) -> str | None:
+        return deletions.who_is_gone(
+            self.gateway, renewal.account, renewal.customer_id, renewal.test_clock
+        )
 
     def attached(self, account: str, customer_id: str, method_id: str) -> None:
         """A customer who was warned has added a method: it takes the doubtful one's place."""
@@ -345,7 +376,7 @@ class PreDunning:
     def _mended_already(self, renewal: Renewal, customer: CustomerFacts) -> str | None:
         """Why there is nothing to warn of any more, by what Stripe says now."""
         if customer.deleted:
-            return "the customer is deleted"
+            return self._gone(renewal) or "the customer was deleted"
         found = self.gateway.subscription(renewal.account, renewal.subscription_id)
         if found.status in _ENDED or found.collection_paused:
             return f"the subscription is {found.status}"

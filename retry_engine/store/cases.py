@@ -15,6 +15,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -23,7 +24,14 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, NotFound
 from retry_engine.domain.modes import Mode
 from retry_engine.store.prepared import Prepared, change_by_id
-from retry_engine.store.tables import attempts, case_transitions, cases, clocks, engine_state
+from retry_engine.store.tables import (
+    attempts,
+    case_transitions,
+    cases,
+    clocks,
+    engine_state,
+    renewals,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,14 +377,17 @@ def set_clock(
 
 
 def watched_clocks(connection: Connection, *, read_before: datetime) -> Sequence[tuple[str, str]]:
-    """(account, id) of the clocks that living cases live on and that were not read lately."""
+    """(account, id) of the clocks that anything waits for and that were not read lately."""
     living = select(cases.c.account, cases.c.test_clock).where(
         cases.c.state != "closed", cases.c.test_clock.is_not(None)
+    )
+    warned = select(renewals.c.account, renewals.c.test_clock).where(
+        renewals.c.state == "planned", renewals.c.test_clock.is_not(None)
     )
     statement = (
         select(clocks.c.account, clocks.c.id)
         .where(or_(clocks.c.read_at < read_before, clocks.c.status == "advancing"))
-        .where(tuple_(clocks.c.account, clocks.c.id).in_(living))
+        .where(tuple_(clocks.c.account, clocks.c.id).in_(union(living, warned)))
         .order_by(clocks.c.read_at)
         .limit(20)
     )

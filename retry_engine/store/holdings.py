@@ -41,15 +41,30 @@ _END_REFUSED = f"""
     c.state = 'closed' and exists (select from actions a where {_STILL_TO_DO}
       and ({_ENDS} or a.kind = 'settle') and a.failures >= :shown_after)
 """
-_DECIDED = """
-    (exists (select from overrides o where o.case_id = c.id and o.at >= c.closed_at
-             and o.by not in (:the_policy, :the_engine))
+_SAID_BY_A_PERSON = """
+    exists (select from overrides o where o.case_id = c.id and o.at >= c.closed_at
+            and o.by not in (:the_policy, :the_engine))
+"""
+_DECIDED = f"""
+    ({_SAID_BY_A_PERSON}
      or exists (select from actions a where a.case_id = c.id and a.state = 'done'
                 and (a.kind = 'keep_off' or a.result like '%' || :kept_by_policy || '%')))
-"""
+"""  # constants only
 _KEPT = f"""
     c.taken_over and {_GIVEN_UP_UNPAID}
       and not exists (select from actions a where {_STILL_TO_DO} and {_ENDS})
+"""
+# All was tried, and what is to become of the invoice waits as long as the engine may not do it.
+_END_WAITS = f"""
+    c.taken_over and c.state = 'closed' and exists (select from actions a where {_STILL_TO_DO}
+      and ((a.kind = 'end' and (select paused from engine_state))
+           or ({_ENDS} and c.mode = 'takeover' and :shut)))
+"""  # noqa: S608  # constants only
+# Of a charge that the engine sent nobody can tell what came of it, and no person has noted that.
+_OUTCOME_GIVEN_UP = f"""
+    exists (select from attempts t where t.case_id = c.id and t.source = 'engine'
+            and t.outcome = 'unknown' and not t.abandoned
+            and t.error like :given_up || '%') and not {_SAID_BY_A_PERSON}
 """
 _OVERDUE = """
     c.state <> 'closed' and exists (select from reviews r where r.case_id = c.id
@@ -64,9 +79,11 @@ _KINDS = {
         " and c.deadline_at + :grace < coalesce(k.frozen_time, :now)"
     ),
     "end_refused": _END_REFUSED,
+    "end_waits": _END_WAITS,
     "kept_from_stripe": f"{_KEPT} and not {_DECIDED}",
     "kept_off_by_decision": f"{_KEPT} and {_DECIDED}",
     "review_overdue": _OVERDUE,
+    "outcome_given_up": _OUTCOME_GIVEN_UP,
 }
 
 
@@ -84,14 +101,22 @@ class Held:
         return ", ".join(self.invoices) + (f" and {more} more" if more > 0 else "")
 
 
-def found(connection: Connection, *, now: datetime) -> dict[str, Held]:
-    """Every way in which an invoice is held, with those that are; `now` is real time."""
-    return {kind: _found(connection, where, now) for kind, where in _KINDS.items()}
+def found(connection: Connection, *, now: datetime, shut: bool) -> dict[str, Held]:
+    """Every way in which an invoice is held, with those that are; `now` is real time.
+
+    `shut`: this engine writes nothing, so that the ends of cases taken over wait.
+    """
+    return {kind: _found(connection, where, now, shut=shut) for kind, where in _KINDS.items()}
 
 
 def overdue_reviews(connection: Connection, *, now: datetime) -> int:
     """Reviews that wait beyond their deadline, each by its case's clock."""
     return _found(connection, _OVERDUE, now).count
+
+
+def outcomes_given_up(connection: Connection, *, now: datetime) -> int:
+    """Cases with a charge of which nobody can tell what came of it."""
+    return _found(connection, _OUTCOME_GIVEN_UP, now).count
 
 
 def breaches(connection: Connection, *, now: datetime) -> dict[str, int]:
@@ -109,7 +134,7 @@ def breaches(connection: Connection, *, now: datetime) -> dict[str, int]:
     }
 
 
-def _found(connection: Connection, where: str, now: datetime) -> Held:
+def _found(connection: Connection, where: str, now: datetime, *, shut: bool = False) -> Held:
     query = f"""
         select count(*), (array_agg(c.invoice_id order by c.opened_at, c.id))[1\\:{_NAMED}]
           from {_CLOCKED} where {where}
@@ -121,6 +146,8 @@ def _found(connection: Connection, where: str, now: datetime) -> Held:
         "the_policy": THE_POLICY,
         "the_engine": THE_ENGINE,
         "kept_by_policy": KEPT_BY_POLICY,
+        "given_up": GIVEN_UP,
+        "shut": shut,
     }
     used = {name: value for name, value in every.items() if f":{name}" in query}
     count, invoices = connection.execute(text(query), used).one()

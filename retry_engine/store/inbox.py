@@ -249,13 +249,15 @@ def fail(
     return state
 
 
-def replay(connection: Connection, event_id: str, *, now: datetime) -> list[str]:
+def replay(
+    connection: Connection, event_id: str, *, now: datetime, or_none: bool = False
+) -> list[str]:
     """Put events of that id (Stripe's or the row's), or all of that account (`acct_…`), back.
 
     What is dead or was put aside gets another life. Returns the rows' ids.
 
     Raises:
-        NotFound: no such event has that id.
+        NotFound: no such event has that id, and `or_none` does not say that this is fine.
     """
     statement = (
         update(inbox)
@@ -265,7 +267,7 @@ def replay(connection: Connection, event_id: str, *, now: datetime) -> list[str]
         .returning(inbox.c.id)
     )
     ids = list(connection.execute(statement).scalars()) if event_id else []
-    if not ids:
+    if not ids and not or_none:
         raise NotFound(f"no dead event {event_id!r}; `retry-engine events dead` lists them")
     return ids
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.store.attempts import AttemptRow
@@ -18,6 +18,11 @@ GIVEN_UP = "cannot be found out any more"
 # What of a request may still happen at Stripe after we began it: our own limit on its answer is far
 # shorter, and Stripe does not hold one for longer.
 ON_ITS_WAY = timedelta(minutes=3)
+_IS_OPEN = (
+    attempts.c.source == Source.ENGINE,
+    attempts.c.outcome == Outcome.UNKNOWN,
+    ~attempts.c.abandoned,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,13 +178,27 @@ def on_their_way(connection: Connection, case_id: str | None = None) -> list[OnI
 
 def open_in(connection: Connection, case_id: str) -> Intent | None:
     """The case's intent whose outcome nobody knows yet."""
-    statement = select(*_COLUMNS).where(
-        attempts.c.case_id == case_id,
-        attempts.c.source == Source.ENGINE,
-        attempts.c.outcome == Outcome.UNKNOWN,
-        ~attempts.c.abandoned,
-    )
+    statement = select(*_COLUMNS).where(attempts.c.case_id == case_id, *_IS_OPEN)
     return _INTENT.first(connection.execute(statement))
+
+
+def give_up(connection: Connection, account: str, *, why: str, case_id: str | None = None) -> None:
+    """Nobody is left who could tell what came of these charges: that stays unknown, and is said."""
+    statement = update(attempts).where(attempts.c.account == account, *_IS_OPEN)
+    if case_id is not None:
+        statement = statement.where(attempts.c.case_id == case_id)
+    connection.execute(statement.values(error=f"{GIVEN_UP}: {why}"[:500]))
+
+
+def given_up(connection: Connection, account: str) -> list[str]:
+    """Cases of the account with such a charge."""
+    statement = select(attempts.c.case_id).where(
+        attempts.c.account == account,
+        attempts.c.case_id.is_not(None),
+        attempts.c.error.startswith(GIVEN_UP, autoescape=True),
+        *_IS_OPEN,
+    )
+    return list(connection.execute(statement).scalars())
 
 
 def with_key(connection: Connection, idempotency_key: str) -> AttemptRow | None:

@@ -85,6 +85,23 @@ def change(connection: Connection, renewal_id: int, *, state: str, **values: Any
     )
 
 
+def drop(
+    connection: Connection,
+    account: str,
+    *,
+    result: str,
+    customer_id: str | None = None,
+    test_clock: str | None = None,
+) -> None:
+    """Warn nobody there any more: of the whole account, or of that customer or clock."""
+    statement = update(renewals).where(renewals.c.account == account, renewals.c.state == "planned")
+    if customer_id is not None:
+        statement = statement.where(renewals.c.customer_id == customer_id)
+    if test_clock is not None:
+        statement = statement.where(renewals.c.test_clock == test_clock)
+    connection.execute(statement.values(state="dropped", result=result[:500], claimed_until=None))
+
+
 def forget_the_dead(connection: Connection, *, now: datetime) -> None:
     """Of a message whose process died between the intent and the answer nobody knows any more."""
     connection.execute(

@@ -7,7 +7,7 @@ import pytest
 from engine_shop import EngineShop
 from sqlalchemy import text
 
-from retry_engine.domain.errors import StripeForbidden
+from retry_engine.domain.errors import StripeForbidden, StripeUnavailable
 from retry_engine.store import breakers, schedule
 from retry_engine.store import inbox as stored
 
@@ -114,6 +114,99 @@ def test_an_account_that_withdraws_ends_with_its_cases_and_events(engine_shop: E
     assert status["events_dead"] >= 5
     dead = engine_shop.engine.dead_letters()
     assert all("withdrew" in event["last_error"] for event in dead)
+
+
+def test_a_charge_of_an_account_that_withdrew_is_told_of_and_found_out_when_it_is_back(
+    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, account = engine_shop, "acct_leaving"
+    all_of_theirs: Any = {"url": here.shop.inbox.url, "connect": True, "enabled_events": ["*"]}
+    here.shop.stripe.v1.webhook_endpoints.create(all_of_theirs)
+    here.shop.stripe = here.shop.client(stripe_account=account)
+    customer, _, invoice = here.fails("insufficient_funds", "succeeded")
+    real = here.engine.gateway.pay
+
+    def pays_and_is_not_heard(*of: Any, **how: Any) -> Any:
+        real(*of, **how)
+        here.shop.sandbox.account(account).withdrawn = True
+        raise StripeUnavailable("no answer")
+
+    monkeypatch.setattr(here.engine.gateway, "pay", pays_and_is_not_heard)
+    theirs = here.shop.sandbox.account(account)
+    for _ in range(30):
+        if not theirs.withdrawn:
+            here.days_pass(customer, 0.5)
+    assert theirs.withdrawn
+    _plan_a_warning(here, account, customer.id)
+    _hours_pass(here, 4)
+
+    case = here.engine.show_case(invoice.id)
+    assert (case["close_reason"], case["attempts"][-1]["outcome"]) == ("stopped", "unknown")
+    [row] = [check for check in here.engine.doctor() if check.name == "outcomes"]
+    assert (row.status, invoice.id in row.detail) == ("warn", True)
+    assert here.engine.status()["outcomes_given_up"] == 1
+    assert here.engine.totals()["held"]["outcome_given_up"] == 1
+    assert _warnings(here) == [("dropped", True)], "nobody there is to be warned of a renewal"
+    assert here.engine.invariants()["unknown_outcome_on_a_closed_case"] == 0
+
+    theirs.withdrawn = False
+    here.engine.replay_event(account)
+    here.time.passes(hours=1)
+    here.works()
+    assert here.engine.show_case(invoice.id)["close_reason"] == "recovered_by_engine"
+    assert here.engine.status()["outcomes_given_up"] == 0
+    [row] = [check for check in here.engine.doctor() if check.name == "outcomes"]
+    assert row.status == "ok"
+
+
+def _plan_a_warning(here: EngineShop, account: str, customer_id: str) -> None:
+    with here.engine.database.transaction() as connection:
+        connection.execute(
+            text(
+                "insert into renewals (account, customer_id, subscription_id, renews_at, method_id,"
+                " amount, currency, due_at) values (:account, :customer, 'sub_x', '2031-01-01',"
+                " 'pm_x', 100, 'eur', '2030-12-01')"
+            ),
+            {"account": account, "customer": customer_id},
+        )
+
+
+def _warnings(here: EngineShop) -> list[tuple[str, bool]]:
+    """Of every planned warning: its state, and whether it says that the account withdrew."""
+    with here.engine.database.connection() as connection:
+        found = connection.execute(text("select state, result like '%withdrew%' from renewals"))
+        return [tuple(row) for row in found]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["retry", "message", "hand_back"])
+def test_whatever_first_meets_what_was_deleted_ends_the_case_at_once(
+    writing: EngineShop, kind: str
+) -> None:
+    """And not the next look at it, or the last of many failures."""
+    here = writing
+    customer, method, invoice = here.fails("insufficient_funds")
+    here.days_pass(customer, 0.35)  # into the hours of writing
+    plans = (
+        "insert into actions (case_id, kind, due_at, test_clock, payment_method_id)"
+        " select c.id, :kind, k.frozen_time, c.test_clock, :method"
+        " from cases c join clocks k on k.id = c.test_clock returning id"
+    )
+    with here.engine.database.transaction() as connection:
+        connection.execute(text("delete from actions"))
+        planned = {"kind": kind, "method": method.id}
+        action = connection.execute(text(plans), planned).scalar_one()
+    here.shop.stripe.v1.test_helpers.test_clocks.delete(customer.test_clock)
+    here.shop.until_quiet()
+    here.delivered = len(here.shop.inbox.events())  # nobody says so
+    here.engine.dispatch()
+    here.engine.run_action(action)
+    with here.engine.database.connection() as connection:
+        query = "select state, failures, result from actions where id = :id"
+        row = connection.execute(text(query), {"id": action}).one()
+    assert tuple(row) == ("done", 0, "its test clock was deleted")
+    case = here.case(invoice)
+    assert (case["state"], case["close_reason"]) == ("closed", "subscription_ended")
+    assert here.engine.status()["actions_planned"] == 0
 
 
 def test_a_connected_account_that_lets_us_do_nothing_for_a_day_has_withdrawn(

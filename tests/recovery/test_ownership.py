@@ -16,18 +16,19 @@ from retry_engine.recovery.gateway import PayResult
 
 pytestmark = pytest.mark.integration
 
-Making = Callable[[str], EngineShop]
+Making = Callable[..., EngineShop]
 
 
 @pytest.fixture
 def with_policy(shop: Shop, database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Making]:
-    """An engine on that policy file."""
+    """An engine on that policy file, with further settings."""
     made = []
 
-    def make(policy: str) -> EngineShop:
+    def make(policy: str, **environment: str) -> EngineShop:
         file, time = tmp_path / "policy.toml", RealTime()
         file.write_text(policy)
-        engine = build_engine(shop, database_url, redis_url, time, RETRY_ENGINE_CONFIG=str(file))
+        environment["RETRY_ENGINE_CONFIG"] = str(file)
+        engine = build_engine(shop, database_url, redis_url, time, **environment)
         made.append(engine)
         return EngineShop(shop, engine, time)
 
@@ -254,6 +255,35 @@ def test_what_fails_while_the_engine_is_paused_stays_stripes_until_it_is_resumed
     assert not _is_stripes_own(here, invoice)
     assert set(_held(here, "living")) == {before.id, invoice.id}
     assert _nothing_is_broken(here)
+
+
+@pytest.mark.parametrize("why", ["paused", "shadow"])
+def test_an_end_that_waits_for_the_engine_is_counted_and_told(
+    with_policy: Making, why: str
+) -> None:
+    """All was tried, and what was to follow may not be done: the invoice is with nobody."""
+    policy = '[end]\nsubscription = "cancel"\n'
+    here = with_policy(policy)
+    customer, _, invoice = here.fails("lost_card")
+    if why == "paused":
+        here.engine.set_engine(action="pause", reason="an incident", by="ops")
+    else:
+        delivered = here.delivered
+        here = with_policy(policy, RETRY_ENGINE_MODE="shadow")
+        here.delivered = delivered
+    here.days_pass(customer, 31, step_hours=24 * 31)
+    assert here.case(invoice)["close_reason"] == "exhausted"
+    assert _held(here, "end_waits") == (invoice.id,)
+    assert here.engine.totals()["held"]["end_waits"] == 1
+    row = _row(here, "invoices held")
+    assert (row.status, "their end waits" in row.detail, invoice.id in row.detail) == (
+        "warn", True, True,
+    )  # fmt: skip
+    assert _nothing_is_broken(here)
+    if why == "paused":
+        here.engine.set_engine(action="resume", reason="over", by="ops")
+        here.works()
+        assert _held(here, "end_waits") == ()
 
 
 def test_stripe_goes_on_while_the_engine_is_paused_for_weeks(engine_shop: EngineShop) -> None:

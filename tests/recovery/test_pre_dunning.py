@@ -14,7 +14,7 @@ from sqlalchemy import text
 from retry_engine.decisioning import discounts
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.errors import StripeUnavailable
+from retry_engine.domain.errors import StripeForbidden, StripeUnavailable
 from retry_engine.recovery.messaging import Letter
 from retry_engine.store import risk_flags
 
@@ -97,6 +97,64 @@ def test_a_card_that_is_added_after_the_letter_becomes_the_default(
     writing.days_pass(customer, 5)
     assert len(post_office.to(ADDRESS)) == 1
     assert writing.engine.status()["cases_open"] == 0
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("gone", ["test clock", "customer"])
+def test_who_was_deleted_is_not_warned_and_the_warning_says_why(
+    writing: EngineShop, post_office: PostOffice, gone: str, heard: bool
+) -> None:
+    here = writing
+    customer, _ = subscribed(here)
+    here.engine.set_engine(action="pause", reason="a test", by="ops")
+    here.days_pass(customer, 29, step_hours=24 * 29)
+    assert states(here) == ["planned"]
+    v1 = here.shop.stripe.v1
+    if gone == "customer":
+        v1.customers.delete(customer.id)
+    else:
+        v1.test_helpers.test_clocks.delete(customer.test_clock)
+    here.shop.until_quiet()
+    if not heard:
+        here.delivered = len(here.shop.inbox.events())
+    here.engine.set_engine(action="resume", reason="a test", by="ops")
+    here.works()
+    assert post_office.to(ADDRESS) == []
+    with here.engine.database.connection() as connection:
+        found = connection.execute(text("select state, result from renewals")).one()
+    assert found.state == "dropped"
+    # with a clock its customer goes, whose event may come first
+    assert ("was deleted" if heard else f"{gone} was deleted") in found.result
+    assert here.engine.status()["actions_due"] == 0
+
+
+def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
+    writing: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = writing
+    silent, _ = subscribed(here)
+    here.engine.set_engine(action="pause", reason="a test", by="ops")
+    here.days_pass(silent, 27, step_hours=24 * 27)
+    other, _ = subscribed(here, email="ola@example.com")
+    here.days_pass(other, 27, step_hours=24 * 27)
+    assert states(here) == ["planned", "planned"]
+    here.engine.set_engine(action="resume", reason="a test", by="ops")
+    real = here.engine.gateway.customer
+
+    def customer(account: str, wanted: str) -> Any:
+        if wanted == silent.id:
+            raise StripeForbidden("no access")
+        return real(account, wanted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.engine.gateway, "customer", customer)
+        here.shop.advances(other, hours=6)
+        here.works()
+        assert len(post_office.to("ola@example.com")) == 1
+        assert states(here) == ["planned", "sent"]
+    here.time.passes(minutes=10)
+    here.works()
+    assert len(post_office.to(ADDRESS)) == 1
 
 
 @pytest.mark.parametrize("left", [False, True])

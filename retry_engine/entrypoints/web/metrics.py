@@ -99,6 +99,12 @@ class _Page(Collector):
         yield GaugeMetricFamily(
             "retry_engine_reviews_overdue", "Reviews beyond their deadline", value=late
         )
+        unknown = self._status["outcomes_given_up"]
+        yield GaugeMetricFamily(
+            "retry_engine_outcomes_given_up",
+            "Cases with a charge of which nobody can tell what came of it",
+            value=unknown,
+        )
         held = GaugeMetricFamily(
             "retry_engine_invoices_held",
             "Invoices that Stripe does not retry because of the engine",

@@ -1,6 +1,6 @@
 """A case is closed where what it was about is over: paid, given up, ended, or deleted at Stripe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Connection
@@ -8,10 +8,9 @@ from sqlalchemy import Connection
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CloseReason
-from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.recovery import cases
+from retry_engine.recovery import cases, deletions
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.charging.sync import InvoiceSnapshot
@@ -88,8 +87,10 @@ def _settle_processing(context: CaseContext, made: Sequence[AttemptRow]) -> None
             )
 
 
-def ended_as_gone(ports: ChargingPorts, connection: Connection, case: Case, action: Action) -> bool:
-    """End the case where what it is about was deleted; False where it was not."""
+def ended_as_gone(ports: ChargingPorts, connection: Connection, action: Action) -> bool:
+    """End the case of an action that Stripe has nothing for, if that was deleted; else False."""
+    connection.rollback()
+    case = ports.case(connection, action.case_id)
     gone = _why_gone(ports.gateway, case)
     if gone is None:
         return False
@@ -97,43 +98,25 @@ def ended_as_gone(ports: ChargingPorts, connection: Connection, case: Case, acti
     log.info("case_has_nothing_left", because=cause)
     with connection.begin():
         schedule.finish(connection, action.id, result=cause)
-        cases.end_unreachable(connection, case.id, reason, cause=cause, real_now=ports.clock())
+        cases.end_unreachable(
+            connection,
+            case.id,
+            reason,
+            cause=cause,
+            real_now=ports.clock(),
+            # Stripe keeps a deleted customer's charges, a deleted clock's not
+            may_be_told=action.kind is not ActionKind.SETTLE,
+        )
     return True
 
 
-def is_over_as_gone(
-    ports: ChargingPorts, connection: Connection, action: Action, error: StripeRejected
-) -> bool:
-    """Whether a closed case's action failed as Stripe has nothing of it any more; then it ends."""
-    case = ports.case(connection, action.case_id)
-    if error.status != 404 or case.is_living:
-        return False
-    return ended_as_gone(ports, connection, case, action)
-
-
 def _why_gone(gateway: Gateway, case: Case) -> tuple[CloseReason, str] | None:
-    """Of a case about which Stripe said 404: what is not there any more, or None.
-
-    A customer of whom Stripe has never heard proves nothing: the key may be another account's.
-    """
-    if case.test_clock is not None and _is_missing(
-        lambda: gateway.clock(case.account, case.test_clock or "")
-    ):
-        return CloseReason.SUBSCRIPTION_ENDED, "its test clock was deleted"
-    try:
-        customer = gateway.customer(case.account, case.customer_id)
-    except StripeRejected:
+    """Of a case about which Stripe said 404: what is not there any more, or None."""
+    cause = deletions.who_is_gone(gateway, case.account, case.customer_id, case.test_clock)
+    if cause is not None:
+        return CloseReason.SUBSCRIPTION_ENDED, cause
+    if not deletions.is_there(lambda: gateway.customer(case.account, case.customer_id)):
         return None
-    if customer.deleted:
-        return CloseReason.SUBSCRIPTION_ENDED, "the customer was deleted"
-    if _is_missing(lambda: gateway.invoice(case.account, case.invoice_id)):
+    if not deletions.is_there(lambda: gateway.invoice(case.account, case.invoice_id)):
         return CloseReason.VOIDED, "the invoice was deleted"
     return None
-
-
-def _is_missing(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except StripeRejected as error:
-        return error.status == 404
-    return False

@@ -6,7 +6,6 @@ from sqlalchemy import Connection
 
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
-from retry_engine.domain.errors import StripeRejected
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery import cases
@@ -32,13 +31,8 @@ def reconcile(ports: ChargingPorts, connection: Connection, action: Action) -> N
     if not case.is_living:
         ports.finish(connection, action, "the case is closed")
         return
-    try:
-        now, paused = ports.now(connection, case), ports.is_paused(connection)
-        snapshot = sync.read(ports.gateway, case, gate=ports.gate, now=now, paused=paused)
-    except StripeRejected as error:
-        if error.status != 404 or not close.ended_as_gone(ports, connection, case, action):
-            raise
-        return
+    now, paused = ports.now(connection, case), ports.is_paused(connection)
+    snapshot = sync.read(ports.gateway, case, gate=ports.gate, now=now, paused=paused)
     with connection.begin():
         context = ports.context(connection, case)
         _apply(context, rows.get(connection, action.case_id), snapshot, planner=ports.planner)
