@@ -1,7 +1,5 @@
 """What the API refuses, in Stripe's error shape."""
 
-from typing import Any
-
 from retry_engine.sandbox.objects.base import Obj
 
 
@@ -21,7 +19,7 @@ class Refused(Exception):
         code: str | None = None,
         param: str | None = None,
         stored: bool = False,
-        **more: Any,
+        **more: object,
     ) -> None:
         super().__init__(message)
         self.status = status

@@ -4,7 +4,7 @@ import heapq
 import itertools
 import string
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -212,10 +212,11 @@ class Account:
         clock = self.tables["test_helpers.test_clock"].get(clock_id)
         return int(clock["frozen_time"]) if clock else self.real_now()
 
-    def clock_of(self, thing: Mapping[str, Any]) -> str | None:
+    def clock_of(self, thing: Obj) -> str | None:
         """The test clock that an object lives on."""
         if "test_clock" in thing:
-            return thing["test_clock"]  # type: ignore[no-any-return]
+            clock: str | None = thing["test_clock"]
+            return clock
         for name in ("customer", "invoice", "charge"):
             owner = thing.get(name)
             found = self.find(owner) if isinstance(owner, str) else None
@@ -223,7 +224,7 @@ class Account:
                 return self.clock_of(found)
         return None
 
-    def now_of(self, thing: Mapping[str, Any]) -> int:
+    def now_of(self, thing: Obj) -> int:
         """Seconds, by the clock the object lives on."""
         return self.clock_now(self.clock_of(thing))
 
@@ -271,7 +272,7 @@ class Account:
         """The clock has arrived; its time is `frozen_time` again."""
         self._playing.pop(clock_id, None)
 
-    def refuse_while_advancing(self, thing: Mapping[str, Any]) -> None:
+    def refuse_while_advancing(self, thing: Obj) -> None:
         """Stripe changes nothing on a clock that is advancing."""
         clock_id = self.clock_of(thing)
         clock = self.tables["test_helpers.test_clock"].get(clock_id or "")
@@ -317,7 +318,7 @@ class Account:
         hidden = EXPAND_ONLY.get(thing["object"], ())
         return deepcopy({name: value for name, value in thing.items() if name not in hidden})
 
-    def change(self, thing: Obj, **values: Any) -> Obj:
+    def change(self, thing: Obj, **values: object) -> Obj:
         """Set fields; the values before, of those that changed."""
         before = {k: deepcopy(thing.get(k)) for k, v in values.items() if thing.get(k) != v}
         thing.update(values)

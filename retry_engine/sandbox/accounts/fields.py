@@ -7,7 +7,7 @@ from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
 
 
-def merged(metadata: Obj, given: Any) -> Obj:
+def merged(metadata: Obj, given: object) -> Obj:
     """Keys are added, an empty value takes one away, nothing at all clears."""
     if not isinstance(given, dict):
         return {}
@@ -25,7 +25,7 @@ def whole(value: Any, param: str) -> int:
         ) from None
 
 
-def hash_of(value: Any, param: str) -> Obj:
+def hash_of(value: object, param: str) -> Obj:
     """Named values out of a form, or Stripe's 400; an empty value is none."""
     if value in (None, ""):
         return {}

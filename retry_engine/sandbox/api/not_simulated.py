@@ -5,7 +5,6 @@ never be told that a parameter is unknown which they have read about.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from retry_engine.sandbox.errors import Refused
 
@@ -59,7 +58,7 @@ FOREIGN_METHODS = frozenset(
 )  # fmt: skip
 
 
-def refuse_not_simulated(params: Mapping[str, Any], taken: Mapping[str, Any]) -> None:
+def refuse_not_simulated(params: Mapping[str, object], taken: Mapping[str, object]) -> None:
     """Say so where a documented parameter would change something that is not simulated."""
     for name in sorted(set(params) - set(taken)):
         if name in NOT_SIMULATED or name in FOREIGN_METHODS:

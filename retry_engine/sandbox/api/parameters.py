@@ -37,7 +37,7 @@ def _place(root: Obj, key: str, value: str) -> None:
     node[last] = value
 
 
-def _lists(value: Any) -> Any:
+def _lists(value: object) -> object:
     if not isinstance(value, dict):
         return value
     if value and all(name.isdigit() for name in value):
@@ -58,7 +58,7 @@ def typed(params: Obj, spec: Spec) -> Obj:
     return {name: _READ[spec[name]](value, name) for name, value in params.items()}
 
 
-def _text(value: Any, name: str) -> str:
+def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise invalid(f"Invalid string: {value}", param=name)
     return value
@@ -82,13 +82,13 @@ def _share(value: Any, name: str) -> float:
         raise invalid(f"Invalid decimal: {value}", param=name) from None
 
 
-def _flag(value: Any, name: str) -> bool:
+def _flag(value: object, name: str) -> bool:
     if value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {value}", param=name)
     return bool(value == "true")
 
 
-def _map(value: Any, name: str) -> Any:
+def _map(value: object, name: str) -> object:
     if value == "" or isinstance(value, dict):
         return value
     raise invalid(f"Invalid object: {name}", param=name)
@@ -109,11 +109,11 @@ def _range(value: Any, name: str) -> dict[str, int]:
     return {bound: int(_number(edge, name) or 0) for bound, edge in bounds.items()}
 
 
-def _any(value: Any, name: str) -> Any:
+def _any(value: object, name: str) -> object:
     return value
 
 
-_READ: Mapping[Kind, Callable[[Any, str], Any]] = {
+_READ: Mapping[Kind, Callable[[Any, str], object]] = {
     "text": _text, "number": _number, "share": _share, "flag": _flag, "map": _map, "list": _list,
     "range": _range, "any": _any,
 }  # fmt: skip

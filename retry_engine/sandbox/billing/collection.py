@@ -1,7 +1,5 @@
 """Taking money for an invoice: what a charge changes for it, and Stripe's own retries."""
 
-from typing import Any
-
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.accounts.account import DAY, Account
 from retry_engine.sandbox.objects import Obj
@@ -265,7 +263,7 @@ def _stripe_retries(account: Account, invoice: Obj) -> None:
 def has_payment_under_way(account: Account, invoice: Obj) -> bool:
     """Whether a debit has been sent whose result is not known yet."""
     intents = account.tables["payment_intent"]
-    payments: list[dict[str, Any]] = account.of("invoice_payment", invoice["id"])
+    payments = account.of("invoice_payment", invoice["id"])
     return any(intents[p["payment"]["payment_intent"]]["status"] == "processing" for p in payments)
 
 

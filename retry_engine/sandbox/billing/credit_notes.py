@@ -75,7 +75,7 @@ def _lines(account: Account, invoice: Obj, given: Any) -> list[Obj]:
     return [_line(account, invoice, entry, f"lines[{i}]") for i, entry in enumerate(given)]
 
 
-def _line(account: Account, invoice: Obj, given: Any, param: str) -> Obj:
+def _line(account: Account, invoice: Obj, given: object, param: str) -> Obj:
     if not isinstance(given, dict):
         raise invalid(f"Invalid object: {param}", param=param)
     kind = given.get("type")

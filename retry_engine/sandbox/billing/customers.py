@@ -149,13 +149,3 @@ def bury(account: Account, customer: Obj) -> Obj:
     # what belonged to the customer still lives on their clock
     customer.update(_gone(owner), test_clock=clock, created=0)
     return _gone(owner)
-
-
-def new_default(account: Account, customer: Obj, method: Obj | None) -> None:
-    """The customer's new default, as the portal sets it; a subscription's own stays."""
-    if method is None:
-        return
-    settings = customer["invoice_settings"]
-    before = {"invoice_settings": {"default_payment_method": settings["default_payment_method"]}}
-    settings["default_payment_method"] = method["id"]
-    account.emit("customer.updated", customer, before)

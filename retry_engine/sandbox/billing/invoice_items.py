@@ -1,7 +1,5 @@
 """Invoice items: amounts that wait for an invoice, or are put on a draft."""
 
-from typing import Any
-
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.accounts.fields import merged, whole
@@ -34,7 +32,7 @@ def create(account: Account, params: Obj) -> Obj:
         invoice = account.get("invoice", params["invoice"], param="invoice")
         if invoice["status"] != "draft":
             raise invalid("Only draft invoices take items.", code="invoice_not_editable")
-        invoicing.take(account, invoice, item)
+        invoicing.add_item(account, invoice, item)
     account.emit("invoiceitem.created", item)
     return item
 
@@ -54,7 +52,7 @@ def _unit(account: Account, params: Obj, price: Obj | None) -> tuple[int, str]:
     currency = str(params.get("currency") or account.terms.default_currency).lower()
     if params.get("amount") is not None and params.get("unit_amount_decimal"):
         raise invalid("You may only specify one of these: amount, unit_amount_decimal.")
-    given: Any = params.get("amount")
+    given = params.get("amount")
     if given is None:
         given = params.get("unit_amount_decimal") or 0
     if not str(given).lstrip("-").isdigit():

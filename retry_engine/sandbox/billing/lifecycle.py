@@ -1,7 +1,6 @@
 """How subscriptions pause, resume and end."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.billing.collection import subscription_of
@@ -9,13 +8,14 @@ from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
 
 
-def plan_end(account: Account, subscription: Obj, given: Any) -> None:
+def plan_end(account: Account, subscription: Obj, given: object) -> None:
     """`cancel_at`: it ends then, in the middle of a period or not."""
     if given in (None, ""):
         return
-    if not str(given).isdigit() or int(given) <= account.now_of(subscription):
+    text = str(given)
+    if not text.isdigit() or int(text) <= account.now_of(subscription):
         raise invalid("cancel_at must be a time in the future.", param="cancel_at")
-    when = int(given)
+    when = int(text)
     subscription["cancel_at"] = when
     account.at(
         subscription["test_clock"],

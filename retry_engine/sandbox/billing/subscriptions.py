@@ -1,13 +1,12 @@
 """Subscriptions, as they are asked for and changed."""
 
 from copy import deepcopy
-from typing import Any
 
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.accounts import fields
 from retry_engine.sandbox.accounts.account import DAY, Account
 from retry_engine.sandbox.accounts.fields import hash_of, merged, whole
-from retry_engine.sandbox.billing import catalog, collection, discounts, invoicing
+from retry_engine.sandbox.billing import catalog, collection, default_methods, discounts
 from retry_engine.sandbox.billing.lifecycle import plan_end
 from retry_engine.sandbox.billing.renewals import (
     begin,
@@ -34,7 +33,7 @@ def create(account: Account, params: Obj) -> Obj:
     later_start = trial_end or params.get("billing_cycle_anchor")
     subscription = begin(account, customer, price, quantity=quantity, start=now, end=later_start)
     try:
-        invoicing.set_default_method(account, subscription, params)
+        default_methods.set_default_method(account, subscription, params)
         _set_plain(subscription, params)
         if params.get("discounts"):
             discounts.set_on(account, subscription, params["discounts"])
@@ -161,7 +160,7 @@ def update(account: Account, subscription: Obj, params: Obj) -> Obj:
         "cancellation_details",
     )  # fmt: skip
     was = {name: deepcopy(subscription[name]) for name in watched}
-    invoicing.set_default_method(account, subscription, params)
+    default_methods.set_default_method(account, subscription, params)
     _set_plain(subscription, params)
     if "cancel_at_period_end" in params:
         ends = subscription["items"]["data"][0]["current_period_end"]
@@ -199,15 +198,15 @@ def _refuse_proration(params: Obj) -> None:
         )
 
 
-def _change_item(account: Account, subscription: Obj, given: Any) -> None:
+def _change_item(account: Account, subscription: Obj, given: object) -> None:
     """Another price or quantity, from the next invoice on."""
     item = subscription["items"]["data"][0]
-    one = isinstance(given, list) and len(given) == 1
-    if not one or hash_of(given[0], "items[0]").get("id") != item["id"]:
+    one = given if isinstance(given, list) and len(given) == 1 else [{}]
+    wanted = hash_of(one[0], "items[0]")
+    if wanted.get("id") != item["id"]:
         raise invalid(
             "The sandbox's subscriptions have exactly one item; name it by its id.", param="items"
         )
-    wanted = given[0]
     if {"price", "plan", "price_data"} & set(wanted):
         price, _ = _of_item(account, wanted)
         if price["currency"] != subscription["currency"]:
@@ -239,16 +238,17 @@ def _refuse_what_cannot_be_moved(account: Account, subscription: Obj, params: Ob
         )
 
 
-def _set_pause(account: Account, subscription: Obj, given: Any) -> None:
+def _set_pause(account: Account, subscription: Obj, given: object) -> None:
     if not given:
         subscription["pause_collection"] = None
         return
-    behavior = hash_of(given, "pause_collection").get("behavior")
+    asked = hash_of(given, "pause_collection")
+    behavior = asked.get("behavior")
     if behavior not in ("keep_as_draft", "mark_uncollectible", "void"):
         raise invalid("Invalid pause_collection[behavior]", param="pause_collection[behavior]")
     resumes_at = None
-    if given.get("resumes_at"):
-        resumes_at = whole(given["resumes_at"], "pause_collection[resumes_at]")
+    if asked.get("resumes_at"):
+        resumes_at = whole(asked["resumes_at"], "pause_collection[resumes_at]")
     pause = {"behavior": behavior, "resumes_at": resumes_at}
     subscription["pause_collection"] = pause
     if resumes_at:

@@ -1,7 +1,5 @@
 """The customer answers their bank's challenge."""
 
-from typing import Any
-
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.billing.collection import collectable
 from retry_engine.sandbox.checkout.confirmation import invoice_of, take
@@ -14,7 +12,7 @@ from retry_engine.sandbox.objects import Obj
 def answer_challenge(account: Account, intent: Obj, *, passes: bool) -> Obj:
     """The customer proves to be who they are, or fails to; a decline may follow all the same."""
     account.refuse_while_advancing(intent)
-    method: Any = account.tables["payment_method"][intent["payment_method"]]
+    method = account.tables["payment_method"][intent["payment_method"]]
     if intent["object"] == "setup_intent":
         if passes:
             return set_up(account, intent, method)

@@ -8,7 +8,7 @@ from retry_engine.sandbox.billing.collection import (
     has_payment_under_way,
     subscription_of,
 )
-from retry_engine.sandbox.billing.customers import new_default
+from retry_engine.sandbox.billing.default_methods import new_default
 from retry_engine.sandbox.checkout.three_d_secure import challenge, wants_challenge
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj

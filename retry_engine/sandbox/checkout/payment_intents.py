@@ -1,7 +1,5 @@
 """Payment intents of their own: one-off payments that belong to no invoice."""
 
-from typing import Any
-
 from retry_engine.sandbox import objects
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.accounts.fields import merged
@@ -185,7 +183,7 @@ def capture(account: Account, intent: Obj, params: Obj) -> Obj:
             code="amount_too_large",
             param="amount_to_capture",
         )
-    charge: Any = account.tables["charge"][intent["latest_charge"]]
+    charge = account.tables["charge"][intent["latest_charge"]]
     charging.take(account, intent, charge, amount)
     if amount < charge["amount"]:
         charge["amount_refunded"] = charge["amount"] - amount

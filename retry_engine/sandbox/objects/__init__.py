@@ -30,7 +30,12 @@ from retry_engine.sandbox.objects.payment_methods import (
     token,
     us_bank_account,
 )
-from retry_engine.sandbox.objects.payments import charge, error_of, payment_intent, setup_intent
+from retry_engine.sandbox.objects.payments import (
+    charge,
+    payment_error,
+    payment_intent,
+    setup_intent,
+)
 from retry_engine.sandbox.objects.reporting import file, scheduled_query_run
 from retry_engine.sandbox.objects.sessions import customer_session, portal_flow, portal_session
 from retry_engine.sandbox.objects.subscriptions import subscription, subscription_item
@@ -53,7 +58,6 @@ __all__ = [
     "discount",
     "dispute",
     "early_fraud_warning",
-    "error_of",
     "event",
     "file",
     "invoice",
@@ -64,6 +68,7 @@ __all__ = [
     "listing",
     "mandate",
     "method_details",
+    "payment_error",
     "payment_intent",
     "payment_method",
     "plan",

@@ -1,7 +1,5 @@
 """Payment intents, setup intents and charges."""
 
-from typing import Any
-
 from retry_engine.sandbox.objects.base import Obj, nulls
 
 # ruff: noqa: A002 -- the arguments carry the names of the API's own fields
@@ -78,20 +76,19 @@ def charge(*, id: str, created: int, intent: Obj, method: Obj, amount: int, deta
     }  # fmt: skip
 
 
-def error_of(verdict: Any, *, message: str, charge: str, method: Obj) -> Obj:
-    """`last_payment_error` of an intent."""
+def payment_error(
+    *, code: str, message: str, charge: str, method: Obj, **issuer_codes: str | None
+) -> Obj:
+    """`last_payment_error` of an intent; of the issuer's codes those that there are."""
     error: Obj = {
         "type": "card_error",
-        "code": verdict.code,
-        "doc_url": f"https://stripe.com/docs/error-codes/{verdict.code.replace('_', '-')}",
+        "code": code,
+        "doc_url": f"https://stripe.com/docs/error-codes/{code.replace('_', '-')}",
         "message": message,
         "charge": charge,
         "payment_method": method,
     }
-    for name in ("decline_code", "advice_code", "network_advice_code", "network_decline_code"):
-        if getattr(verdict, name):
-            error[name] = getattr(verdict, name)
-    return error
+    return {**error, **{name: said for name, said in issuer_codes.items() if said}}
 
 
 def setup_intent(*, id: str, created: int, customer: str | None, usage: str) -> Obj:

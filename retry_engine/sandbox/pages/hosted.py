@@ -15,7 +15,7 @@ from starlette.routing import Route
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.billing import lifecycle
 from retry_engine.sandbox.billing.collection import default_intent, has_payment_under_way
-from retry_engine.sandbox.billing.customers import new_default
+from retry_engine.sandbox.billing.default_methods import new_default
 from retry_engine.sandbox.checkout import authentication, confirmation, sessions, three_d_secure
 from retry_engine.sandbox.errors import Refused
 from retry_engine.sandbox.objects import Obj

@@ -1,7 +1,6 @@
 """The bank is asked: the population's world answers, a script, or a test card's nature."""
 
 from dataclasses import replace
-from typing import Any
 
 from retry_engine.sandbox.accounts.account import HOUR, Account
 from retry_engine.sandbox.accounts.issuers import IssuerAnswer
@@ -31,7 +30,7 @@ def decide(account: Account, method: Obj, *, amount: int, at: int, on_session: b
     return _scripted(method, hidden, at=at, on_session=on_session)
 
 
-def say_once(account: Account, method: Obj, entry: Any) -> None:
+def say_once(account: Account, method: Obj, entry: object) -> None:
     """The bank answers the next charge on it so, whatever it would have said."""
     try:
         verdict_of(entry)

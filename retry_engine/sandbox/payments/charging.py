@@ -216,11 +216,15 @@ def _waits(
 def fails(account: Account, intent: Obj, charge: Obj, method: Obj, verdict: Verdict) -> None:
     """The bank says no, or asks for its customer."""
     needs_customer = verdict.outcome == "requires_action"
-    error = objects.error_of(
-        verdict,
+    error = objects.payment_error(
+        code=verdict.code,
         message=message_of(verdict),
         charge=charge["id"],
         method=account.bare(method),
+        decline_code=verdict.decline_code,
+        advice_code=verdict.advice_code,
+        network_advice_code=verdict.network_advice_code,
+        network_decline_code=verdict.network_decline_code,
     )
     action: Obj = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
     intent.update(

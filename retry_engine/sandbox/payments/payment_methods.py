@@ -182,7 +182,7 @@ def _describe(account: Account, method: Obj, params: Obj) -> None:
         details[name] = {**details[name], **hash_of(value, name)} if is_address else value
 
 
-def set_metadata(account: Account, method: Obj, given: Any) -> None:
+def set_metadata(account: Account, method: Obj, given: object) -> None:
     """Add to the metadata as Stripe does; a `sandbox_script` in it is read first."""
     given = given if isinstance(given, dict) else {}
     if given.get("sandbox_script"):

@@ -12,7 +12,6 @@ answer later: a plain entry says how they settle.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from retry_engine.sandbox.accounts.account import HOUR
 from retry_engine.sandbox.errors import invalid
@@ -20,7 +19,7 @@ from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.payments.outcomes import SUCCEEDED, Verdict, declined
 
 
-def script_of(method: Obj, hidden: Obj) -> Sequence[Any]:
+def script_of(method: Obj, hidden: Obj) -> Sequence[object]:
     """The script that a method follows: its own, its test card's, or success for ever."""
     raw = (method.get("metadata") or {}).get("sandbox_script")
     if not raw:
@@ -28,7 +27,7 @@ def script_of(method: Obj, hidden: Obj) -> Sequence[Any]:
     return read_script(raw)
 
 
-def read_script(raw: str) -> Sequence[Any]:
+def read_script(raw: str) -> Sequence[object]:
     """The script of a method, or a 400 that says what is wrong with it."""
     try:
         script = json.loads(raw)
@@ -43,7 +42,7 @@ def read_script(raw: str) -> Sequence[Any]:
     return script
 
 
-def verdict_of(entry: Any) -> Verdict:
+def verdict_of(entry: object) -> Verdict:
     """An entry of a script, read. TypeError and ValueError say what is wrong with it."""
     if isinstance(entry, str):
         entry = {"outcome": entry}

@@ -15,7 +15,7 @@ class TestCard:
     __test__ = False  # not a test case, for test runners
 
     number: str
-    script: tuple[Any, ...] = ("succeeded",)
+    script: tuple[object, ...] = ("succeeded",)
     challenges_setup: bool = False
     brand: str = "visa"
     funding: str = "credit"
@@ -32,7 +32,7 @@ def _declining(number: str, code: str, **more: Any) -> TestCard:
 
 def _asking(number: str, country: str = "IE", then: str = "succeeded", **more: Any) -> TestCard:
     """A card whose bank asks its customer each time; `then`: what follows when they prove it."""
-    entry: dict[str, Any] = {"outcome": "requires_action", "then": then}
+    entry: dict[str, object] = {"outcome": "requires_action", "then": then}
     more.setdefault("challenges_setup", True)
     return TestCard(number=number, country=country, script=(entry,), **more)
 
@@ -196,7 +196,7 @@ _NAMELESS = (
 BY_NUMBER = {card.number: card for card in (*_NAMELESS, *reversed(BY_NAME.values()))}
 
 # last four of Stripe's test accounts -> how a debit ends
-DEBITS: dict[str, tuple[Any, ...]] = {
+DEBITS: dict[str, tuple[object, ...]] = {
     "3000": ("succeeded",),  # DE89370400440532013000
     "3001": ({"outcome": "processing", "settles_after_hours": 0.05},),
     "3002": ("refer_to_customer",),

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.billing import collection, lifecycle
-from retry_engine.sandbox.billing.customers import new_default
+from retry_engine.sandbox.billing.default_methods import new_default
 from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.payments import disputes
 from retry_engine.sandbox.population.subscribers import Instrument, OwnAct, Simulation

@@ -11,7 +11,6 @@ advanced stands still and is ready, so that an engine may do what they ask for; 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any
 
 from retry_engine.sandbox.accounts.account import DAY, Account
 from retry_engine.sandbox.accounts.issuers import IssuerAnswer
@@ -324,7 +323,7 @@ class People:
     def _dice(self, life: Life, what: str, number: int) -> Random:
         return Random(f"{self._seed} {what} {life.person.key} {number}")  # noqa: S311
 
-    def _note(self, life: Life, what: str, **more: Any) -> None:
+    def _note(self, life: Life, what: str, **more: object) -> None:
         life.diary.append({"at": self._now(), "what": what, **more})
 
 

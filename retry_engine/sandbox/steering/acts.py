@@ -17,7 +17,7 @@
 from collections.abc import Callable
 
 from retry_engine.sandbox.accounts.account import Account
-from retry_engine.sandbox.billing import collection, customers, lifecycle
+from retry_engine.sandbox.billing import collection, default_methods, lifecycle
 from retry_engine.sandbox.checkout import payment_intents
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
@@ -68,7 +68,7 @@ def _pays(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> O
 
 def _updates(account: Account, customer: Obj, invoice: Obj | None, given: Obj) -> Obj:
     method = _card_of(account, customer, given)
-    customers.new_default(account, customer, method)
+    default_methods.new_default(account, customer, method)
     return account.bare(method)
 
 

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Any
 
 from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
@@ -78,7 +77,7 @@ class Faults:
     event_api_version: str | None = None
     forbidden: Sequence[str] = ()
 
-    def replace(self, document: Any) -> None:
+    def replace(self, document: object) -> None:
         """Put the faults of a control request in force."""
         if not isinstance(document, dict):
             raise invalid("faults: an object is expected")

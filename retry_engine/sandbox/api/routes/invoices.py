@@ -1,12 +1,16 @@
 """Invoices, what is on them, their payments and credit notes."""
 
-from typing import Any
-
 from retry_engine.sandbox.accounts.account import Account
 from retry_engine.sandbox.api import lists
 from retry_engine.sandbox.api.lists import list_of
 from retry_engine.sandbox.api.route import Route, page_spec, retrieve, spec
-from retry_engine.sandbox.billing import collection, credit_notes, invoice_items, invoicing
+from retry_engine.sandbox.billing import (
+    collection,
+    credit_notes,
+    invoice_items,
+    invoices,
+    invoicing,
+)
 from retry_engine.sandbox.objects import Obj
 
 _INVOICE_UPDATE = spec(
@@ -39,11 +43,11 @@ def _of_subscription(account: Account, invoice: Obj, wanted: str) -> bool:
     return found is not None and found["id"] == wanted
 
 
-def _of_payment(account: Account, payment: Obj, wanted: Any) -> bool:
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    return bool(
-        payment["payment"]["type"] == kind and payment["payment"].get(kind) == wanted.get(kind)
-    )
+def _of_payment(account: Account, payment: Obj, wanted: object) -> bool:
+    if not isinstance(wanted, dict):
+        return False
+    kind, paid = wanted.get("type"), payment["payment"]
+    return bool(paid["type"] == kind and paid.get(kind) == wanted.get(kind))
 
 
 def _pending(account: Account, item: Obj, wanted: bool) -> bool:
@@ -64,7 +68,7 @@ ROUTES: tuple[Route, ...] = (
     Route(method="DELETE", pattern="/v1/invoiceitems/*",
           run=lambda c: invoice_items.delete(c.account, c.thing("invoiceitem"))),
     Route(method="POST", pattern="/v1/invoices",
-          run=lambda c: invoicing.create(c.account, c.params),
+          run=lambda c: invoices.create(c.account, c.params),
           spec={**_INVOICE_UPDATE, "customer": "text", "currency": "text",
                 "collection_method": "text", "pending_invoice_items_behavior": "text"}),
     Route(method="GET", pattern="/v1/invoices",
@@ -76,21 +80,21 @@ ROUTES: tuple[Route, ...] = (
           run=lambda c: lists.page(c.thing("invoice")["lines"]["data"], c.params, c.path),
           spec=page_spec()),
     Route(method="DELETE", pattern="/v1/invoices/*", locks=True,
-          run=lambda c: invoicing.delete(c.account, c.thing("invoice"))),
+          run=lambda c: invoices.delete(c.account, c.thing("invoice"))),
     Route(method="POST", pattern="/v1/invoices/*", locks=True,
-          run=lambda c: invoicing.update(c.account, c.thing("invoice"), c.params),
+          run=lambda c: invoices.update(c.account, c.thing("invoice"), c.params),
           spec=_INVOICE_UPDATE),
     Route(method="POST", pattern="/v1/invoices/*/finalize", locks=True,
-          run=lambda c: invoicing.finalize_by_hand(c.account, c.thing("invoice"), c.params),
+          run=lambda c: invoices.finalize_by_hand(c.account, c.thing("invoice"), c.params),
           spec=spec(auto_advance="flag")),
     Route(method="POST", pattern="/v1/invoices/*/pay", locks=True,
-          run=lambda c: invoicing.pay(c.account, c.thing("invoice"), c.params),
+          run=lambda c: invoices.pay(c.account, c.thing("invoice"), c.params),
           spec=spec(payment_method="text", off_session="flag", paid_out_of_band="flag",
                     mandate="text", forgive="flag", source="text")),
     Route(method="POST", pattern="/v1/invoices/*/void", locks=True,
           run=lambda c: invoicing.void(c.account, c.thing("invoice")), spec=spec()),
     Route(method="POST", pattern="/v1/invoices/*/send", locks=True,
-          run=lambda c: invoicing.send(c.account, c.thing("invoice")), spec=spec()),
+          run=lambda c: invoices.send(c.account, c.thing("invoice")), spec=spec()),
     Route(method="POST", pattern="/v1/invoices/*/mark_uncollectible", locks=True,
           run=lambda c: invoicing.mark_uncollectible(c.account, c.thing("invoice")),
           spec=spec()),
