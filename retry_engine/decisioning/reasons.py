@@ -4,6 +4,7 @@ The points are of the learnt model; the documented prior explains itself in word
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -17,7 +18,13 @@ from retry_engine.decisioning.prior import (
     failures_on,
     pay_cycle_days,
 )
-from retry_engine.decisioning.success_model import LearntModel
+from retry_engine.decisioning.success_model import (
+    Floats,
+    LearntModel,
+    Matrix,
+    Pooled,
+    as_chance,
+)
 from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.codes import Category
@@ -28,8 +35,13 @@ from retry_engine.domain.timezones import zone_of
 # A method and a moment.
 Charge = tuple[PaymentMethod, datetime]
 
-# Reasons with points of their own; what is left is summed up in one more.
+# Reasons with points of their own, beside those of the pooling; the rest is summed up in one more.
 _SHOWN = 5
+# Parts of the pooling that are no features.
+_OFFSET = "how far such charges differ here from what is generally known"
+_WEIGHT = "how much your own history tells of such charges"
+_ORDERS = 32
+_NIL = 1e-9
 
 
 def of_charge(
@@ -47,7 +59,10 @@ def of_charge(
     if other is None:
         return general[:1]
     told = contrast(model, view, (method, at), other)
-    shown = [r for r in told if abs(r.points or 0.0) >= 0.5][:_SHOWN]
+    told_apart = [r for r in told if abs(r.points or 0.0) >= 0.5]
+    shown = [
+        r for n, r in enumerate(told_apart) if n < _SHOWN or r.text.startswith((_OFFSET, _WEIGHT))
+    ]
     rest = sum(r.points or 0.0 for r in told) - sum(r.points or 0.0 for r in shown)
     if abs(rest) >= 0.05:
         shown.append(Reason(text="everything else", points=rest))
@@ -55,30 +70,83 @@ def of_charge(
 
 
 def contrast(model: LearntModel, view: CaseView, one: Charge, two: Charge) -> tuple[Reason, ...]:
-    """Why the chance of one charge is not that of another: points that add up to the gap.
+    """Why the chance of one charge is not that of the other: points that add up to the gap.
 
-    Shapley values are exact on the log hazard and rescaled to percentage points, which keeps
-    their sum. Features that go by the same words are added up. Largest first.
+    What is attributed is the function that decides: the log hazard after pooling,
+    `w own + (1 - w) (prior + offset)`. Its difference is a sum of named terms: the trees' features
+    (exact Shapley values), the prior, its offset, and the weight, each times what the others are in
+    the mean of the two charges, which is exact for products. Each term's points are its Shapley
+    value in the chance, which rises with the log hazard: so a term has the sign of what it does,
+    and none is above the whole scale. Terms that go by the same words are added up; largest first.
     """
-    asked = [(view, method, np.array([at.timestamp()])) for method, at in (one, two)]
-    first, second = (float(chance[0]) for chance in model.success_probabilities(asked))
-    ours, theirs = (features.matrix(model.context(*question)) for question in asked)
-    values = model.calibrator.slope * model.trees.contributions(ours, theirs)
-    place = features.column(features.PRIOR)
-    values[place] += model.calibrator.prior_slope * float(ours[0, place] - theirs[0, place])
-    whole = float(values.sum())
-    if abs(whole) < 1e-9:
-        return ()
-    points: dict[str, float] = {}
-    loudest: dict[str, tuple[float, str]] = {}
-    for column, (feature, value) in enumerate(zip(features.features(), values, strict=True)):
-        share = 100 * (first - second) * float(value) / whole
-        points[feature.words] = points.get(feature.words, 0.0) + share
-        text = _compared(feature, float(ours[0, column]), float(theirs[0, column]))
-        if abs(share) >= loudest.get(feature.words, (0.0, ""))[0]:
-            loudest[feature.words] = abs(share), text
-    ordered = sorted(points.items(), key=lambda item: -abs(item[1]))
-    return tuple(Reason(text=loudest[words][1], points=p) for words, p in ordered if p)
+    terms, low, high = _terms(model, view, one, two)
+    words = list(dict.fromkeys(term.words for term in terms))
+    values = np.zeros(len(words))
+    loudest: dict[str, _Term] = {}
+    for term in terms:
+        values[words.index(term.words)] += term.value
+        if abs(term.value) >= abs(loudest.get(term.words, term).value):
+            loudest[term.words] = term
+    points = 100 * _in_chance(values, low, high)
+    ordered = sorted(zip(words, points.tolist(), strict=True), key=lambda pair: -abs(pair[1]))
+    return tuple(Reason(text=loudest[name].text, points=p) for name, p in ordered if abs(p) > _NIL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A part of the difference of two log hazards, by its words and with the values compared."""
+
+    words: str
+    text: str
+    value: float
+
+
+def _terms(
+    model: LearntModel, view: CaseView, one: Charge, two: Charge
+) -> tuple[list[_Term], float, float]:
+    """The terms, and the log hazards of the second charge and of the first, which they lead to."""
+    (first, ours), (second, theirs) = (_parts(model, view, charge) for charge in (one, two))
+    weight = (first.weight[0] + second.weight[0]) / 2
+    known = features.features()
+    values = weight * model.calibrator.slope * model.trees.contributions(ours, theirs)
+    of_prior = weight * model.calibrator.prior_slope + (1 - weight)
+    values[features.column(features.PRIOR)] += of_prior * (first.prior[0] - second.prior[0])
+    terms = [
+        _Term(f.words, _compared(f, float(ours[0, n]), float(theirs[0, n])), float(values[n]))
+        for n, f in enumerate(known)
+    ]
+    gaps = [part.own[0] - part.prior[0] - part.offset for part in (first, second)]
+    terms += [
+        _Term(_OFFSET, _OFFSET, float((1 - weight) * (first.offset - second.offset))),
+        _Term(
+            _WEIGHT,
+            f"{_WEIGHT}: {first.weight[0]:.0%} rather than {second.weight[0]:.0%}",
+            float((first.weight[0] - second.weight[0]) * sum(gaps) / 2),
+        ),
+    ]
+    return terms, float(second.log_hazard[0]), float(first.log_hazard[0])
+
+
+def _parts(model: LearntModel, view: CaseView, charge: Charge) -> tuple[Pooled, Matrix]:
+    method, at = charge
+    context = model.context(view, method, np.array([at.timestamp()]))
+    block = features.matrix(context)
+    return model.pooled(context, block, model.trees.log_hazard(block)), block
+
+
+def _in_chance(values: Floats, low: float, high: float) -> Floats:
+    """Shapley values in the chance of terms that lead from one log hazard to the other, (terms,).
+
+    Over some orders of the terms and each of them backwards; in each they add up to the gap.
+    """
+    orders = np.argsort(np.random.default_rng(0).random((_ORDERS, len(values))), axis=1)
+    orders = np.concatenate([orders, orders[:, ::-1]])
+    steps = np.cumsum(values[orders], axis=1)
+    steps[:, -1] = high - low  # to the last digit
+    chance = as_chance(low + np.concatenate([np.zeros((len(steps), 1)), steps], axis=1))
+    found = np.zeros(len(values))
+    np.add.at(found, orders, np.diff(chance, axis=1))
+    return found / len(orders)
 
 
 def _compared(feature: features.Feature, ours: float, theirs: float) -> str:

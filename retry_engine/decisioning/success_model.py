@@ -64,6 +64,31 @@ class Calibrator:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooled:
+    """What a chance is made of: `learnt`, `prior` and `weight` (slots,), and the prior's `offset`.
+
+    `learnt` is the trees' log hazard, `prior` the documented one; `weight`, 0 to 1, is how far the
+    log decides. All of the chance is here, so that what explains it explains what was decided by.
+    """
+
+    calibrator: Calibrator
+    learnt: Floats
+    prior: Floats
+    weight: Floats
+    offset: float
+
+    @property
+    def own(self) -> Floats:
+        """What the log would say by itself, (slots,)."""
+        return self.calibrator.log_hazard(self.learnt, self.prior)
+
+    @property
+    def log_hazard(self) -> Floats:
+        """The two together, (slots,)."""
+        return self.weight * self.own + (1 - self.weight) * (self.prior + self.offset)
+
+
+@dataclass(frozen=True, slots=True)
 class LearntModel:
     """A trained success model; immutable, loaded once a process.
 
@@ -105,16 +130,21 @@ class LearntModel:
         ends = list(accumulate(len(block) for block in blocks))
         parts = np.split(learnt, ends[:-1])
         return [
-            self._chance(context, block, part)
+            as_chance(self.pooled(context, block, part).log_hazard)
             for context, block, part in zip(contexts, blocks, parts, strict=True)
         ]
 
-    def _chance(self, context: FeatureContext, block: Matrix, learnt: Floats) -> Floats:
-        prior = block[:, features.column(features.PRIOR)].astype(np.float64)
-        own = self.calibrator.log_hazard(learnt, prior)
-        weight = self.pooling_weight(context)
-        return as_chance(
-            weight * own + (1 - weight) * (prior + self.prior_offset(pooling_group(context)))
+    def pooled(self, context: FeatureContext, block: Matrix, learnt: Floats) -> Pooled:
+        """What the chances of a context are made of.
+
+        `block` (slots, features) is its matrix, `learnt` (slots,) the trees' log hazard of that.
+        """
+        return Pooled(
+            calibrator=self.calibrator,
+            learnt=learnt,
+            prior=block[:, features.column(features.PRIOR)].astype(np.float64),
+            weight=self.pooling_weight(context),
+            offset=self.prior_offset(pooling_group(context)),
         )
 
     def prior_offset(self, name: str) -> float:

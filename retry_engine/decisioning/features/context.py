@@ -106,8 +106,12 @@ class FeatureContext:
         if first == last:  # no clock changes twice within a horizon
             return np.asarray(self.slots + first)
         quarters, index = np.unique(self.slots // (DAY / 4), return_inverse=True)
-        offsets = [_offset(zone, quarter * DAY / 4) for quarter in quarters]
-        return np.asarray(self.slots + np.array(offsets)[index])
+        starts = np.array([_offset(zone, quarter * DAY / 4) for quarter in quarters])
+        ends = np.array([_offset(zone, (quarter + 1) * DAY / 4) for quarter in quarters])
+        offsets = starts[index]
+        for place in np.flatnonzero((starts != ends)[index]):  # the clock changes in its quarter
+            offsets[place] = _offset(zone, self.slots[place])
+        return np.asarray(self.slots + offsets)
 
     @cached_property
     def dates(self) -> npt.NDArray[np.datetime64]:
