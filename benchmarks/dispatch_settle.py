@@ -30,7 +30,7 @@ from typing import Any
 import psycopg
 import redis
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.adapters.stripe.gateway import StripeGateway
 from retry_engine.recovery.gate import permit
@@ -145,10 +145,10 @@ def fill(dsn: str, policy: str, first: int, count: int, *, due: datetime, later:
         connection.execute(statement)
 
 
-def charges(engine: wiring.Engine, expected: int) -> float:
+def charges(engine: bootstrap.Engine, expected: int) -> float:
     """Seconds until that many charges have been dispatched and settled."""
     begun = time.perf_counter()
-    engine.dispatch()
+    engine.worker.dispatch()
     while True:
         with engine.database.connection() as connection:
             left = connection.exec_driver_sql(
@@ -171,10 +171,10 @@ def charges(engine: wiring.Engine, expected: int) -> float:
 # -- the drain
 
 _NOOP = """
-from retry_engine import settings, telemetry, wiring
+from retry_engine import bootstrap, settings, telemetry
 found = settings.from_process()
 telemetry.configure("noop")
-app = wiring.celery_application(found)
+app = bootstrap.celery_application(found)
 app.conf.task_routes = {}
 
 @app.task(name="noop")
@@ -187,7 +187,7 @@ app.Worker(pool="prefork", concurrency=found.worker_concurrency, queues=["noop"]
 """
 
 
-def drain(engine: wiring.Engine, redis_path: str, count: int) -> float:
+def drain(engine: bootstrap.Engine, redis_path: str, count: int) -> float:
     """Seconds until that many no-op tasks have been published and acknowledged."""
     client = redis.Redis(unix_socket_path=redis_path)
     app = engine.broker.app
@@ -274,7 +274,7 @@ def main() -> None:
             "RETRY_ENGINE_STRIPE_REQUESTS_PER_SECOND": "100000",
         }
         path = servers.redis_url.removeprefix("redis+socket://")
-        with wiring.build(settings.load(environment)) as engine:
+        with bootstrap.build(settings.load(environment)) as engine:
             engine.migrate()
             if given.planned:
                 tomorrow = datetime.now(UTC) + timedelta(days=1)
@@ -285,7 +285,7 @@ def main() -> None:
 
 
 def _run(
-    engine: wiring.Engine,
+    engine: bootstrap.Engine,
     environment: dict[str, str],
     dsn: str,
     path: str,

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.adapters.embedded import EmbeddedServers
 
 _FILL = """
@@ -71,7 +71,7 @@ def main() -> None:
             "RETRY_ENGINE_LOG_FORMAT": "json",
         }
         found = settings.load(env)
-        with wiring.build(found) as engine:
+        with bootstrap.build(found) as engine:
             engine.migrate()
         plain = found.database_url.replace("postgresql+psycopg://", "postgresql://")
         with psycopg.connect(plain) as connection:

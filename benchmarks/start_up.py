@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.store import inbox
 
@@ -37,7 +37,7 @@ def main() -> None:
             "STRIPE_API_KEY": "sk_test_000000000000",
             "STRIPE_WEBHOOK_SECRET": "whsec_0000",
         }
-        with wiring.build(settings.load(environment)) as engine:
+        with bootstrap.build(settings.load(environment)) as engine:
             engine.migrate()
             web = [_web(environment) for _ in range(5)]
             worker = [_worker(environment, engine, number) for number in range(5)]
@@ -71,14 +71,14 @@ def _web(environment: dict[str, str]) -> float:
     return taken
 
 
-def _worker(environment: dict[str, str], engine: wiring.Engine, number: int) -> float:
+def _worker(environment: dict[str, str], engine: bootstrap.Engine, number: int) -> float:
     event = {"id": f"evt_{number}", "object": "event", "type": "ping", "data": {"object": {}}}
     with engine.database.transaction() as connection:
         rows = inbox.store(connection, event)
     begun = time.perf_counter()
     process = _start("worker", environment)
     engine.broker.publish_events(rows)
-    while engine.status()["inbox_pending"]:
+    while engine.health.status()["inbox_pending"]:
         time.sleep(0.01)
     taken = time.perf_counter() - begun
     process.terminate()

@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.adapters.embedded import EmbeddedServers
 
 _SECRET = "whsec_benchmark"  # made up
@@ -199,7 +199,7 @@ def main() -> None:
             "STRIPE_API_KEY": "sk_test_000000000000",
             "STRIPE_WEBHOOK_SECRET": _SECRET,
         }
-        with wiring.build(settings.load(environment)) as engine:
+        with bootstrap.build(settings.load(environment)) as engine:
             engine.migrate()
         with psycopg.connect(servers.postgres_dsn) as connection:
             connection.execute(_TABLE)

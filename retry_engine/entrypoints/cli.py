@@ -16,8 +16,8 @@ from typer.exceptions import TyperException
 from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, SettingsError
 
 if TYPE_CHECKING:  # each command imports what it needs: `--help` must not wait for a database
+    from retry_engine.bootstrap import Engine
     from retry_engine.settings import Settings
-    from retry_engine.wiring import Engine
 
 app = typer.Typer(
     name="retry-engine",
@@ -177,7 +177,7 @@ def beat() -> None:
 def doctor(as_json: Json = False) -> None:
     """Is everything in its place? One row each, with the mend."""
     with _engine() as engine:
-        checks = engine.doctor()
+        checks = engine.doctor.examine()
     if as_json:
         _print_json(
             [
@@ -194,7 +194,7 @@ def doctor(as_json: Json = False) -> None:
 def status(as_json: Json = False) -> None:
     """How much work there is, by each case's own clock."""
     with _engine() as engine:
-        _show(engine.status(), as_json, lambda found: _rendering().show_status(found))
+        _show(engine.health.status(), as_json, lambda found: _rendering().show_status(found))
 
 
 @cases.command("list")
@@ -207,7 +207,9 @@ def list_cases(
 ) -> None:
     """Cases, newest first."""
     with _engine() as engine:
-        found = engine.list_cases(state=state, customer=customer, limit=limit, cursor=cursor)
+        found = engine.operations.list_cases(
+            state=state, customer=customer, limit=limit, cursor=cursor
+        )
     _show(found, as_json, lambda page: _rendering().show_cases(page))
 
 
@@ -215,7 +217,7 @@ def list_cases(
 def show_case(case: Case, as_json: Json = False) -> None:
     """One case: its life as a timeline."""
     with _engine() as engine:
-        found = engine.show_case(case)
+        found = engine.operations.show_case(case)
     _show(found, as_json, lambda whole: _rendering().show_case(whole))
 
 
@@ -223,7 +225,7 @@ def show_case(case: Case, as_json: Json = False) -> None:
 def explain_case(case: Case, as_json: Json = False) -> None:
     """Why the engine decided what it did, with the chances drawn over the days."""
     with _engine() as engine:
-        found = engine.explain_case(case)
+        found = engine.operations.explain_case(case)
     _show(found, as_json, lambda why: _rendering().show_explanation(why))
 
 
@@ -272,7 +274,7 @@ def list_reviews(
 ) -> None:
     """What waits for a person, the longest waiting first."""
     with _engine() as engine:
-        found = engine.list_reviews(state=state, limit=limit)
+        found = engine.operations.list_reviews(state=state, limit=limit)
     _show(found, as_json, lambda page: _rendering().show_reviews(page))
 
 
@@ -318,7 +320,7 @@ def engine_log(
 ) -> None:
     """Who paused and resumed the engine, newest first, and why."""
     with _engine() as engine:
-        found = engine.engine_log(limit=limit, cursor=cursor)
+        found = engine.operations.engine_log(limit=limit, cursor=cursor)
     _show(found, as_json, lambda log: _rendering().show_engine_log(log))
 
 
@@ -326,7 +328,7 @@ def engine_log(
 def dead_events(as_json: Json = False) -> None:
     """Events that were given up, with their errors."""
     with _engine() as engine:
-        found = engine.dead_letters()
+        found = engine.operations.dead_letters()
     _show(found, as_json, lambda rows: _rendering().show_dead(rows))
 
 
@@ -334,7 +336,7 @@ def dead_events(as_json: Json = False) -> None:
 def replay(event_id: Annotated[str, typer.Argument(metavar="EVENT")]) -> None:
     """Handle a dead event anew."""
     with _engine() as engine:
-        engine.replay_event(event_id)
+        engine.operations.replay_event(event_id)
     print(f"{event_id} will be handled anew.")
 
 
@@ -362,7 +364,7 @@ def backfill_history(
     """Read what failed in Stripe before the engine was there; run it again to carry on."""
     wanted = _since(since)
     with _engine(stripe=True) as engine, _rendering().backfill_progress() as on_progress:
-        found = engine.backfill(wanted, account=account, on_progress=on_progress)
+        found = engine.backfill.run(wanted, account=account, on_progress=on_progress)
     _show(found, as_json, lambda f: _rendering().show_backfill(f))
 
 
@@ -411,7 +413,9 @@ def suppress_address(
 
     suppression.checked(address, reason, account)  # before anything is started for it
     with _engine() as engine:
-        found = engine.suppress(address, reason=reason, by=_who(by), account=account, note=note)
+        found = engine.suppressions.suppress(
+            address, reason=reason, by=_who(by), account=account, note=note
+        )
     _show(found, as_json, lambda _: print("This address is not written to again."))
 
 
@@ -433,7 +437,7 @@ def unsuppress_address(
 
     suppression.checked_address(address, account)
     with _engine() as engine:
-        found = engine.unsuppress(
+        found = engine.suppressions.lift(
             address,
             reason=reason,
             by=_who(by),
@@ -458,7 +462,7 @@ def heed_bounce(
     suppression.check_account(account or "")
     report = bounce_reports.read(_mail(file, most=bounce_reports.LARGEST + 1))
     with _engine() as engine:
-        found = engine.heed_report(report, account=account)
+        found = engine.suppressions.heed(report, account=account)
     _show(found, as_json, lambda f: _rendering().show_heeded(f))
 
 
@@ -473,10 +477,10 @@ def show_suppressed(
     """How many addresses are not written to, by reason; or what was said about one."""
     with _engine() as engine:
         if address is None:
-            counts = engine.suppressed()
+            counts = engine.suppressions.counts()
             _show(counts, as_json, lambda f: print("\n".join(f"{n:>7}  {w}" for w, n in f.items())))
             return
-        acts = engine.suppression_history(address, account=account)
+        acts = engine.suppressions.history(address, account=account)
     _show(acts, as_json, lambda found: _rendering().show_suppression(found))
 
 
@@ -569,14 +573,14 @@ def _override(
     payment_method: str | None = None,
 ) -> None:
     with _engine() as engine:
-        found = engine.override(
+        found = engine.operations.override(
             case,
             action=action,
             reason=reason,
             by=_who(by),
             at=at,
             payment_method=payment_method,
-            tell=_waits,
+            progress=_waits,
         )
     for warning in found["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
@@ -585,13 +589,15 @@ def _override(
 
 def _decide(review: str, verdict: str, reason: str, by: str | None, as_json: bool) -> None:
     with _engine() as engine:
-        found = engine.decide_review(review, verdict=verdict, reason=reason, by=_who(by))
+        found = engine.operations.decide_review(review, verdict=verdict, reason=reason, by=_who(by))
     _show(found, as_json, lambda one: print(f"Review {one['id']} is {one['state']}."))
 
 
 def _switch(action: str, reason: str, by: str | None, as_json: bool) -> None:
     with _engine() as engine:
-        found = engine.set_engine(action=action, reason=reason, by=_who(by), tell=_waits)
+        found = engine.operations.set_engine(
+            action=action, reason=reason, by=_who(by), progress=_waits
+        )
     word = "paused: no money moves" if found["paused"] else "running"
     _show(found, as_json, lambda _: print(f"The engine is {word}."))
 
@@ -684,20 +690,20 @@ def _servers(settings: "Settings") -> "Iterator[tuple[Settings, dict[str, str]]]
 
 @contextmanager
 def _engine(*, stripe: bool = False) -> "Iterator[Engine]":
-    from retry_engine import telemetry, wiring
+    from retry_engine import bootstrap, telemetry
 
     with ExitStack() as stack:
         settings, environment = stack.enter_context(_servers(_settings(stripe=stripe)))
         telemetry.configure("cli", log_format=settings.log_format)
         if environment:
             _migrated(settings)
-        yield stack.enter_context(wiring.build(settings))
+        yield stack.enter_context(bootstrap.build(settings))
 
 
 def _migrated(settings: "Settings") -> None:
-    from retry_engine import wiring
+    from retry_engine import bootstrap
 
-    with wiring.build(settings) as engine:
+    with bootstrap.build(settings) as engine:
         engine.migrate()
 
 

@@ -24,8 +24,8 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from retry_engine import bootstrap, telemetry
 from retry_engine import settings as engine_settings
-from retry_engine import telemetry, wiring
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints import demo_report
@@ -47,7 +47,7 @@ class DemoFailed(RetryEngineError):
 class Stage:
     """The running processes, as the demo talks to them."""
 
-    engine: wiring.Engine
+    engine: bootstrap.Engine
     sandbox: httpx.Client
     supervisor: Supervisor
 
@@ -112,7 +112,7 @@ def _stage(seed: int, console: Console, *, messages: bool, offers: bool) -> Iter
             policy = home / "policy.toml"
             policy.write_text("[offers]\nenabled = true\n", encoding="utf-8")
             environment["RETRY_ENGINE_CONFIG"] = str(policy)
-        engine = stack.enter_context(wiring.build(engine_settings.load(environment)))
+        engine = stack.enter_context(bootstrap.build(engine_settings.load(environment)))
         engine.migrate()
         console.print("Starting the sandbox Stripe, web, worker and beat …")
         webhook = f"http://127.0.0.1:{web_port}/webhooks/stripe"
@@ -186,7 +186,7 @@ def _play(stage: Stage, console: Console, *, invoices: int, days: int, seed: int
 def _next_stop(stage: Stage, clock: str, now: datetime) -> datetime:
     """Where something is due: in the engine or in the sandbox's own world."""
     candidates = [now + _LONGEST_STEP]
-    due = stage.engine.status()["next_due_at"]
+    due = stage.engine.health.status()["next_due_at"]
     if due is not None:
         candidates.append(datetime.fromisoformat(due))
     own = stage.sandbox.get("/_sandbox/next", params={"clock": clock}).json().get("at")
@@ -202,7 +202,7 @@ def _until_idle(stage: Stage) -> None:
     while time.monotonic() < deadline:
         # the sandbox first: what it has delivered is in the inbox by then
         if not stage.sandbox.get("/_sandbox/webhooks").json()["pending"]:
-            status = stage.engine.status()
+            status = stage.engine.health.status()
             if not any(status[k] for k in ("inbox_pending", "actions_due", "actions_in_flight")):
                 return
         stage.supervisor.check()
@@ -211,10 +211,10 @@ def _until_idle(stage: Stage) -> None:
 
 
 def _figures(stage: Stage) -> str:
-    attempts = stage.engine.totals()["attempts"]
+    attempts = stage.engine.health.totals()["attempts"]
     made = sum(n for source, _, n in attempts if source == "engine")
     recovered = sum(n for _, outcome, n in attempts if outcome == "succeeded")
-    living = sum(stage.engine.living()["cases"].values())
+    living = sum(stage.engine.health.living()["cases"].values())
     return f"{living} open cases, {made} retries, {recovered} paid"
 
 

@@ -13,8 +13,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from retry_engine.app.checks import Check
 from retry_engine.domain.money import plain
-from retry_engine.oversight.doctor import Check
 
 if TYPE_CHECKING:
     from retry_engine.learning.backfill import Progress

@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import WorkerTerminate
 
-from retry_engine import telemetry, wiring
+from retry_engine import bootstrap, telemetry
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.settings import Settings
 
@@ -33,12 +33,12 @@ class _EngineOfThisProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known = wiring.before_fork(settings)
-        self._engine: wiring.Engine | None = None
+        self._known = bootstrap.before_fork(settings)
+        self._engine: bootstrap.Engine | None = None
 
-    def __call__(self) -> wiring.Engine:
+    def __call__(self) -> bootstrap.Engine:
         if self._engine is None:
-            self._engine = wiring.build(self._settings, known=self._known)
+            self._engine = bootstrap.build(self._settings, known=self._known)
         return self._engine
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class _EngineOfThisProcess:
             self._engine = None
 
 
-def register(app: Celery, engine: Callable[[], wiring.Engine]) -> None:
+def register(app: Celery, engine: Callable[[], bootstrap.Engine]) -> None:
     """The tasks. All of them may come twice, late, or never."""
 
     def task(name: str) -> Callable[[Callable[..., None]], None]:
@@ -58,26 +58,24 @@ def register(app: Celery, engine: Callable[[], wiring.Engine]) -> None:
 
     @task("events.process")
     def process_events(ids: list[str]) -> None:
-        engine().process_events(ids)
+        engine().worker.process_events(ids)
 
     @task("actions.run")
     def run_actions(ids: list[int]) -> None:
-        for action_id in ids:
-            engine().run_action(action_id)
-        engine().dispatch()  # what these led to need not wait for a tick
+        engine().worker.run_actions(ids)
 
     @task("engine.dispatch")
     def dispatch() -> None:
-        engine().dispatch()
-        engine().forewarn()
+        engine().worker.dispatch()
+        engine().worker.forewarn()
 
     @task("engine.sweep")
     def sweep() -> None:
-        engine().sweep()
+        engine().worker.sweep()
 
     @task("engine.housekeeping")
     def housekeeping() -> None:
-        engine().housekeeping()
+        engine().worker.housekeeping()
 
 
 def _logged(name: str, work: Callable[..., None]) -> Callable[..., None]:
@@ -99,7 +97,7 @@ def _logged(name: str, work: Callable[..., None]) -> Callable[..., None]:
 def run_worker(settings: Settings) -> int:
     """Work until told to stop. SIGTERM: finish what is in hand; SIGQUIT: put it back first."""
     telemetry.configure("worker", log_format=settings.log_format)
-    app = wiring.celery_application(settings)
+    app = bootstrap.celery_application(settings)
     engine = _EngineOfThisProcess(settings)
     register(app, engine)
     signals.setup_logging.connect(_leave_logging_alone, weak=False)
@@ -156,7 +154,7 @@ def _begin_anew() -> None:
 def run_beat(settings: Settings) -> int:
     """Tick. Ticks only save waiting: two beats do no harm, nor does none for a while."""
     telemetry.configure("beat", log_format=settings.log_format)
-    app = wiring.celery_application(settings)
+    app = bootstrap.celery_application(settings)
     signals.setup_logging.connect(_leave_logging_alone, weak=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -7,7 +7,9 @@ broker loses is found again when the lease has run out.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
+from retry_engine.recovery import cases
 from retry_engine.recovery.gate import Gate
 from retry_engine.store import inbox, schedule
 from retry_engine.store.database import Database
@@ -19,13 +21,19 @@ LEASE = timedelta(seconds=30)
 MAX_IN_FLIGHT = 400
 
 
+class Queue(Protocol):
+    """Hands ids to the workers; it may fail freely, and lose all of them."""
+
+    def publish_actions(self, ids: Sequence[int]) -> None: ...
+    def publish_events(self, ids: Sequence[str]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatcher:
-    """`publish_*` hand ids to the workers and may fail freely."""
+    """Claims, then publishes."""
 
     database: Database
-    publish_actions: Callable[[Sequence[int]], None]
-    publish_events: Callable[[Sequence[str]], None]
+    queue: Queue
     gate: Gate
     clock: Callable[[], datetime]
 
@@ -44,7 +52,7 @@ class Dispatcher:
                 limit=max(room, 20),
             )
         if ids:
-            self.publish_actions(ids)
+            self.queue.publish_actions(ids)
         return len(ids)
 
     def sweep(self) -> int:
@@ -52,5 +60,14 @@ class Dispatcher:
         with self.database.transaction() as connection:
             ids = inbox.waiting(connection, now=self.clock(), limit=500)
         if ids:
-            self.publish_events(ids)
+            self.queue.publish_events(ids)
         return len(ids)
+
+    def replay(self, event_id: str) -> None:
+        """Give a dead event another life, or an account that is back its events and outcomes."""
+        with self.database.transaction() as connection:
+            settling = bool(event_id) and cases.find_out_after_all(
+                connection, event_id, real_now=self.clock()
+            )
+            ids = inbox.replay(connection, event_id, now=self.clock(), or_none=bool(settling))
+        self.queue.publish_events(ids)

@@ -1,9 +1,8 @@
 """From what is known of a case to its next row in the schedule."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
@@ -17,6 +16,7 @@ from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
+from retry_engine.recovery.policies import Policies
 from retry_engine.store import (
     attempts,
     decisions,
@@ -34,12 +34,23 @@ _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 _LOOK_BACK = timedelta(days=180)
 
 
+class Decider(Protocol):
+    """What answers the question what to do with a case."""
+
+    def decide(self, view: CaseView, policy: Policy) -> Decision:
+        """A pure function of what it is given, and of the model in use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """`decide` is a pure function of what it is given; `policy_of` finds a case's own policy."""
+    """Writes into the schedule what `decider` says of a case, by the case's own policy."""
 
-    decide: Callable[[CaseView, Policy], Decision]
-    policy_of: Callable[[str], Policy]
+    decider: Decider
+    policies: Policies
+
+    def policy_of(self, version: str) -> Policy:
+        """The policy of that version."""
+        return self.policies.of(version)
 
     def plan(self, context: CaseContext, case: Case) -> Case:
         """Decide anew, store the decision with its reasons, and make the schedule say the same."""
@@ -47,7 +58,7 @@ class Planner:
             return _leave_to_stripe(context, case)
         policy = self.policy_of(case.policy_version)
         view = view_of(context, case)
-        decision = self.decide(view, policy)
+        decision = self.decider.decide(view, policy)
         decision_id = decisions.add(
             context.connection,
             case_id=case.id,

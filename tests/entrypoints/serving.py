@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from sqlalchemy import text
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.entrypoints.web.app import create_app, server_config
 from retry_engine.entrypoints.web.connections import Keeper, Limits
 
@@ -33,7 +33,7 @@ class Web:
     """The web process's application under a real server."""
 
     def __init__(
-        self, engine: wiring.Engine, *, host: str = "127.0.0.1", limits: Limits | None = None
+        self, engine: bootstrap.Engine, *, host: str = "127.0.0.1", limits: Limits | None = None
     ) -> None:
         self.engine = engine
         self.keeper = Keeper(limits or Limits())
@@ -72,8 +72,8 @@ class Web:
             return list(connection.execute(text("select id from inbox order by id")).scalars())
 
 
-def started(database_url: str, redis_url: str, **more: str) -> wiring.Engine:
-    return wiring.build(
+def started(database_url: str, redis_url: str, **more: str) -> bootstrap.Engine:
+    return bootstrap.build(
         settings.load(
             {
                 "DATABASE_URL": database_url,

@@ -122,11 +122,11 @@ def test_a_broker_that_is_away_does_not_matter(database_url: str) -> None:
 
 _LOADED = """
 import sys, time
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.entrypoints.web.app import create_app
 found = settings.load({"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://none",
                        "STRIPE_API_KEY": "sk_test_0", "STRIPE_WEBHOOK_SECRET": "whsec_0"})
-with wiring.build(found, learnt=False) as engine:
+with bootstrap.build_light(found) as engine:
     create_app(engine, clock=time.time)
     print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """

@@ -15,7 +15,7 @@ import pytest
 import redis
 from processes import eventually
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.adapters import server_programs
 from retry_engine.store import inbox as stored
 
@@ -101,24 +101,26 @@ def test_a_worker_lives_through_a_broker_that_goes_away(
     }
     argv = [sys.executable, "-m", "retry_engine.entrypoints.cli"]
     log = tmp_path / "log"
-    with wiring.build(settings.load(environment)) as engine, log.open("wb") as out:
+    with bootstrap.build(settings.load(environment)) as engine, log.open("wb") as out:
         worker = subprocess.Popen([*argv, "worker"], env=environment, stdout=out, stderr=out)
         beat = subprocess.Popen([*argv, "beat"], env=environment, stdout=out, stderr=out)
         try:
             for turn in range(TIMES):
-                before = engine.status()["inbox_pending"]
+                before = engine.health.status()["inbox_pending"]
                 with engine.database.transaction() as connection:
                     for number in range(20):
                         stored.store(connection, _event(f"{turn}_{number}"))
-                engine.sweep()
+                engine.worker.sweep()
                 assert eventually(
-                    lambda n=before: engine.status()["inbox_pending"] < n + 20, within=40
+                    lambda n=before: engine.health.status()["inbox_pending"] < n + 20, within=40
                 ), _tail(log)
                 broker.dies()
                 eventually(lambda: False, within=(0.3, 1.0)[turn % 2])
                 broker.starts()
                 assert worker.poll() is None, _tail(log)
-            assert eventually(lambda: engine.status()["inbox_pending"] == 0, within=60), _tail(log)
+            assert eventually(lambda: engine.health.status()["inbox_pending"] == 0, within=60), (
+                _tail(log)
+            )
             assert worker.poll() is None, _tail(log)
             assert beat.poll() is None, _tail(log)
         finally:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from processes import eventually, flush_redis
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.entrypoints.supervisor import Child, Supervisor
 
 pytestmark = pytest.mark.integration
@@ -42,7 +42,7 @@ FAULTS = {
 class Stack:
     """The installation under test."""
 
-    engine: wiring.Engine
+    engine: bootstrap.Engine
     supervisor: Supervisor
     sandbox: httpx.Client
     redis_url: str
@@ -77,7 +77,7 @@ class Stack:
         self.supervisor.check()
         if self.sandbox.get("/_sandbox/webhooks").json()["pending"]:
             return False
-        status = self.engine.status()
+        status = self.engine.health.status()
         return not any(status[key] for key in ("inbox_pending", "actions_due", "actions_in_flight"))
 
     def ledger(self) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ def stack(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Stack]:
     ]
     with (
         (tmp_path / "log").open("ab") as log,
-        wiring.build(settings.load(environment)) as engine,
+        bootstrap.build(settings.load(environment)) as engine,
         Supervisor(children, stderr=log) as supervisor,
         httpx.Client(base_url=f"http://127.0.0.1:{stripe}", timeout=30) as sandbox,
     ):
@@ -152,16 +152,16 @@ def test_a_month_of_kills_and_faults_charges_nobody_twice_and_loses_no_case(stac
             # in the middle of whatever is under way
             eventually(lambda: dice.random() < 0.05, within=0.6)
             flush_redis(stack.redis_url) if victim == "redis" else stack.kill(victim)
-        assert eventually(stack.is_idle, within=150), stack.engine.status()
+        assert eventually(stack.is_idle, within=150), stack.engine.health.status()
     stack.sandbox.post("/_sandbox/faults", json={}).raise_for_status()
-    assert eventually(stack.is_idle, within=150), stack.engine.status()
+    assert eventually(stack.is_idle, within=150), stack.engine.health.status()
 
     _nobody_paid_twice(stack)
     _the_rules_were_kept(stack)
-    assert stack.engine.dead_letters() == []
-    assert not any(stack.engine.invariants().values())
+    assert stack.engine.operations.dead_letters() == []
+    assert not any(stack.engine.health.invariants().values())
     failed = {t["invoice"] for t in stack.ledger() if t["at"] < START.timestamp() + 8 * 86_400}
-    cases = {c["invoice"]: c for c in stack.engine.list_cases(limit=200)["data"]}
+    cases = {c["invoice"]: c for c in stack.engine.operations.list_cases(limit=200)["data"]}
     assert failed <= set(cases), "a failed invoice without a case"
     for invoice in failed:
         assert cases[invoice]["state"] in ("closed", "in_review"), cases[invoice]

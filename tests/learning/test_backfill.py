@@ -289,7 +289,7 @@ def test_the_engine_does_not_see_a_charge_twice_when_it_plans(engine_shop: Engin
     )
     engine_shop.shop.advances(customer, days=32)
     engine_shop.works()
-    [case] = engine_shop.engine.list_cases()["data"]
+    [case] = engine_shop.engine.operations.list_cases()["data"]
 
     def others() -> int:
         with engine_shop.engine.database.transaction() as connection:

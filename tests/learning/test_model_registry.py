@@ -311,7 +311,7 @@ def test_how_the_engines_own_cases_ended_is_in_the_log(registry: ModelRegistry) 
 
 def test_nothing_draws_before_a_plot_is_asked_for() -> None:
     code = (
-        "import sys, retry_engine.learning.model_registry, retry_engine.wiring;"
+        "import sys, retry_engine.learning.model_registry, retry_engine.bootstrap;"
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -41,7 +41,7 @@ def rows(here: EngineShop) -> list[dict[str, Any]]:
 
 
 def dead(here: EngineShop) -> list[tuple[str, str]]:
-    return [(row["type"], row["last_error"]) for row in here.engine.dead_letters()]
+    return [(row["type"], row["last_error"]) for row in here.engine.operations.dead_letters()]
 
 
 def test_a_sigma_result_is_imported_when_its_run_is_told_of(engine_shop: EngineShop) -> None:
@@ -49,7 +49,7 @@ def test_a_sigma_result_is_imported_when_its_run_is_told_of(engine_shop: EngineS
     found = rows(engine_shop)
     assert [r.get("outcome") for r in found] == ["failed", "succeeded", None]
     assert found[0]["source"] == "stripe"
-    assert engine_shop.engine.status()["inbox_pending"] == 0
+    assert engine_shop.engine.health.status()["inbox_pending"] == 0
     assert dead(engine_shop) == []
 
 
@@ -57,7 +57,7 @@ def test_a_run_that_is_told_of_twice_is_imported_once(engine_shop: EngineShop) -
     runs(engine_shop, csv=csv(*GOOD))
     [event] = [e for e in engine_shop.shop.inbox.events() if e["type"].startswith("sigma.")]
     engine_shop.sends(event, {**event, "id": "evt_again"})
-    assert engine_shop.engine.status()["inbox_pending"] == 1
+    assert engine_shop.engine.health.status()["inbox_pending"] == 1
     engine_shop.works()
     runs(engine_shop, csv=csv(*GOOD))  # the next night's run gives the same rows
     assert len(rows(engine_shop)) == len(GOOD)
@@ -103,15 +103,15 @@ def test_other_peoples_queries_are_left_alone(engine_shop: EngineShop) -> None:
     runs(engine_shop, "Monthly revenue", csv=csv(*GOOD))
     runs(engine_shop, f"Copy of {TITLE}", csv=csv(*GOOD))
     assert (rows(engine_shop), dead(engine_shop)) == ([], [])
-    assert engine_shop.engine.status()["inbox_pending"] == 0
+    assert engine_shop.engine.health.status()["inbox_pending"] == 0
 
 
 def test_a_dead_run_is_imported_once_it_is_replayed_and_good(engine_shop: EngineShop) -> None:
     run = runs(engine_shop, csv=csv("attempt,in_1,cus_1,yesterday,2000,usd,failed,,ch_1"))
-    [letter] = engine_shop.engine.dead_letters()
+    [letter] = engine_shop.engine.operations.dead_letters()
     hidden = engine_shop.shop.sandbox.platform.hidden[run["file"]["id"]]
     hidden["contents"] = csv(*GOOD)
-    engine_shop.engine.replay_event(letter["event_id"])
+    engine_shop.engine.operations.replay_event(letter["event_id"])
     engine_shop.works()
     assert len(rows(engine_shop)) == len(GOOD)
 
@@ -147,7 +147,7 @@ def test_a_charge_that_was_read_from_stripe_keeps_what_sigma_does_not_know(
     customer, _, invoice = engine_shop.shop.failed_renewal("insufficient_funds")
     engine_shop.shop.stripe.v1.invoices.mark_uncollectible(invoice.id)
     since = engine_shop.time.now.replace(year=2026, month=1)
-    engine_shop.engine.backfill(since, on_progress=lambda _: None)
+    engine_shop.engine.backfill.run(since, on_progress=lambda _: None)
     before = rows(engine_shop)
     charge = engine_shop.shop.ledger(invoice)[0]["charge"]
     told = f"attempt,{invoice.id},{customer.id},2026-04-02T07:00:00Z,2000,usd,failed,,{charge}"
@@ -308,7 +308,7 @@ def test_the_shipped_query_says_what_reading_the_api_says(
     with engine_shop.engine.database.transaction() as connection:
         connection.execute(text("truncate attempt_log"))
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    engine_shop.engine.backfill(since, on_progress=lambda _: None)
+    engine_shop.engine.backfill.run(since, on_progress=lambda _: None)
     order = operator.itemgetter("at", "invoice_id", "kind")
     by_api = rows(engine_shop)
     assert sorted(by_sigma, key=order) == sorted(by_api, key=order)

@@ -31,7 +31,7 @@ def writes(
     """Starts the engine with a policy file of that content, and further settings."""
     engines: list[Any] = []
 
-    def start(policy: str = "", **environment: str) -> EngineShop:
+    def start(policy: str = "", *, model: Any = None, **environment: str) -> EngineShop:
         if policy:
             file = tmp_path / "policy.toml"
             file.write_text(policy, encoding="utf-8")
@@ -42,6 +42,7 @@ def writes(
             database_url,
             redis_url,
             time,
+            model=model,
             SMTP_URL=post_office.url,
             RETRY_ENGINE_MAIL_FROM="billing@shop.example",
             **{"RETRY_ENGINE_PUBLIC_URL": PUBLIC, **environment},

@@ -14,7 +14,7 @@ from sandbox_shop import SECRET, Shop, inbox, shop
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from retry_engine import settings, wiring
+from retry_engine import bootstrap, settings
 from retry_engine.entrypoints.web.app import create_app
 from retry_engine.store import inbox as stored
 
@@ -43,7 +43,7 @@ class Door:
     It opens with the first event and closes with its engine.
     """
 
-    def __init__(self, engine: wiring.Engine, time: RealTime) -> None:
+    def __init__(self, engine: bootstrap.Engine, time: RealTime) -> None:
         self._engine = engine
         self._time = time
         self._client: TestClient | None = None
@@ -75,7 +75,7 @@ class EngineShop:
     """A shop whose failed invoices an engine works on, one step at a time."""
 
     shop: Shop
-    engine: wiring.Engine
+    engine: bootstrap.Engine
     time: RealTime
     delivered: int = 0
 
@@ -103,15 +103,15 @@ class EngineShop:
             with self.engine.database.transaction() as connection:
                 waiting = stored.waiting(connection, now=self.time.now, limit=100)
             if waiting:
-                self.engine.process_events(waiting)
-            self.engine.dispatch()
+                self.engine.worker.process_events(waiting)
+            self.engine.worker.dispatch()
             claimed = self.claimed(but=leave)
             for action_id in claimed:
-                self.engine.run_action(action_id)
-            warned = self.engine.forewarn()
+                self.engine.worker.run_action(action_id)
+            warned = self.engine.worker.forewarn()
             if not waiting and not claimed and not warned:
                 return
-        raise AssertionError(f"the engine does not come to rest: {self.engine.status()}")
+        raise AssertionError(f"the engine does not come to rest: {self.engine.health.status()}")
 
     def claimed(self, *, but: str = "") -> list[int]:
         """Ids of the actions that a worker would find in the broker."""
@@ -138,7 +138,7 @@ class EngineShop:
             left -= hours
 
     def case(self, invoice: Any) -> dict[str, Any]:
-        return self.engine.show_case(invoice.id)
+        return self.engine.operations.show_case(invoice.id)
 
     def engine_charges(self, invoice: Any) -> list[dict[str, Any]]:
         return [t for t in self.shop.ledger(invoice) if t["source"] == "api"]
@@ -155,9 +155,15 @@ class EngineShop:
 
 
 def build_engine(
-    shop: Shop, database_url: str, redis_url: str, time: RealTime, **environment: str
-) -> wiring.Engine:
-    """An engine against that shop's Stripe."""
+    shop: Shop,
+    database_url: str,
+    redis_url: str,
+    time: RealTime,
+    *,
+    model: Any = None,
+    **environment: str,
+) -> bootstrap.Engine:
+    """An engine against that shop's Stripe; `model` decides in place of the promoted one."""
     found = settings.load(
         {
             "DATABASE_URL": database_url,
@@ -170,7 +176,7 @@ def build_engine(
             **environment,
         }
     )
-    return wiring.build(found, clock=time)
+    return bootstrap.build(found, model=model, clock=time)
 
 
 @pytest.fixture

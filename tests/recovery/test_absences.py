@@ -45,7 +45,7 @@ def test_the_cases_of_a_deleted_test_clock_end(engine_shop: EngineShop) -> None:
     case = engine_shop.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "subscription_ended")
     assert case["next_action"] is None
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert [status[k] for k in ("inbox_pending", "actions_due", "actions_in_flight")] == [0, 0, 0]
 
 
@@ -55,7 +55,7 @@ def test_a_deleted_clock_is_found_without_its_event(engine_shop: EngineShop) -> 
     engine_shop.shop.until_quiet()
     engine_shop.delivered = len(engine_shop.shop.inbox.events())  # all of it is lost
     engine_shop.time.passes(minutes=5)
-    engine_shop.engine.housekeeping()
+    engine_shop.engine.worker.housekeeping()
     engine_shop.works()
     assert engine_shop.case(invoice)["state"] == "closed"
 
@@ -66,7 +66,7 @@ def test_the_cases_of_a_deleted_customer_end(engine_shop: EngineShop) -> None:
     engine_shop.works()
     case = engine_shop.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "subscription_ended")
-    assert engine_shop.engine.status()["actions_in_flight"] == 0
+    assert engine_shop.engine.health.status()["actions_in_flight"] == 0
 
 
 def test_a_customer_of_whom_stripe_never_heard_proves_nothing(engine_shop: EngineShop) -> None:
@@ -81,7 +81,7 @@ def test_a_customer_of_whom_stripe_never_heard_proves_nothing(engine_shop: Engin
         )
         connection.execute(text("update actions set test_clock = null, due_at = '2026-01-01'"))
     engine_shop.works()
-    assert engine_shop.engine.show_case("in_nobody")["state"] != "closed"
+    assert engine_shop.engine.operations.show_case("in_nobody")["state"] != "closed"
     del invoice
 
 
@@ -100,19 +100,21 @@ def test_an_account_that_withdraws_ends_with_its_cases_and_events(engine_shop: E
     invoice_id = _withdraws(engine_shop)
     _deliver(engine_shop, *(_event(f"w{i}", account="acct_leaving") for i in range(5)))
     engine_shop.works()
-    assert engine_shop.engine.show_case(invoice_id)["state"] == "open", "one no is not believed"
+    assert engine_shop.engine.operations.show_case(invoice_id)["state"] == "open", (
+        "one no is not believed"
+    )
     _hours_pass(engine_shop, 4)
 
-    case = engine_shop.engine.show_case(invoice_id)
+    case = engine_shop.engine.operations.show_case(invoice_id)
     assert (case["state"], case["close_reason"]) == ("closed", "stopped")
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert (status["inbox_pending"], status["actions_in_flight"], status["actions_due"]) == (
         0,
         0,
         0,
     )
     assert status["events_dead"] >= 5
-    dead = engine_shop.engine.dead_letters()
+    dead = engine_shop.engine.operations.dead_letters()
     assert all("withdrew" in event["last_error"] for event in dead)
 
 
@@ -140,22 +142,22 @@ def test_a_charge_of_an_account_that_withdrew_is_told_of_and_found_out_when_it_i
     _plan_a_warning(here, account, customer.id)
     _hours_pass(here, 4)
 
-    case = here.engine.show_case(invoice.id)
+    case = here.engine.operations.show_case(invoice.id)
     assert (case["close_reason"], case["attempts"][-1]["outcome"]) == ("stopped", "unknown")
-    [row] = [check for check in here.engine.doctor() if check.name == "outcomes"]
+    [row] = [check for check in here.engine.doctor.examine() if check.name == "outcomes"]
     assert (row.status, invoice.id in row.detail) == ("warn", True)
-    assert here.engine.status()["outcomes_given_up"] == 1
-    assert here.engine.totals()["held"]["outcome_given_up"] == 1
+    assert here.engine.health.status()["outcomes_given_up"] == 1
+    assert here.engine.health.totals()["held"]["outcome_given_up"] == 1
     assert _warnings(here) == [("dropped", True)], "nobody there is to be warned of a renewal"
-    assert here.engine.invariants()["unknown_outcome_on_a_closed_case"] == 0
+    assert here.engine.health.invariants()["unknown_outcome_on_a_closed_case"] == 0
 
     theirs.withdrawn = False
-    here.engine.replay_event(account)
+    here.engine.operations.replay_event(account)
     here.time.passes(hours=1)
     here.works()
-    assert here.engine.show_case(invoice.id)["close_reason"] == "recovered_by_engine"
-    assert here.engine.status()["outcomes_given_up"] == 0
-    [row] = [check for check in here.engine.doctor() if check.name == "outcomes"]
+    assert here.engine.operations.show_case(invoice.id)["close_reason"] == "recovered_by_engine"
+    assert here.engine.health.status()["outcomes_given_up"] == 0
+    [row] = [check for check in here.engine.doctor.examine() if check.name == "outcomes"]
     assert row.status == "ok"
 
 
@@ -198,15 +200,15 @@ def test_whatever_first_meets_what_was_deleted_ends_the_case_at_once(
     here.shop.stripe.v1.test_helpers.test_clocks.delete(customer.test_clock)
     here.shop.until_quiet()
     here.delivered = len(here.shop.inbox.events())  # nobody says so
-    here.engine.dispatch()
-    here.engine.run_action(action)
+    here.engine.worker.dispatch()
+    here.engine.worker.run_action(action)
     with here.engine.database.connection() as connection:
         query = "select state, failures, result from actions where id = :id"
         row = connection.execute(text(query), {"id": action}).one()
     assert tuple(row) == ("done", 0, "its test clock was deleted")
     case = here.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "subscription_ended")
-    assert here.engine.status()["actions_planned"] == 0
+    assert here.engine.health.status()["actions_planned"] == 0
 
 
 def test_a_connected_account_that_lets_us_do_nothing_for_a_day_has_withdrawn(
@@ -215,17 +217,17 @@ def test_a_connected_account_that_lets_us_do_nothing_for_a_day_has_withdrawn(
     engine_shop.shop.faults(forbidden=["invoices"])
     _deliver(engine_shop, _event("x", account="acct_gone"), _event("ours"))
     _hours_pass(engine_shop, 60)
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert status["events_dead"] == 1
     assert status["inbox_pending"] == 1, "our own key waits for its permission, however long"
-    checks = {check.name: check for check in engine_shop.engine.doctor()}
+    checks = {check.name: check for check in engine_shop.engine.doctor.examine()}
     assert checks["accounts"].status == "warn"
 
     engine_shop.shop.faults()
-    engine_shop.engine.replay_event("acct_gone")
+    engine_shop.engine.operations.replay_event("acct_gone")
     engine_shop.time.passes(hours=1)
     engine_shop.works()
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert (status["events_dead"], status["inbox_pending"]) == (0, 0)
 
 
@@ -235,12 +237,12 @@ def test_events_of_the_other_mode_are_put_aside_aloud(
 ) -> None:
     _deliver(engine_shop, _event("mode", livemode=livemode))
     engine_shop.works()
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert status["inbox_pending"] == 0
     assert status["events_aside"] == int(livemode)
     said = capsys.readouterr()
     assert ("livemode" in said.out + said.err) is livemode
-    [check] = [c for c in engine_shop.engine.doctor() if c.name == "events"]
+    [check] = [c for c in engine_shop.engine.doctor.examine() if c.name == "events"]
     assert check.status == ("warn" if livemode else "ok")
 
 
@@ -322,10 +324,10 @@ def test_an_account_that_refuses_all_is_not_asked_a_thousand_times(
     monkeypatch.setattr(engine_shop.engine.gateway, "invoice", invoice)
     for _ in range(60):
         engine_shop.time.passes(seconds=1)
-        engine_shop.engine.dispatch()
+        engine_shop.engine.worker.dispatch()
         ids, published[:] = list(published), []
         for action_id in ids:
-            engine_shop.engine.run_action(action_id)
+            engine_shop.engine.worker.run_action(action_id)
     assert asked["acct_gone"] < 12
     assert asked["acct_well"] >= 5, "the other account has its own breaker"
     with engine_shop.engine.database.connection() as connection:
@@ -348,7 +350,7 @@ def test_any_answer_closes_the_breaker(engine_shop: EngineShop) -> None:
     engine_shop.works()
     with engine_shop.engine.database.transaction() as connection:
         assert breakers.open_ones(connection) == []
-    assert engine_shop.engine.status()["inbox_pending"] == 0
+    assert engine_shop.engine.health.status()["inbox_pending"] == 0
     del invoice
 
 
@@ -369,7 +371,7 @@ def test_what_no_worker_took_up_is_no_failure(
             ).scalar()
     for _ in range(20):
         engine_shop.time.passes(seconds=31)
-        engine_shop.engine.dispatch()
+        engine_shop.engine.worker.dispatch()
     real, times = engine_shop.engine.gateway.invoice, 0
 
     def hiccup(*arguments: Any) -> Any:
@@ -380,7 +382,7 @@ def test_what_no_worker_took_up_is_no_failure(
         return real(*arguments)
 
     monkeypatch.setattr(engine_shop.engine.gateway, "invoice", hiccup)
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.worker.run_action(action)
     assert engine_shop.case(invoice)["state"] == "open"
     engine_shop.time.passes(seconds=5)
     engine_shop.works()

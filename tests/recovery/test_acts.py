@@ -212,7 +212,7 @@ def test_each_act_asks_anew_what_is_permitted_and_how_it_stands(
         v1.invoices.void_invoice(invoice.id)
     elif ended:
         action = {"stopped": "stop", "in review": "hold"}[ended]
-        here.engine.override(invoice.id, action=action, reason="a test", by="ops")
+        here.engine.operations.override(invoice.id, action=action, reason="a test", by="ops")
     here.works()
     done = client.post(f"{page}/portal")
     assert (done.status_code == 303) == (portal and not ended)

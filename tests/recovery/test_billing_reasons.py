@@ -46,5 +46,5 @@ def test_a_case_is_opened_for_renewals_and_for_what_the_policy_names_besides(
             shop.sandbox.platform.get("invoice", invoice.id)["billing_reason"] = reason
             made[invoice.id] = reason
         here.works()
-        opened = {made[case["invoice"]] for case in engine.list_cases()["data"]}
+        opened = {made[case["invoice"]] for case in engine.operations.list_cases()["data"]}
     assert opened == RENEWALS | more

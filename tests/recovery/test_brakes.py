@@ -80,7 +80,7 @@ def at_work(here: EngineShop, action: int, where: str) -> Iterator[HeldGateway]:
 
     def work() -> None:
         with contextlib.suppress(RetryEngineError):
-            here.engine.run_action(action)
+            here.engine.worker.run_action(action)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -102,15 +102,19 @@ def dies_with_the_answer(here: EngineShop, action: int, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(here.engine.gateway, "pay", dies)
     with contextlib.suppress(Crash):
-        here.engine.run_action(action)
+        here.engine.worker.run_action(action)
 
 
 def brake(here: EngineShop, invoice: Any, how: str, tell: Any = None) -> Any:
     """Pull one of the brakes; what it answers, or why not."""
     try:
         if how == "engine":
-            return here.engine.set_engine(action="pause", reason="stop!", by="ops", tell=tell)
-        return here.engine.override(invoice.id, action=how, reason="stop!", by="ops", tell=tell)
+            return here.engine.operations.set_engine(
+                action="pause", reason="stop!", by="ops", progress=tell
+            )
+        return here.engine.operations.override(
+            invoice.id, action=how, reason="stop!", by="ops", progress=tell
+        )
     except TransitionRefused as refused:
         return str(refused)
 
@@ -134,7 +138,7 @@ def test_a_charge_that_has_not_left_when_the_brake_answers_never_leaves(
     assert here.engine_charges(invoice) == []
     assert [a["source"] for a in here.case(invoice)["attempts"]] == ["stripe"]
     if how == "engine":
-        here.engine.set_engine(action="resume", reason="over", by="ops")
+        here.engine.operations.set_engine(action="resume", reason="over", by="ops")
         here.days_pass(customer, 2)
         assert here.case(invoice)["close_reason"] == "recovered_by_engine"
 
@@ -150,7 +154,7 @@ def test_a_brake_says_what_it_waits_for_and_answers_when_that_has_ended(
 
         def tell(texts: list[str]) -> None:
             told.extend(texts)
-            state, paused = here.case(invoice)["state"], here.engine.status()["paused"]
+            state, paused = here.case(invoice)["state"], here.engine.health.status()["paused"]
             assert paused if how == "engine" else state in ("paused", "in_review")
             held.go_on.set()
 
@@ -246,7 +250,7 @@ def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
     monkeypatch.setattr(here.engine.gateway, "pay", pays)
     for _ in range(12):
         here.days_pass(customer, 1)
-        here.engine.set_engine(action="resume", reason="over", by="ops")
+        here.engine.operations.set_engine(action="resume", reason="over", by="ops")
     assert next(asked, None) is None
     found = here.case(invoice)
     if refused < 3:
@@ -258,8 +262,8 @@ def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
 def test_every_turn_of_the_switch_is_kept_with_who_turned_it(engine_shop: EngineShop) -> None:
     engine = engine_shop.engine
     for action, by in (("pause", "ann"), ("resume", "bob"), ("pause", "cy")):
-        engine.set_engine(action=action, reason=f"{action} of {by}", by=by)
-    log = engine.engine_log()
+        engine.operations.set_engine(action=action, reason=f"{action} of {by}", by=by)
+    log = engine.operations.engine_log()
     assert [(a["action"], a["by"], a["before"]["paused"]) for a in log["data"]] == [
         ("pause", "cy", False),
         ("resume", "bob", True),
@@ -278,7 +282,7 @@ def _disputed(here: EngineShop, customer: Any) -> None:
 
 
 def _review(here: EngineShop) -> dict[str, Any]:
-    [found] = here.engine.list_reviews()["data"]
+    [found] = here.engine.operations.list_reviews()["data"]
     return found  # type: ignore[no-any-return]
 
 
@@ -287,7 +291,7 @@ def test_a_dispute_on_a_held_case_is_one_more_reason_and_asks_anew(
 ) -> None:
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    here.engine.override(invoice.id, action="hold", reason="looks odd", by="ann")
+    here.engine.operations.override(invoice.id, action="hold", reason="looks odd", by="ann")
     old = _review(here)
     _disputed(here, customer)
     new = _review(here)
@@ -295,11 +299,11 @@ def test_a_dispute_on_a_held_case_is_one_more_reason_and_asks_anew(
     assert new["reasons"][0] == "looks odd"
     assert "dispute" in new["reason"]
     with pytest.raises(Refused, match=f"a new reason came.*{new['id']}"):
-        here.engine.decide_review(old["id"], verdict="approve", reason="fine", by="ann")
+        here.engine.operations.decide_review(old["id"], verdict="approve", reason="fine", by="ann")
     assert here.case(invoice)["state"] == "in_review"
     here.works()
     assert _review(here)["id"] == new["id"], "the same reason is not asked twice"
-    here.engine.decide_review(new["id"], verdict="approve", reason="fine", by="ann")
+    here.engine.operations.decide_review(new["id"], verdict="approve", reason="fine", by="ann")
     here.works()
     assert here.case(invoice)["state"] == "open"
 
@@ -307,7 +311,7 @@ def test_a_dispute_on_a_held_case_is_one_more_reason_and_asks_anew(
 def test_a_verdict_clears_only_what_it_showed(engine_shop: EngineShop) -> None:
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    here.engine.override(invoice.id, action="hold", reason="looks odd", by="ann")
+    here.engine.operations.override(invoice.id, action="hold", reason="looks odd", by="ann")
     shown = _review(here)
     with here.engine.database.transaction() as connection:
         connection.execute(
@@ -316,7 +320,7 @@ def test_a_verdict_clears_only_what_it_showed(engine_shop: EngineShop) -> None:
                 " select 'dp_unseen', 'dispute', customer_id, opened_at from cases"
             )
         )
-    here.engine.decide_review(shown["id"], verdict="approve", reason="fine", by="ann")
+    here.engine.operations.decide_review(shown["id"], verdict="approve", reason="fine", by="ann")
     here.works()
     assert here.case(invoice)["state"] == "in_review"
     assert "dp_unseen" in _review(here)["reason"]
@@ -335,7 +339,7 @@ def test_every_verdict_in_every_state_is_carried_out_or_refused_in_words(
         claimed_retry(here, customer)
 
     def act(name: str) -> None:
-        here.engine.override(invoice.id, action=name, reason=name, by="ann")
+        here.engine.operations.override(invoice.id, action=name, reason=name, by="ann")
 
     if before == "paused":
         act("pause")
@@ -347,7 +351,7 @@ def test_every_verdict_in_every_state_is_carried_out_or_refused_in_words(
     question = _review(here)
 
     def answer() -> None:
-        here.engine.decide_review(question["id"], verdict=verdict, reason="so", by="bob")
+        here.engine.operations.decide_review(question["id"], verdict=verdict, reason="so", by="bob")
 
     if before == "paused while held" and verdict == "approve":
         with pytest.raises(Refused, match="resume it"):

@@ -80,7 +80,7 @@ def test_no_order_of_things_gives_more_than_the_budget(
     here = writes(POLICY)
     with here.engine.database.transaction() as connection:
         connection.execute(text("truncate offers"))
-    here.engine.set_engine(action="resume", reason="a new story", by="test")
+    here.engine.operations.set_engine(action="resume", reason="a new story", by="test")
     client, people = reader(here), []
     for name in ("maria", "paul"):
         customer, invoice = failed(here, "lost_card", address=f"{name}@example.com")
@@ -112,18 +112,18 @@ def test_no_order_of_things_gives_more_than_the_budget(
         elif step == "pay" and here.case(invoice)["state"] != "closed":
             pays_at_stripe(client, page)
         elif step == "stop" and here.case(invoice)["state"] != "closed":
-            here.engine.override(invoice.id, action="stop", reason="asked", by="test")
+            here.engine.operations.override(invoice.id, action="stop", reason="asked", by="test")
         elif step in ("pause", "resume"):
-            here.engine.set_engine(action=step, reason="asked", by="test")
+            here.engine.operations.set_engine(action=step, reason="asked", by="test")
         elif step == "again":
             here.delivered = 0
         here.works()
         assert number or promised(here) > 0
         assert given_away(here, invoices) <= promised(here) <= BUDGET, step
-    here.engine.set_engine(action="resume", reason="the end", by="test")
+    here.engine.operations.set_engine(action="resume", reason="the end", by="test")
     for _, customer, _ in people:
         here.days_pass(customer, 14)
-    assert here.engine.invariants() == dict.fromkeys(here.engine.invariants(), 0)
+    assert here.engine.health.invariants() == dict.fromkeys(here.engine.health.invariants(), 0)
     for invoice in invoices:
         paid = here.shop.stripe.v1.invoices.retrieve(invoice.id).status == "paid"
         assert paid or given_away(here, [invoice]) == 0

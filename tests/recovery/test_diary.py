@@ -138,7 +138,9 @@ def test_a_bank_debit_is_processing_until_its_event_comes(engine_shop: EngineSho
         engine_shop.days_pass(customer, 2)
     assert engine_shop.case(invoice)["state"] == "processing"
     with pytest.raises(TransitionRefused):
-        engine_shop.engine.override(invoice.id, action="retry", reason="again", by="a person")
+        engine_shop.engine.operations.override(
+            invoice.id, action="retry", reason="again", by="a person"
+        )
     engine_shop.days_pass(customer, 8)
     assert _state(engine_shop.case(invoice)) == ("closed", "recovered_by_engine")
     assert len(engine_shop.engine_charges(invoice)) == 1
@@ -180,8 +182,8 @@ def test_a_dispute_holds_the_customers_cases_for_a_person(engine_shop: EngineSho
     engine_shop.days_pass(customer, 20, step_hours=24)
     assert engine_shop.engine_charges(invoice) == []
 
-    [review] = engine_shop.engine.list_reviews()["data"]
-    engine_shop.engine.decide_review(
+    [review] = engine_shop.engine.operations.list_reviews()["data"]
+    engine_shop.engine.operations.decide_review(
         review["id"], verdict="approve", reason="a misunderstanding", by="a person"
     )
     engine_shop.works()
@@ -190,10 +192,12 @@ def test_a_dispute_holds_the_customers_cases_for_a_person(engine_shop: EngineSho
 
 def test_a_rejected_review_pauses_the_case(engine_shop: EngineShop) -> None:
     customer, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    engine_shop.engine.override(invoice.id, action="hold", reason="looks odd", by="a person")
-    [review] = engine_shop.engine.list_reviews()["data"]
+    engine_shop.engine.operations.override(
+        invoice.id, action="hold", reason="looks odd", by="a person"
+    )
+    [review] = engine_shop.engine.operations.list_reviews()["data"]
     assert review["proposal"]["action"] == "retry"
-    engine_shop.engine.decide_review(
+    engine_shop.engine.operations.decide_review(
         review["id"], verdict="reject", reason="leave them alone", by="a person"
     )
     engine_shop.days_pass(customer, 20, step_hours=24)
@@ -203,12 +207,16 @@ def test_a_rejected_review_pauses_the_case(engine_shop: EngineShop) -> None:
 
 def test_a_paused_case_is_not_charged_and_a_resumed_one_is(engine_shop: EngineShop) -> None:
     customer, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    engine_shop.engine.override(invoice.id, action="pause", reason="a call", by="a person")
+    engine_shop.engine.operations.override(
+        invoice.id, action="pause", reason="a call", by="a person"
+    )
     engine_shop.days_pass(customer, 12, step_hours=24)
     assert engine_shop.engine_charges(invoice) == []
-    assert engine_shop.engine.status()["actions_due"] == 0
+    assert engine_shop.engine.health.status()["actions_due"] == 0
 
-    engine_shop.engine.override(invoice.id, action="resume", reason="done", by="a person")
+    engine_shop.engine.operations.override(
+        invoice.id, action="resume", reason="done", by="a person"
+    )
     engine_shop.days_pass(customer, 17)
     case = engine_shop.case(invoice)
     assert _state(case) == ("closed", "recovered_by_engine")
@@ -220,14 +228,16 @@ def test_a_paused_engine_charges_nothing_and_says_that_its_work_is_planned(
     engine_shop: EngineShop,
 ) -> None:
     customer, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    engine_shop.engine.set_engine(action="pause", reason="an incident", by="a person")
+    engine_shop.engine.operations.set_engine(action="pause", reason="an incident", by="a person")
     engine_shop.days_pass(customer, 20, step_hours=24)
-    status = engine_shop.engine.status()
+    status = engine_shop.engine.health.status()
     assert (status["actions_due"], status["paused"]) == (0, True)
     assert engine_shop.engine_charges(invoice) == []
     with pytest.raises(Refused, match="paused"):
-        engine_shop.engine.override(invoice.id, action="retry", reason="now", by="a person")
-    engine_shop.engine.set_engine(action="resume", reason="over", by="a person")
+        engine_shop.engine.operations.override(
+            invoice.id, action="retry", reason="now", by="a person"
+        )
+    engine_shop.engine.operations.set_engine(action="resume", reason="over", by="a person")
     engine_shop.days_pass(customer, 9)
     assert _state(engine_shop.case(invoice)) == ("closed", "recovered_by_engine")
 
@@ -254,7 +264,7 @@ def test_a_person_cannot_retry_against_the_rules(engine_shop: EngineShop) -> Non
     engine_shop.works()
     lost = engine_shop.case(invoice)["attempts"][0]["payment_method"]
     with pytest.raises(AttemptRefused, match=r"hard_decline|visa_never"):
-        engine_shop.engine.override(
+        engine_shop.engine.operations.override(
             invoice.id, action="retry", reason="now!", by="a person", payment_method=lost
         )
     assert engine_shop.engine_charges(invoice) == []
@@ -269,7 +279,7 @@ def test_a_retry_at_a_past_moment_is_a_mistake(engine_shop: EngineShop, minutes:
     _, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
     now = datetime.fromisoformat(engine_shop.case(invoice)["clock"]["now"])
     with pytest.raises(BadRequest, match="is past"):
-        engine_shop.engine.override(
+        engine_shop.engine.operations.override(
             invoice.id,
             action="retry",
             reason="typed",
@@ -278,7 +288,7 @@ def test_a_retry_at_a_past_moment_is_a_mistake(engine_shop: EngineShop, minutes:
         )
     engine_shop.works()
     assert engine_shop.engine_charges(invoice) == []
-    engine_shop.engine.override(
+    engine_shop.engine.operations.override(
         invoice.id, action="retry", reason="now", by="ops", at=now - timedelta(minutes=4)
     )
     engine_shop.works()
@@ -287,7 +297,7 @@ def test_a_retry_at_a_past_moment_is_a_mistake(engine_shop: EngineShop, minutes:
 
 def test_a_person_is_warned_of_our_own_pacing_and_done_their_will(engine_shop: EngineShop) -> None:
     _, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    found = engine_shop.engine.override(
+    found = engine_shop.engine.operations.override(
         invoice.id, action="retry", reason="they rang", by="a person", payment_method=method.id
     )
     assert any("gap_on_card" in warning for warning in found["warnings"])
@@ -343,7 +353,7 @@ def test_the_holdout_is_left_to_stripe(
         here.days_pass(customer, 5)
         assert _state(here.case(invoice)) == ("closed", "recovered_elsewhere")
         with pytest.raises(Refused):
-            engine.override(invoice.id, action="retry", reason="now", by="a person")
+            engine.operations.override(invoice.id, action="retry", reason="now", by="a person")
 
 
 def test_collection_paused_in_stripe_pauses_the_case_until_it_goes_on(
@@ -390,7 +400,7 @@ def test_an_event_that_comes_twice_or_late_changes_nothing(engine_shop: EngineSh
     engine_shop.works()
     after = engine_shop.case(invoice)
     assert (after["attempts"], after["state"]) == (before["attempts"], before["state"])
-    cases = engine_shop.engine.list_cases()["data"]
+    cases = engine_shop.engine.operations.list_cases()["data"]
     assert [c["invoice"] for c in cases] == [invoice.id]
 
 
@@ -402,8 +412,8 @@ def test_an_event_of_a_connected_account_is_kept_apart(engine_shop: EngineShop) 
     engine_shop.sends({**event, "account": "acct_other"})
     engine_shop.works()
     # that account has no such invoice: nothing is opened, and ours is as it was
-    assert len(engine_shop.engine.list_cases()["data"]) == 1
-    assert engine_shop.engine.status()["inbox_pending"] == 0
+    assert len(engine_shop.engine.operations.list_cases()["data"]) == 1
+    assert engine_shop.engine.health.status()["inbox_pending"] == 0
     assert engine_shop.case(invoice)["account"] is None
 
 
@@ -421,11 +431,11 @@ def test_an_event_that_cannot_be_handled_ends_among_the_dead_and_can_be_replayed
     for _ in range(10):
         engine_shop.works()
         engine_shop.time.passes(minutes=10)
-    [dead] = engine_shop.engine.dead_letters()
+    [dead] = engine_shop.engine.operations.dead_letters()
     assert dead["event_id"] == "evt_broken"
     assert dead["last_error"]
-    engine_shop.engine.replay_event("evt_broken")
-    assert engine_shop.engine.status()["inbox_pending"] == 1
+    engine_shop.engine.operations.replay_event("evt_broken")
+    assert engine_shop.engine.health.status()["inbox_pending"] == 1
 
 
 @pytest.mark.parametrize(
@@ -454,10 +464,10 @@ def test_a_row_that_cannot_be_read_is_dead_with_its_reason_and_holds_up_no_other
         )
     with engine_shop.engine.database.transaction() as connection:
         waiting = stored.waiting(connection, now=engine_shop.time.now, limit=100)
-    engine_shop.engine.process_events(waiting)
-    status = engine_shop.engine.status()
+    engine_shop.engine.worker.process_events(waiting)
+    status = engine_shop.engine.health.status()
     assert (status["inbox_pending"], status["events_dead"], status["cases_open"]) == (0, 1, 1)
-    [dead] = engine_shop.engine.dead_letters()
+    [dead] = engine_shop.engine.operations.dead_letters()
     assert (dead["event_id"], dead["tries"]) == ("evt_0", 1)
     assert "cannot be read" in dead["last_error"]
 
@@ -481,7 +491,7 @@ def test_old_events_go_and_those_nobody_handled_keep_only_what_they_are_about(
 
     def kept(after: float) -> list[tuple[str, bool]]:
         engine_shop.time.passes(days=after)
-        engine_shop.engine.housekeeping()
+        engine_shop.engine.worker.housekeeping()
         with engine_shop.engine.database.connection() as connection:
             found = connection.execute(
                 text("select state, payload::text like '%maria%' from inbox order by state")
@@ -492,5 +502,5 @@ def test_old_events_go_and_those_nobody_handled_keep_only_what_they_are_about(
     assert kept(after=80) == everything
     assert kept(after=11) == [("dead", True), ("pending", True)]
     assert kept(after=91) == [("dead", False), ("pending", True)]
-    [dead] = engine_shop.engine.dead_letters()
+    [dead] = engine_shop.engine.operations.dead_letters()
     assert (dead["event_id"], dead["object_id"]) == ("evt_1", "cus_1")

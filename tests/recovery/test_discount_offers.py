@@ -86,7 +86,7 @@ def test_an_offer_that_is_taken_lowers_the_invoice_and_is_used(
     assert (case["state"], case["close_reason"]) == ("closed", "recovered_by_engine")
     assert offer_of(giving, invoice)["state"] == "taken"
     assert [n.status for n in notes(giving, invoice)] == ["issued"]
-    assert giving.engine.invariants() == dict.fromkeys(giving.engine.invariants(), 0)
+    assert giving.engine.health.invariants() == dict.fromkeys(giving.engine.health.invariants(), 0)
 
     file = tmp_path / "log.csv"
     giving.engine.learning.export_file(file)
@@ -129,7 +129,7 @@ def test_a_case_that_is_stopped_takes_its_discount_back(
     _, invoice, mail = offered(giving, post_office)
     reader(giving).post(f"{page_of(mail)}/offer")
     giving.works()
-    giving.engine.override(invoice.id, action="stop", reason="asked to", by="ops")
+    giving.engine.operations.override(invoice.id, action="stop", reason="asked to", by="ops")
     giving.works()
     assert owed(giving, invoice) == 2000
     assert offer_of(giving, invoice)["detail"] == "withdrawn"
@@ -211,11 +211,11 @@ def test_nothing_is_given_while_the_engine_or_the_case_is_paused(
 ) -> None:
     _, invoice, mail = offered(giving, post_office)
     client, page = reader(giving), page_of(mail)
-    giving.engine.set_engine(action="pause", reason="a test", by="ops")
+    giving.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     assert "data-offer" not in client.get(page).text
     assert client.post(f"{page}/offer").status_code == 200
-    giving.engine.set_engine(action="resume", reason="a test", by="ops")
-    giving.engine.override(invoice.id, action="pause", reason="a test", by="ops")
+    giving.engine.operations.set_engine(action="resume", reason="a test", by="ops")
+    giving.engine.operations.override(invoice.id, action="pause", reason="a test", by="ops")
     assert client.post(f"{page}/offer").status_code == 200
     giving.works()
     assert notes(giving, invoice) == []
@@ -231,9 +231,9 @@ def test_a_large_offer_waits_for_a_person(writes: Writing, post_office: PostOffi
     here.days_pass(customer, 3, step_hours=3)
     assert here.case(invoice)["state"] == "in_review"
     assert len(post_office.to(ADDRESS)) == 1
-    (review,) = here.engine.list_reviews()["data"]
+    (review,) = here.engine.operations.list_reviews()["data"]
     assert review["proposal"] == {"action": "offer", "discount": 400}
-    here.engine.decide_review(review["id"], verdict="approve", reason="fine", by="ops")
+    here.engine.operations.decide_review(review["id"], verdict="approve", reason="fine", by="ops")
     here.works()
     here.days_pass(customer, 1, step_hours=3)
     assert offer_of(here, invoice)["amount"] == 400

@@ -85,7 +85,7 @@ def test_whoever_pays_at_the_last_moment_keeps_the_subscription(ending: Ending) 
     action = _until_the_end_is_claimed(engine_shop, customer)
     good = engine_shop.another_method(customer, "succeeded")
     engine_shop.shop.stripe.v1.invoices.pay(invoice.id, {"payment_method": good.id})
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.worker.run_action(action)
     # the next renewal has failed meanwhile: that is another case
     assert _subscription(engine_shop, invoice).status == "past_due"
     assert _invoice(engine_shop, invoice).status == "paid"
@@ -103,7 +103,7 @@ def test_a_process_that_dies_after_the_cancellation_is_followed_by_one_that_goes
     engine_shop.engine.gateway.cancel_subscription(
         "", ref, permit=permit("takeover", "takeover"), idempotency_key=key
     )
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.worker.run_action(action)
     assert _invoice(engine_shop, invoice).status == "uncollectible"
     with engine_shop.engine.database.transaction() as connection:
         found = schedule.get(connection, action)
@@ -115,12 +115,12 @@ def test_nothing_is_cancelled_while_the_engine_is_paused(ending: Ending) -> None
     engine_shop = ending('subscription = "cancel"')
     customer, _, invoice = engine_shop.fails("do_not_honor")
     action = _until_the_end_is_claimed(engine_shop, customer)
-    engine_shop.engine.set_engine(action="pause", reason="looking", by="ops")
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.operations.set_engine(action="pause", reason="looking", by="ops")
+    engine_shop.engine.worker.run_action(action)
     engine_shop.works()
     assert _subscription(engine_shop, invoice).status == "past_due"
-    assert engine_shop.engine.status()["actions_due"] == 0
-    engine_shop.engine.set_engine(action="resume", reason="looked", by="ops")
+    assert engine_shop.engine.health.status()["actions_due"] == 0
+    engine_shop.engine.operations.set_engine(action="resume", reason="looked", by="ops")
     engine_shop.works()
     assert _subscription(engine_shop, invoice).status == "canceled"
 
@@ -128,7 +128,9 @@ def test_nothing_is_cancelled_while_the_engine_is_paused(ending: Ending) -> None
 def test_a_case_that_a_person_stopped_keeps_its_subscription(ending: Ending) -> None:
     engine_shop = ending('subscription = "cancel"\nmark_uncollectible = true')
     _, _, invoice = engine_shop.fails("do_not_honor")
-    engine_shop.engine.override(invoice.id, action="stop", reason="asked to wait", by="ops")
+    engine_shop.engine.operations.override(
+        invoice.id, action="stop", reason="asked to wait", by="ops"
+    )
     engine_shop.works()
     assert _subscription(engine_shop, invoice).status == "past_due"
     assert _invoice(engine_shop, invoice).auto_advance is False
@@ -143,7 +145,7 @@ def test_a_subscription_whose_customer_has_come_back_is_not_ended(ending: Ending
     v1 = engine_shop.shop.stripe.v1
     v1.subscriptions.update(ref, {"default_payment_method": new.id})
     engine_shop.shop.advances(customer, days=31)  # the next renewal is paid
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.worker.run_action(action)
     assert _subscription(engine_shop, invoice).status == "active"
 
 
@@ -162,7 +164,7 @@ def test_a_subscription_in_arrears_with_a_later_invoice_only_is_not_ended_for_th
     newest = v1.invoices.list({"subscription": ref, "limit": 3}).data
     assert [i.status for i in newest][:2] == ["open", "paid"]
     assert _subscription(engine_shop, invoice).status == "past_due"
-    engine_shop.engine.run_action(action)
+    engine_shop.engine.worker.run_action(action)
     assert _subscription(engine_shop, invoice).status == "past_due"
     with engine_shop.engine.database.transaction() as connection:
         case = cases.find(connection, invoice.id)
@@ -179,5 +181,5 @@ def test_the_doctor_wants_a_key_that_may_end_subscriptions_where_the_policy_ends
 ) -> None:
     engine_shop = ending('subscription = "pause"')
     engine_shop.shop.faults(forbidden=["subscriptions:write"])
-    (row,) = [c for c in engine_shop.engine.doctor() if c.name == "stripe permissions"]
+    (row,) = [c for c in engine_shop.engine.doctor.examine() if c.name == "stripe permissions"]
     assert (row.status, row.detail) == ("fail", "the key may not use: subscriptions:write")

@@ -149,18 +149,18 @@ def test_a_case_taken_over_waits_in_a_shadow_engine_and_goes_on_in_takeover(rest
     here = restart("shadow")
     here.days_pass(customer, 12, step_hours=48)
     assert here.engine_charges(invoice) == []
-    case, status = here.case(invoice), here.engine.status()
+    case, status = here.case(invoice), here.engine.health.status()
     assert (case["state"], case["mode"]) == ("open", "takeover")
     assert (status["actions_due"], status["actions_in_flight"]) == (0, 0)
     assert status["cases_that_wait_for_takeover"] == 1
-    row = next(check for check in here.engine.doctor() if check.name == "modes")
+    row = next(check for check in here.engine.doctor.examine() if check.name == "modes")
     assert row.status == "warn"
     assert "RETRY_ENGINE_MODE=takeover" in row.mend
     here = restart("takeover")
     here.days_pass(customer, 5)
     assert here.case(invoice)["close_reason"] == "recovered_by_engine"
-    assert here.engine.status()["cases_that_wait_for_takeover"] == 0
-    assert next(c for c in here.engine.doctor() if c.name == "modes").status == "ok"
+    assert here.engine.health.status()["cases_that_wait_for_takeover"] == 0
+    assert next(c for c in here.engine.doctor.examine() if c.name == "modes").status == "ok"
 
 
 @pytest.mark.integration
@@ -172,7 +172,7 @@ def test_a_shadow_engine_ends_nothing_that_takeover_began(restart: Any) -> None:
     ref = invoice.parent.subscription_details.subscription
     assert here.shop.stripe.v1.subscriptions.retrieve(ref).status == "past_due"
     assert here.case(invoice)["close_reason"] == "exhausted"
-    assert here.engine.status()["actions_due"] == 0
+    assert here.engine.health.status()["actions_due"] == 0
     here = restart("takeover")
     here.works()
     assert here.shop.stripe.v1.subscriptions.retrieve(ref).status == "canceled"
@@ -189,8 +189,8 @@ def test_a_charge_claimed_before_the_switch_is_not_made_after_it(restart: Any) -
         claimed = here.claimed()
     here = restart("shadow")
     for action in claimed:
-        here.engine.run_action(action)
+        here.engine.worker.run_action(action)
     here.works()
     assert here.engine_charges(invoice) == []
     assert here.case(invoice)["attempts_made"] == 0
-    assert here.engine.status()["actions_in_flight"] == 0
+    assert here.engine.health.status()["actions_in_flight"] == 0

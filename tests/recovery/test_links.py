@@ -84,6 +84,6 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
     assert reader(after).get(path).status_code == 404
     # who has unsubscribed stays so, whatever links are signed with
     assert reader(both).post(way_out).status_code == 200
-    assert after.engine.suppressed()["unsubscribed"] == 1
+    assert after.engine.suppressions.counts()["unsubscribed"] == 1
     with pytest.raises(Refused, match="asked for no more"):
-        after.engine.unsuppress(ADDRESS, reason="to see that it is known", by="test")
+        after.engine.suppressions.lift(ADDRESS, reason="to see that it is known", by="test")

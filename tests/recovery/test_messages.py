@@ -115,12 +115,12 @@ def test_a_process_that_dies_while_it_sends_does_not_send_again(
         with pytest.raises(Crash):
             failed(writing, "lost_card")
         object.__setattr__(real, "post", post)
-        (case,) = (c for c in writing.engine.list_cases(limit=1)["data"])
+        (case,) = (c for c in writing.engine.operations.list_cases(limit=1)["data"])
         writing.time.passes(hours=1)
-        writing.engine.sweep()
+        writing.engine.worker.sweep()
         writing.works()
         assert len(post_office.mails) == (0 if first else 1)
-        (message,) = writing.engine.show_case(case["id"])["messages"]
+        (message,) = writing.engine.operations.show_case(case["id"])["messages"]
         assert message["state"] == "unknown"
 
 
@@ -255,7 +255,7 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
     writing: EngineShop, post_office: PostOffice, steps: list[str], code: str
 ) -> None:
     engine = writing.engine
-    engine.set_engine(action="resume", reason="a new story", by="test")
+    engine.operations.set_engine(action="resume", reason="a new story", by="test")
     # what a story before left waiting for the engine's pause is still said, to its own customer
     address = f"maria.{uuid4().hex}@example.com"
 
@@ -276,15 +276,19 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             writing.works()
             before, silent = len(mails()), True
         elif step in ("hold", "release") and not silent:
-            waiting = [r["id"] for r in engine.list_reviews()["data"] if r["case"] == case]
+            waiting = [
+                r["id"] for r in engine.operations.list_reviews()["data"] if r["case"] == case
+            ]
             if step == "hold" and not waiting and writing.case(invoice)["state"] != "closed":
-                engine.override(case, action="hold", reason="asked", by="test")
+                engine.operations.override(case, action="hold", reason="asked", by="test")
                 before, muted = len(mails()), True
             if step == "release" and waiting:
-                engine.decide_review(waiting[0], verdict="approve", reason="asked", by="test")
+                engine.operations.decide_review(
+                    waiting[0], verdict="approve", reason="asked", by="test"
+                )
                 before, muted = len(mails()), False
         elif step in ("pause", "resume"):
-            engine.set_engine(action=step, reason="asked", by="test")
+            engine.operations.set_engine(action=step, reason="asked", by="test")
             before, paused = len(mails()), step == "pause"
         elif step == "unsubscribe" and mails():
             link = str(mails()[-1]["List-Unsubscribe"]).strip("<>")
@@ -302,7 +306,7 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             writing.delivered = 0
             writing.works()
         elif step == "broker":
-            engine.sweep()
+            engine.worker.sweep()
             writing.works()
         if quiet:
             assert len(mails()) == before, step

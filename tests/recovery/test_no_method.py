@@ -25,7 +25,7 @@ def test_who_has_no_method_at_all_is_waited_for_and_written_to(
     assert here.shop.ledger(invoice) == []
     case = here.case(invoice)
     assert (case["state"], case["attempts"]) == ("needs_customer", [])
-    why = here.engine.explain_case(invoice.id)
+    why = here.engine.operations.explain_case(invoice.id)
     assert why["curves"] == []
     rendering.show_case(case)
     rendering.show_explanation(why)
@@ -37,4 +37,4 @@ def test_who_has_no_method_at_all_is_waited_for_and_written_to(
     assert pays_at_stripe(client, page_of(letter)).status_code == 200
     here.works()
     assert here.case(invoice)["close_reason"] == "recovered_by_engine"
-    assert here.engine.status()["events_dead"] == 0
+    assert here.engine.health.status()["events_dead"] == 0

@@ -91,11 +91,11 @@ def _pays(here: EngineShop, invoice: Any) -> None:
 
 
 def _holds(here: EngineShop, invoice: Any) -> None:
-    here.engine.override(invoice.id, action="hold", reason="asked", by="test")
+    here.engine.operations.override(invoice.id, action="hold", reason="asked", by="test")
 
 
 def _pauses(here: EngineShop, invoice: Any) -> None:
-    here.engine.override(invoice.id, action="pause", reason="asked", by="test")
+    here.engine.operations.override(invoice.id, action="pause", reason="asked", by="test")
 
 
 def _voids(here: EngineShop, invoice: Any) -> None:
@@ -110,7 +110,7 @@ def test_what_is_not_to_be_written_about_any_more_is_not_in_the_letter(
     _, invoices = in_arrears(writing, *LOST, prices=(2000, 3000, 4000), leave="message")
     leaves(writing, invoices[1])
     for action in messages_of(writing, invoices[0], invoices[2]):  # and no event of it is heard
-        writing.engine.run_action(action)
+        writing.engine.worker.run_action(action)
     (mail,) = post_office.mails
     told = words(mail)
     assert invoices[1].number not in told

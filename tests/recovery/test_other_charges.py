@@ -96,7 +96,7 @@ def test_of_a_charge_that_stripe_does_not_know_only_a_decline_is_believed(
     for broken in ({}, {"created": None}, {"amount": None}, {"payment_method_details": []}):
         body = {"id": f"ch_{len(str(broken))}", "object": "charge", "customer": customer.id}
         tells(engine_shop, kind, {**body, **broken})
-    assert engine_shop.engine.status()["events_dead"] == 0
+    assert engine_shop.engine.health.status()["events_dead"] == 0
 
 
 def test_a_payment_on_another_invoice_frees_a_card_whose_data_were_called_wrong(

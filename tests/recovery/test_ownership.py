@@ -9,9 +9,9 @@ from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 from sqlalchemy import text
 
+from retry_engine.app.checks import Check
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.errors import Refused, StripeRejected
-from retry_engine.oversight.doctor import Check
 from retry_engine.recovery.gateway import PayResult
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,7 @@ def with_policy(shop: Shop, database_url: str, redis_url: str, tmp_path: Path) -
 
 
 def _act(here: EngineShop, invoice: Any, action: str) -> None:
-    here.engine.override(invoice.id, action=action, reason="a test", by="ann")
+    here.engine.operations.override(invoice.id, action=action, reason="a test", by="ann")
     here.works()
 
 
@@ -53,16 +53,16 @@ def _is_stripes_own(here: EngineShop, invoice: Any) -> bool:
 
 
 def _held(here: EngineShop, how: str) -> tuple[str, ...]:
-    return here.engine.held()[how].invoices
+    return here.engine.health.held()[how].invoices
 
 
 def _row(here: EngineShop, name: str) -> Check:
-    (found,) = [check for check in here.engine.doctor() if check.name == name]
+    (found,) = [check for check in here.engine.doctor.examine() if check.name == name]
     return found
 
 
 def _nothing_is_broken(here: EngineShop) -> bool:
-    return not any(here.engine.invariants().values())
+    return not any(here.engine.health.invariants().values())
 
 
 # -- reviews that nobody answers
@@ -74,10 +74,10 @@ def test_an_unanswered_review_is_shown_as_overdue_and_ends_with_its_case(
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds")
     _act(here, invoice, "hold")
-    assert here.engine.list_reviews()["data"][0]["overdue"] is False
+    assert here.engine.operations.list_reviews()["data"][0]["overdue"] is False
     here.days_pass(customer, 4, step_hours=96)
-    assert here.engine.list_reviews()["data"][0]["overdue"] is True
-    assert here.engine.living()["reviews_overdue"] == 1
+    assert here.engine.operations.list_reviews()["data"][0]["overdue"] is True
+    assert here.engine.health.living()["reviews_overdue"] == 1
     row = _row(here, "reviews")
     assert row.status == "warn"
     assert invoice.id in row.detail
@@ -103,7 +103,7 @@ def test_an_unanswered_review_comes_to_what_the_policy_file_says(
     here = with_policy(f'[review]\nunanswered = "{unanswered}"\n')
     customer, _, invoice = here.fails("insufficient_funds")
     _act(here, invoice, "hold")
-    (review,) = here.engine.list_reviews()["data"]
+    (review,) = here.engine.operations.list_reviews()["data"]
     here.days_pass(customer, 3.1, step_hours=75)
     case = here.case(invoice)
     assert case["state"] == state
@@ -111,7 +111,9 @@ def test_an_unanswered_review_comes_to_what_the_policy_file_says(
     assert (act["action"], act["by"]) == (unanswered, "the policy")
     assert (act["before"]["state"], act["after"]["state"]) == ("in_review", state)
     with pytest.raises(Refused, match="rejected"):
-        here.engine.decide_review(review["id"], verdict="approve", reason="late", by="ann")
+        here.engine.operations.decide_review(
+            review["id"], verdict="approve", reason="late", by="ann"
+        )
     assert _is_stripes_own(here, invoice) is given_back
     here.days_pass(customer, 28, step_hours=24 * 28)
     assert here.case(invoice)["state"] == "closed"
@@ -125,9 +127,9 @@ def test_a_persons_answer_comes_before_the_policys(with_policy: Making) -> None:
     here = with_policy('[review]\nunanswered = "stop"\n')
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
     _act(here, invoice, "hold")
-    (review,) = here.engine.list_reviews()["data"]
+    (review,) = here.engine.operations.list_reviews()["data"]
     here.shop.advances(customer, hours=75)
-    here.engine.decide_review(review["id"], verdict="approve", reason="fine", by="ann")
+    here.engine.operations.decide_review(review["id"], verdict="approve", reason="fine", by="ann")
     here.works()
     case = here.case(invoice)
     assert case["state"] != "in_review"
@@ -206,8 +208,10 @@ def test_what_a_person_rejected_is_not_given_to_stripe_at_the_deadline(
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds")
     _act(here, invoice, "hold")
-    (review,) = here.engine.list_reviews()["data"]
-    here.engine.decide_review(review["id"], verdict="reject", reason="not theirs", by="ann")
+    (review,) = here.engine.operations.list_reviews()["data"]
+    here.engine.operations.decide_review(
+        review["id"], verdict="reject", reason="not theirs", by="ann"
+    )
     here.days_pass(customer, 31, step_hours=24 * 31)
     assert here.case(invoice)["close_reason"] == "stopped"
     assert not _is_stripes_own(here, invoice)
@@ -245,12 +249,12 @@ def test_what_fails_while_the_engine_is_paused_stays_stripes_until_it_is_resumed
 ) -> None:
     here = engine_shop
     _, _, before = here.fails("insufficient_funds")
-    here.engine.set_engine(action="pause", reason="an incident", by="ops")
+    here.engine.operations.set_engine(action="pause", reason="an incident", by="ops")
     _, _, invoice = here.fails("insufficient_funds", "succeeded")
     assert _is_stripes_own(here, invoice)
     row = _row(here, "invoices held")
     assert (row.status, before.id in row.detail, invoice.id in row.detail) == ("warn", True, False)
-    here.engine.set_engine(action="resume", reason="over", by="ops")
+    here.engine.operations.set_engine(action="resume", reason="over", by="ops")
     here.works()
     assert not _is_stripes_own(here, invoice)
     assert set(_held(here, "living")) == {before.id, invoice.id}
@@ -266,7 +270,7 @@ def test_an_end_that_waits_for_the_engine_is_counted_and_told(
     here = with_policy(policy)
     customer, _, invoice = here.fails("lost_card")
     if why == "paused":
-        here.engine.set_engine(action="pause", reason="an incident", by="ops")
+        here.engine.operations.set_engine(action="pause", reason="an incident", by="ops")
     else:
         delivered = here.delivered
         here = with_policy(policy, RETRY_ENGINE_MODE="shadow")
@@ -274,21 +278,21 @@ def test_an_end_that_waits_for_the_engine_is_counted_and_told(
     here.days_pass(customer, 31, step_hours=24 * 31)
     assert here.case(invoice)["close_reason"] == "exhausted"
     assert _held(here, "end_waits") == (invoice.id,)
-    assert here.engine.totals()["held"]["end_waits"] == 1
+    assert here.engine.health.totals()["held"]["end_waits"] == 1
     row = _row(here, "invoices held")
     assert (row.status, "their end waits" in row.detail, invoice.id in row.detail) == (
         "warn", True, True,
     )  # fmt: skip
     assert _nothing_is_broken(here)
     if why == "paused":
-        here.engine.set_engine(action="resume", reason="over", by="ops")
+        here.engine.operations.set_engine(action="resume", reason="over", by="ops")
         here.works()
         assert _held(here, "end_waits") == ()
 
 
 def test_stripe_goes_on_while_the_engine_is_paused_for_weeks(engine_shop: EngineShop) -> None:
     here = engine_shop
-    here.engine.set_engine(action="pause", reason="an incident", by="ops")
+    here.engine.operations.set_engine(action="pause", reason="an incident", by="ops")
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
     here.days_pass(customer, 20, step_hours=120)
     assert here.shop.stripe.v1.invoices.retrieve(invoice.id).status == "paid"
@@ -320,7 +324,7 @@ def test_an_end_that_stripe_keeps_refusing_stays_visible_and_is_tried_daily(
             _act(here, invoice, "pause")
             here.days_pass(customer, 31, step_hours=24 * 31)
         else:
-            here.engine.override(invoice.id, action=act, reason="x", by="ann")
+            here.engine.operations.override(invoice.id, action=act, reason="x", by="ann")
         for _ in range(10):
             here.works()
             here.time.passes(minutes=6)
@@ -378,7 +382,7 @@ def test_answers_without_a_charge_one_after_another_are_shown_to_a_person(
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
     _answers_without_a_charge(here, customer, 3)
     here.days_pass(customer, 1)
-    (review,) = here.engine.list_reviews()["data"]
+    (review,) = here.engine.operations.list_reviews()["data"]
     assert "shows no charge, 3 times" in review["reason"]
     assert here.engine_charges(invoice) == []
 
@@ -392,12 +396,14 @@ def test_an_invoice_that_is_held_with_nothing_planned_breaks_a_truth(
 ) -> None:
     here = engine_shop
     _, _, invoice = here.fails("insufficient_funds")
-    here.engine.override(invoice.id, action="stop" if closed else "pause", reason="x", by="ann")
+    here.engine.operations.override(
+        invoice.id, action="stop" if closed else "pause", reason="x", by="ann"
+    )
     assert _nothing_is_broken(here)
     with here.engine.database.transaction() as connection:
         connection.execute(text("update actions set state = 'cancelled'"))
-    assert here.engine.invariants()["invoice_held_and_nothing_planned"] == 1
-    assert here.engine.totals()["held"]["nothing_planned"] == 1
+    assert here.engine.health.invariants()["invoice_held_and_nothing_planned"] == 1
+    assert here.engine.health.totals()["held"]["nothing_planned"] == 1
     row = _row(here, "invoices held")
     assert (row.status, invoice.id in row.detail) == ("fail", True)
 
@@ -416,7 +422,7 @@ def test_an_outcome_that_nobody_looks_for_breaks_a_truth(engine_shop: EngineShop
             ),
             {"customer": case["customer"], "case": case["id"], "at": here.time.now},
         )
-    here.engine.override(invoice.id, action="stop", reason="x", by="ann")
+    here.engine.operations.override(invoice.id, action="stop", reason="x", by="ann")
     assert _nothing_is_broken(here)
     here.time.passes(hours=2)
-    assert here.engine.invariants()["unknown_outcome_on_a_closed_case"] == 1
+    assert here.engine.health.invariants()["unknown_outcome_on_a_closed_case"] == 1

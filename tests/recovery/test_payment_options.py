@@ -4,9 +4,9 @@ import pytest
 from engine_shop import API_TOKEN, EngineShop
 from starlette.testclient import TestClient
 
+from retry_engine.app.payment_options import order
 from retry_engine.domain.errors import NotFound
 from retry_engine.entrypoints.web.app import create_app
-from retry_engine.oversight.payment_options import order
 
 pytestmark = pytest.mark.integration
 

@@ -85,7 +85,7 @@ def test_a_coupon_makes_the_renewal_after_the_payment_cheaper_beside_other_disco
     assert coupons(here, customer) == [loyal.id]
     (offer,) = here.case(invoice)["offers"]
     assert (offer["state"], offer["way"], offer["given_as"]) == ("taken", "coupon", ours)
-    assert here.engine.invariants() == dict.fromkeys(here.engine.invariants(), 0)
+    assert here.engine.health.invariants() == dict.fromkeys(here.engine.health.invariants(), 0)
 
 
 def test_a_coupon_goes_again_where_the_invoice_is_not_paid(
@@ -244,7 +244,7 @@ def test_a_day_is_not_moved_beyond_budgets_or_choices_or_while_paused(
     client = reader(here)
     day = days(client.get(page).text)[0]
     if why == "paused":
-        here.engine.set_engine(action="pause", reason="a test", by="ops")
+        here.engine.operations.set_engine(action="pause", reason="a test", by="ops")
         assert "data-change" not in client.get(page).text
     if why == "no choice":
         day = "2031-01-01T00:00:00+00:00"

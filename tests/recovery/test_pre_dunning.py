@@ -56,7 +56,7 @@ def test_nobody_else_is_written_to(writes: Writing, post_office: PostOffice, why
     off = "[messages]\nbefore_renewal = false\n" if why == "switched off" else ""
     here = writes(off, **mode)
     if why == "a paused engine":
-        here.engine.set_engine(action="pause", reason="a test", by="ops")
+        here.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     if why == "bounced":
         post_office.bounces.add(ADDRESS)
     good = why == "a card that is good for long"
@@ -70,14 +70,14 @@ def test_a_card_that_was_replaced_meanwhile_needs_no_letter(
 ) -> None:
     # the announcement comes at night, and the customer is quicker than the morning
     customer, subscription = subscribed(writing, address={"country": "US"})
-    writing.engine.set_engine(action="pause", reason="a test", by="ops")
+    writing.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     writing.days_pass(customer, 26)
     assert states(writing) == ["planned"]
     other = writing.another_method(customer, "succeeded")
     writing.shop.stripe.v1.subscriptions.update(
         subscription.id, {"default_payment_method": other.id}
     )
-    writing.engine.set_engine(action="resume", reason="a test", by="ops")
+    writing.engine.operations.set_engine(action="resume", reason="a test", by="ops")
     writing.days_pass(customer, 1, step_hours=3)
     assert post_office.to(ADDRESS) == []
     assert states(writing) == ["dropped"]
@@ -96,7 +96,7 @@ def test_a_card_that_is_added_after_the_letter_becomes_the_default(
     assert states(writing) == ["mended"]
     writing.days_pass(customer, 5)
     assert len(post_office.to(ADDRESS)) == 1
-    assert writing.engine.status()["cases_open"] == 0
+    assert writing.engine.health.status()["cases_open"] == 0
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -106,7 +106,7 @@ def test_who_was_deleted_is_not_warned_and_the_warning_says_why(
 ) -> None:
     here = writing
     customer, _ = subscribed(here)
-    here.engine.set_engine(action="pause", reason="a test", by="ops")
+    here.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     here.days_pass(customer, 29, step_hours=24 * 29)
     assert states(here) == ["planned"]
     v1 = here.shop.stripe.v1
@@ -117,7 +117,7 @@ def test_who_was_deleted_is_not_warned_and_the_warning_says_why(
     here.shop.until_quiet()
     if not heard:
         here.delivered = len(here.shop.inbox.events())
-    here.engine.set_engine(action="resume", reason="a test", by="ops")
+    here.engine.operations.set_engine(action="resume", reason="a test", by="ops")
     here.works()
     assert post_office.to(ADDRESS) == []
     with here.engine.database.connection() as connection:
@@ -125,7 +125,7 @@ def test_who_was_deleted_is_not_warned_and_the_warning_says_why(
     assert found.state == "dropped"
     # with a clock its customer goes, whose event may come first
     assert ("was deleted" if heard else f"{gone} was deleted") in found.result
-    assert here.engine.status()["actions_due"] == 0
+    assert here.engine.health.status()["actions_due"] == 0
 
 
 def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
@@ -133,12 +133,12 @@ def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
 ) -> None:
     here = writing
     silent, _ = subscribed(here)
-    here.engine.set_engine(action="pause", reason="a test", by="ops")
+    here.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     here.days_pass(silent, 27, step_hours=24 * 27)
     other, _ = subscribed(here, email="ola@example.com")
     here.days_pass(other, 27, step_hours=24 * 27)
     assert states(here) == ["planned", "planned"]
-    here.engine.set_engine(action="resume", reason="a test", by="ops")
+    here.engine.operations.set_engine(action="resume", reason="a test", by="ops")
     real = here.engine.gateway.customer
 
     def customer(account: str, wanted: str) -> Any:
@@ -301,7 +301,7 @@ def test_whose_own_card_paid_in_the_end_is_not_asked(
     writing.shop.advances(customer, days=31, hours=2)
     writing.works()
     writing.days_pass(customer, 8, step_hours=24)
-    assert writing.engine.status()["cases_open"] == 0
+    assert writing.engine.health.status()["cases_open"] == 0
     goes_on(writing, customer)
     assert rows(writing) == []
     assert warnings(post_office) == []
@@ -378,15 +378,13 @@ class Told:
 
 @pytest.mark.parametrize(("chance", "letters"), [(0.34, 1), (0.36, 0)])
 def test_the_learnt_model_is_asked_as_the_prior_is(
-    writing: EngineShop,
-    post_office: PostOffice,
-    monkeypatch: pytest.MonkeyPatch,
-    chance: float,
-    letters: int,
+    writes: Writing, post_office: PostOffice, chance: float, letters: int
 ) -> None:
+    promoted: list[Told] = []
+    writing = writes(model=lambda: promoted[0] if promoted else None)
     customer, _ = recovered(writing, "do_not_honor")
     model = Told(chance)
-    monkeypatch.setattr(writing.engine, "_model", lambda: model)
+    promoted.append(model)
     goes_on(writing, customer)
     assert len(warnings(post_office)) == letters
     (view, method, slots) = model.asked[0]
@@ -404,7 +402,7 @@ def test_a_card_that_pays_between_announcement_and_letter_is_not_warned_of(
     writing: EngineShop, post_office: PostOffice
 ) -> None:
     customer, _ = recovered(writing, "do_not_honor", "succeeded")
-    writing.engine.set_engine(action="pause", reason="a test", by="ops")
+    writing.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     writing.days_pass(customer, 16, step_hours=24)
     assert states(writing) == ["planned"]
     v1 = writing.shop.stripe.v1
@@ -412,7 +410,7 @@ def test_a_card_that_pays_between_announcement_and_letter_is_not_warned_of(
     invoice = v1.invoices.create({"customer": customer.id})
     v1.invoices.finalize_invoice(invoice.id)
     assert v1.invoices.pay(invoice.id).status == "paid"
-    writing.engine.set_engine(action="resume", reason="a test", by="ops")
+    writing.engine.operations.set_engine(action="resume", reason="a test", by="ops")
     writing.days_pass(customer, 1, step_hours=6)
     assert warnings(post_office) == []
     (row,) = rows(writing)

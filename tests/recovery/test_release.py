@@ -17,7 +17,9 @@ def _auto_advance(here: EngineShop, invoice: Any) -> bool:
 
 
 def _act(here: EngineShop, invoice: Any, action: str) -> dict[str, Any]:
-    found = here.engine.override(invoice.id, action=action, reason="asked to", by="a person")
+    found = here.engine.operations.override(
+        invoice.id, action=action, reason="asked to", by="a person"
+    )
     here.works()
     return found
 
@@ -106,8 +108,8 @@ def test_a_declined_sign_up_is_not_recovered(engine_shop: EngineShop) -> None:
     assert invoice.billing_reason == "subscription_create"
     engine_shop.days_pass(customer, 0.9)
     assert engine_shop.engine_charges(invoice) == []
-    assert engine_shop.engine.list_cases()["data"] == []
-    assert engine_shop.engine.status()["inbox_pending"] == 0
+    assert engine_shop.engine.operations.list_cases()["data"] == []
+    assert engine_shop.engine.health.status()["inbox_pending"] == 0
 
 
 def test_an_exhausted_debit_is_not_handed_back_to_be_presented_again(

@@ -42,7 +42,7 @@ def _failed(here: EngineShop) -> tuple[Any, Any]:
 def _open_review(here: EngineShop, invoice: Any) -> dict[str, Any]:
     case = here.case(invoice)
     assert case["state"] == "in_review"
-    found = here.engine.list_reviews(state="open")["data"]
+    found = here.engine.operations.list_reviews(state="open")["data"]
     assert [r["case"] for r in found] == [case["id"]]
     review: dict[str, Any] = found[0]
     return review
@@ -79,7 +79,7 @@ def test_one_that_was_there_before_the_failure_holds_nothing(engine_shop: Engine
     _signs_up_again(engine_shop, customer, first["items"].data[0].price.id)
     engine_shop.shop.advances(customer, days=31, hours=2)
     engine_shop.works()
-    [case] = engine_shop.engine.list_cases()["data"]
+    [case] = engine_shop.engine.operations.list_cases()["data"]
     assert case["next_action"]["kind"] == "retry"
 
 
@@ -106,7 +106,7 @@ def test_who_says_that_it_is_owed_all_the_same_is_not_asked_again(
     _signs_up_again(engine_shop, customer, price)
     engine_shop.works()
     review = _open_review(engine_shop, invoice)
-    engine_shop.engine.decide_review(
+    engine_shop.engine.operations.decide_review(
         review["id"], verdict="approve", reason="they have two seats", by="ops"
     )
     engine_shop.works()
@@ -116,7 +116,9 @@ def test_who_says_that_it_is_owed_all_the_same_is_not_asked_again(
     engine_shop.works()
     review = _open_review(engine_shop, invoice)
     assert third.id in review["reason"]
-    engine_shop.engine.decide_review(review["id"], verdict="approve", reason="three", by="ops")
+    engine_shop.engine.operations.decide_review(
+        review["id"], verdict="approve", reason="three", by="ops"
+    )
     engine_shop.days_pass(customer, 8, step_hours=24)
     assert engine_shop.case(invoice)["close_reason"] == "recovered_by_engine"
     assert len(engine_shop.engine_charges(invoice)) == 1
@@ -147,7 +149,7 @@ def test_a_sign_up_between_the_plan_and_the_charge_stops_the_charge(
             break
     [action] = claimed
     new = _signs_up_again(engine_shop, customer, _price_of(engine_shop, invoice).id)
-    engine_shop.engine.run_action(action)  # nobody has told the engine of it yet
+    engine_shop.engine.worker.run_action(action)  # nobody has told the engine of it yet
     assert engine_shop.engine_charges(invoice) == []
     engine_shop.works()
     assert new.id in _open_review(engine_shop, invoice)["reason"]

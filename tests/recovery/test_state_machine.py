@@ -29,8 +29,8 @@ from hypothesis.stateful import (
 from sandbox_shop import Shop
 from sqlalchemy import text
 
+from retry_engine.app.overrides import ACTIONS
 from retry_engine.domain.errors import Refused, RetryEngineError
-from retry_engine.oversight.overrides import ACTIONS
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, PayResult
 from retry_engine.store import inbox as stored
 
@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
         hours=st.sampled_from([None, -48, 0, 1, 30, 400]),
     )
     def a_person_steps_in(self, data: st.DataObject, action: str, hours: int | None) -> None:
-        cases = self.here.engine.list_cases()["data"]
+        cases = self.here.engine.operations.list_cases()["data"]
         if not cases:
             return
         case = data.draw(st.sampled_from(sorted(cases, key=lambda c: str(c["invoice"]))))
@@ -246,7 +246,7 @@ class Machine(RuleBasedStateMachine):
         self._tell("a person steps in", action, case["invoice"], hours)
         before = len(self._ledger())
         with contextlib.suppress(RetryEngineError):
-            self.here.engine.override(
+            self.here.engine.operations.override(
                 case["invoice"], action=action, reason="why not", by="a person", **more
             )
         assert len(self._ledger()) == before, "an act is planned, never carried out in passing"
@@ -254,16 +254,16 @@ class Machine(RuleBasedStateMachine):
     @rule(verdict=st.sampled_from(["approve", "reject"]))
     def a_person_reviews(self, verdict: str) -> None:
         self._tell("a person reviews", verdict)
-        for review in self.here.engine.list_reviews()["data"][:1]:
+        for review in self.here.engine.operations.list_reviews()["data"][:1]:
             with contextlib.suppress(Refused):
-                self.here.engine.decide_review(
+                self.here.engine.operations.decide_review(
                     review["id"], verdict=verdict, reason="looked", by="a person"
                 )
 
     @rule(action=st.sampled_from(["pause", "resume", "resume"]))
     def somebody_turns_the_switch(self, action: str) -> None:
         self._tell("the switch", action)
-        self.here.engine.set_engine(action=action, reason="why not", by="a person")
+        self.here.engine.operations.set_engine(action=action, reason="why not", by="a person")
 
     @rule(data=st.data(), act=st.sampled_from(["pay", "buy", "cancel", "dispute", "warn", "void"]))
     def the_world_turns(self, data: st.DataObject, act: str) -> None:
@@ -361,7 +361,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_case_is_forgotten(self) -> None:
-        broken = {name: n for name, n in self.here.engine.invariants().items() if n}
+        broken = {name: n for name, n in self.here.engine.health.invariants().items() if n}
         assert broken == {}
 
     def teardown(self) -> None:
@@ -370,7 +370,7 @@ class Machine(RuleBasedStateMachine):
         self.mishaps.next_look = self.mishaps.next_charge = None
         here.engine = self.engines["takeover"]
         here.shop.faults()
-        here.engine.set_engine(action="resume", reason="the end", by="a person")
+        here.engine.operations.set_engine(action="resume", reason="the end", by="a person")
         self._hear()
         here.sends(*self.undelivered)
         for _ in range(8):
@@ -382,11 +382,11 @@ class Machine(RuleBasedStateMachine):
             here.sends(*self.undelivered)
             here.time.passes(minutes=10)
             self._work(rounds=40)
-        status = here.engine.status()
+        status = here.engine.health.status()
         assert (status["inbox_pending"], status["actions_due"]) == (0, 0)
         assert status["events_dead"] == 0
         first = {c.id for c in self._those_with_clocks()}
-        for case in here.engine.list_cases(limit=200)["data"]:
+        for case in here.engine.operations.list_cases(limit=200)["data"]:
             if case["customer"] in first and case["deadline_at"] < case["clock"]["now"]:
                 assert case["state"] in ("closed", "paused", "in_review"), case
             if case["customer"] in self.ended:
@@ -442,12 +442,12 @@ class Machine(RuleBasedStateMachine):
         for _ in range(rounds):
             with here.engine.database.transaction() as connection:
                 waiting = stored.waiting(connection, now=here.time.now, limit=100)
-            here.engine.process_events(waiting)
-            here.engine.dispatch()
+            here.engine.worker.process_events(waiting)
+            here.engine.worker.dispatch()
             claimed = here.claimed()
             for action_id in claimed:
                 with contextlib.suppress(Crash):
-                    here.engine.run_action(action_id)
+                    here.engine.worker.run_action(action_id)
             if not waiting and not claimed:
                 break
         self._hear()

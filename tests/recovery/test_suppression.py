@@ -165,7 +165,7 @@ def test_who_bounced_later_gets_no_further_message(
     message = str(mail["Message-ID"]).strip("<>").partition("@")[0]
     for _ in range(2):  # twice is as once
         report = bounce_reports.read(bounce(message=message))
-        done = writing.engine.heed_report(report, account=None)
+        done = writing.engine.suppressions.heed(report, account=None)
         assert done["suppressed"] == 1
     assert kept(writing) == [("", "bounced")]
     assert "maria" not in dump(writing)
@@ -182,7 +182,9 @@ def test_a_complaint_without_an_address_is_known_by_its_letter(
     writing.days_pass(customer, 2, step_hours=6)
     (mail,) = post_office.mails
     message = str(mail["Message-ID"]).strip("<>").partition("@")[0]
-    done = writing.engine.heed_report(bounce_reports.read(complaint(message=message)), account=None)
+    done = writing.engine.suppressions.heed(
+        bounce_reports.read(complaint(message=message)), account=None
+    )
     assert (done["suppressed"], done["reason"]) == (1, "complained")
     writing.days_pass(customer, 20, step_hours=12)
     assert len(post_office.mails) == 1
@@ -205,15 +207,17 @@ def test_a_report_is_believed_about_a_letter_that_we_have_signed_and_about_nobod
     ):  # fmt: skip
         for raw in (bounce(*victims, message=name), complaint(to=ADDRESS, message=name)):
             with pytest.raises(InvalidInput, match="no Message-ID along that this engine"):
-                writing.engine.heed_report(bounce_reports.read(raw), account=None)
+                writing.engine.suppressions.heed(bounce_reports.read(raw), account=None)
     assert kept(writing) == []
     report = bounce_reports.read(bounce(message=signed))
     with pytest.raises(InvalidInput, match="another account"):
-        writing.engine.heed_report(report, account="acct_1")
+        writing.engine.suppressions.heed(report, account="acct_1")
     # who knows one letter's name speaks for its recipient, whomever else the report names
-    writing.engine.heed_report(bounce_reports.read(bounce(*victims, message=signed)), account=None)
+    writing.engine.suppressions.heed(
+        bounce_reports.read(bounce(*victims, message=signed)), account=None
+    )
     assert kept(writing) == [("", "bounced")]
-    (act,) = writing.engine.suppression_history(ADDRESS)
+    (act,) = writing.engine.suppressions.history(ADDRESS)
     assert (act["by"], act["note"]) == ("a report", f"about {message_id}")
 
 
@@ -222,18 +226,20 @@ def test_whoever_asked_for_no_messages_is_written_to_only_where_that_is_said(
     writing: EngineShop,
 ) -> None:
     engine = writing.engine
-    engine.suppress(ADDRESS, reason="bounced", by="alice", note="a returned letter")
-    engine.unsuppress(ADDRESS, reason="a new mailbox", by="bob")
-    engine.suppress(ADDRESS, reason="bounced", by="alice")
-    engine.suppress(ADDRESS, reason="unsubscribed", by="alice")  # the first reason still stands
+    engine.suppressions.suppress(ADDRESS, reason="bounced", by="alice", note="a returned letter")
+    engine.suppressions.lift(ADDRESS, reason="a new mailbox", by="bob")
+    engine.suppressions.suppress(ADDRESS, reason="bounced", by="alice")
+    engine.suppressions.suppress(
+        ADDRESS, reason="unsubscribed", by="alice"
+    )  # the first reason still stands
     with pytest.raises(Refused, match="asked for no more messages"):
-        engine.unsuppress(ADDRESS, reason="a new mailbox", by="bob")
+        engine.suppressions.lift(ADDRESS, reason="a new mailbox", by="bob")
     assert kept(writing) == [("", "bounced")]
-    engine.unsuppress(ADDRESS, reason="on the phone", by="bob", against_their_wish=True)
+    engine.suppressions.lift(ADDRESS, reason="on the phone", by="bob", against_their_wish=True)
     assert kept(writing) == []
     with pytest.raises(NotFound):
-        engine.unsuppress(ADDRESS, reason="again", by="bob", against_their_wish=True)
-    told = [(a["act"], a["reason"], a["by"]) for a in engine.suppression_history(ADDRESS)]
+        engine.suppressions.lift(ADDRESS, reason="again", by="bob", against_their_wish=True)
+    told = [(a["act"], a["reason"], a["by"]) for a in engine.suppressions.history(ADDRESS)]
     assert told == [
         ("suppressed", "bounced", "alice"), ("lifted", None, "bob"),
         ("suppressed", "bounced", "alice"), ("suppressed", "unsubscribed", "alice"),
@@ -251,7 +257,7 @@ def test_a_soft_bounce_or_no_complaint_suppresses_nobody(
     message = str(mail["Message-ID"]).strip("<>").partition("@")[0]
     soft = recipient(status="4.2.2", action="delayed")
     for raw in (bounce(soft, message=message), complaint("not-spam", to=ADDRESS, message=message)):
-        done = writing.engine.heed_report(bounce_reports.read(raw), account=None)
+        done = writing.engine.suppressions.heed(bounce_reports.read(raw), account=None)
         assert (done["suppressed"], len(done["spared"])) == (0, 1)
     assert kept(writing) == []
 
@@ -262,12 +268,12 @@ def test_an_address_is_suppressed_once_on_its_account_and_its_first_reason_stand
 ) -> None:
     engine = writing.engine
     for reason in ("bounced", "complained"):
-        assert engine.suppress(f" {ADDRESS.upper()} ", reason=reason, by="test") == {
+        assert engine.suppressions.suppress(f" {ADDRESS.upper()} ", reason=reason, by="test") == {
             "suppressed": True
         }
-    engine.suppress(ADDRESS, reason="unsubscribed", by="test", account="acct_1")
+    engine.suppressions.suppress(ADDRESS, reason="unsubscribed", by="test", account="acct_1")
     assert kept(writing) == [("", "bounced"), ("acct_1", "unsubscribed")]
-    assert engine.suppressed() == {"bounced": 1, "complained": 0, "unsubscribed": 1}
+    assert engine.suppressions.counts() == {"bounced": 1, "complained": 0, "unsubscribed": 1}
     assert "maria" not in dump(writing).casefold()
     customer, _ = failed(writing, "lost_card")
     writing.days_pass(customer, 3, step_hours=6)
@@ -292,6 +298,6 @@ def test_what_is_no_address_reason_or_account_is_refused(
     writing: EngineShop, address: str, reason: str, account: str
 ) -> None:
     with pytest.raises(BadRequest, match="expected") as refused:
-        writing.engine.suppress(address, reason=reason, by="test", account=account)
+        writing.engine.suppressions.suppress(address, reason=reason, by="test", account=account)
     assert "maria" not in str(refused.value).casefold()
     assert kept(writing) == []

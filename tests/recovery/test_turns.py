@@ -107,7 +107,7 @@ def test_the_invoice_that_is_worth_more_is_charged_first_and_the_other_is_planne
         rows = connection.execute(text("select id, case_id from actions where kind = 'retry'"))
         of = {row.id: by_case[row.case_id] for row in rows}
     for charge in sorted(charges, key=lambda charge: of[charge].amount_due):
-        here.engine.run_action(charge)
+        here.engine.worker.run_action(charge)
     assert (len(here.engine_charges(small)), len(here.engine_charges(large))) == (0, 1)
     here.shop.advances(customer, hours=1)
     here.works()

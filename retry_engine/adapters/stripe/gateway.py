@@ -7,8 +7,6 @@ from retry_engine.adapters.stripe.client import API_VERSION, Client
 from retry_engine.adapters.stripe.reads import Reads
 from retry_engine.adapters.stripe.writes import Writes
 
-__all__ = ["API_VERSION", "StripeGateway"]
-
 
 class StripeGateway(Reads, Writes, Checks):
     """`pace(endpoint)` is called before every request and waits until Stripe's limits allow it.
@@ -17,6 +15,8 @@ class StripeGateway(Reads, Writes, Checks):
         gateway = StripeGateway(key="sk_test_…", base=None, pace=lambda endpoint: None)
         gateway.invoice("", "in_123").amount_remaining
     """
+
+    api_version = API_VERSION
 
     def __init__(
         self,

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from retry_engine.bootstrap import Engine
 from retry_engine.domain import strict_json
 from retry_engine.domain.errors import BadRequest, RetryEngineError
 from retry_engine.entrypoints.web import openapi, problems
 from retry_engine.entrypoints.web.auth import Caller, Guard
-from retry_engine.wiring import Engine
 
 Handler = Callable[[Request, Caller], Awaitable[Any]]
 _LARGEST_BODY = 64 * 1024
@@ -108,12 +108,12 @@ class _Api:
         return openapi.document(BODIES)
 
     async def status(self, _request: Request, _caller: Caller) -> Any:
-        return await run_in_threadpool(self._engine.status)
+        return await run_in_threadpool(self._engine.health.status)
 
     async def list_cases(self, request: Request, _caller: Caller) -> Any:
         query = _query(request, "state", "customer", "limit", "cursor")
         return await run_in_threadpool(
-            self._engine.list_cases,
+            self._engine.operations.list_cases,
             state=query.get("state"),
             customer=query.get("customer"),
             limit=_limit(query),
@@ -121,7 +121,9 @@ class _Api:
         )
 
     async def show_case(self, request: Request, _caller: Caller) -> Any:
-        return await run_in_threadpool(self._engine.show_case, request.path_params["case"])
+        return await run_in_threadpool(
+            self._engine.operations.show_case, request.path_params["case"]
+        )
 
     async def override(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, OverrideBody)
@@ -129,7 +131,7 @@ class _Api:
             caller.must_be_admin(body.action)
         at: datetime | None = body.at
         return await run_in_threadpool(
-            self._engine.override,
+            self._engine.operations.override,
             request.path_params["case"],
             action=body.action,
             reason=body.reason,
@@ -141,7 +143,7 @@ class _Api:
     async def list_reviews(self, request: Request, _caller: Caller) -> Any:
         query = _query(request, "state", "limit", "cursor")
         return await run_in_threadpool(
-            self._engine.list_reviews,
+            self._engine.operations.list_reviews,
             state=query.get("state", "open"),
             limit=_limit(query),
             cursor=query.get("cursor"),
@@ -150,7 +152,7 @@ class _Api:
     async def decide_review(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, VerdictBody)
         return await run_in_threadpool(
-            self._engine.decide_review,
+            self._engine.operations.decide_review,
             request.path_params["review"],
             verdict=body.verdict,
             reason=body.reason,
@@ -165,7 +167,7 @@ class _Api:
     async def suppress(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, SuppressionBody)
         return await run_in_threadpool(
-            self._engine.suppress,
+            self._engine.suppressions.suppress,
             body.email,
             reason=body.reason,
             by=caller.name,
@@ -178,7 +180,7 @@ class _Api:
         if body.against_their_wish:
             caller.must_be_admin("against_their_wish")
         return await run_in_threadpool(
-            self._engine.unsuppress,
+            self._engine.suppressions.lift,
             body.email,
             reason=body.reason,
             by=caller.name,
@@ -189,13 +191,16 @@ class _Api:
     async def set_engine(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, EngineBody)
         return await run_in_threadpool(
-            self._engine.set_engine, action=body.action, reason=body.reason, by=caller.name
+            self._engine.operations.set_engine,
+            action=body.action,
+            reason=body.reason,
+            by=caller.name,
         )
 
     async def engine_log(self, request: Request, _caller: Caller) -> Any:
         query = _query(request, "limit", "cursor")
         return await run_in_threadpool(
-            self._engine.engine_log, limit=_limit(query), cursor=query.get("cursor")
+            self._engine.operations.engine_log, limit=_limit(query), cursor=query.get("cursor")
         )
 
 

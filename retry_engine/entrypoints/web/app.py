@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import psycopg
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from retry_engine import telemetry
+from retry_engine.bootstrap import Engine, build_light
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.entrypoints.web import api, customer_pages, metrics, problems
 from retry_engine.entrypoints.web.auth import Guard
@@ -30,7 +30,6 @@ from retry_engine.entrypoints.web.webhook_door import (
 )
 from retry_engine.settings import Settings, is_loopback
 from retry_engine.store.database import driver_url
-from retry_engine.wiring import Engine, build
 
 _WEBHOOK_PATH = "/webhooks/stripe"
 
@@ -49,10 +48,7 @@ def create_app(
         open_to_loopback=settings.api_open == "loopback" and is_loopback(host),
         clock=time.monotonic,
     )
-    inbox = Inbox(
-        driver_url(settings.database_url),
-        lambda ids: engine.broker.publish_events(ids),  # noqa: PLW0108  # Celery is loaded late
-    )
+    inbox = Inbox(driver_url(settings.database_url), engine.broker.publish_events)
     secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     door = WebhookDoor(Signatures(secrets), inbox, clock)
 
@@ -66,7 +62,7 @@ def create_app(
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> Response:
-        parts = await run_in_threadpool(_parts, engine)
+        parts = await run_in_threadpool(engine.health.readiness)
         parts["writer"] = inbox.state()
         ready = all(part == "ok" for part in parts.values())
         return JSONResponse({"ready": ready, **parts}, status_code=200 if ready else 503)
@@ -115,24 +111,6 @@ def _holds_nul(scope: Scope) -> bool:
     return "\x00" in scope["path"] or b"%00" in scope.get("query_string", b"")
 
 
-def _parts(engine: Engine) -> dict[str, str]:
-    return {
-        "database": _database(engine),
-        "broker": "ok" if engine.broker.is_reachable() else "unreachable",
-    }
-
-
-def _database(engine: Engine) -> str:
-    try:
-        with engine.database.connection() as connection:
-            connection.exec_driver_sql("select 1 from inbox limit 1")
-    except (RetryEngineError, psycopg.Error) as error:
-        return f"unreachable: {type(error).__name__}"
-    except Exception:  # noqa: BLE001  # a missing table, above all
-        return "not migrated"
-    return "ok"
-
-
 async def _http_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problems.response(error.status_code, str(error.detail))
@@ -173,7 +151,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve until told to stop; requests in hand are finished."""
     telemetry.configure("web", log_format=settings.log_format)
     keeper = Keeper()
-    with build(settings, learnt=False) as engine:
+    with build_light(settings) as engine:
         application = create_app(
             engine,
             clock=time.time,  # noqa: TID251  # handed in, as everywhere

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from retry_engine.bootstrap import Engine
 from retry_engine.domain.errors import Refused, RetryEngineError
 from retry_engine.entrypoints.web import problems
 from retry_engine.settings import Settings
 from retry_engine.store.database import CaseBusy
-from retry_engine.wiring import Engine
 
 _ALWAYS = {
     "Cache-Control": "no-store",

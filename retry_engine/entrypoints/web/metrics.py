@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from retry_engine.wiring import Engine
+from retry_engine.bootstrap import Engine
 
 # Counts over all that ever was are taken no more often than this, however many scrape.
 _KEPT_SECONDS = 300.0
@@ -35,8 +35,8 @@ class Figures:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(
             _Page(
-                status=self._engine.status(),
-                living=self._engine.living(),
+                status=self._engine.health.status(),
+                living=self._engine.health.living(),
                 totals=totals,
                 age=self._clock() - totals.taken_at,
                 answers=dict(webhook_answers),
@@ -50,7 +50,7 @@ class Figures:
         with self._guard:  # one counts, the others wait for its result
             kept = self._totals
             if kept is None or self._clock() - kept.taken_at > _KEPT_SECONDS:
-                kept = _Totals(self._engine.totals(), self._clock())
+                kept = _Totals(self._engine.health.totals(), self._clock())
                 self._totals = kept
             return kept
 

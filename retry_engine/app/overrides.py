@@ -1,23 +1,26 @@
 """What a person may do to a case, at once, and always with a reason that is kept."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
+from retry_engine.app import documents
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
-from retry_engine.domain.errors import BadRequest, Refused, TransitionRefused
+from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, TransitionRefused
 from retry_engine.domain.modes import Mode
-from retry_engine.oversight import documents
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.charging import ownership
+from retry_engine.recovery.charging import ownership, unknown_outcomes
+from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.charging.rules import charge_refusal, pacing_warnings
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.recovery.policies import Policies
 from retry_engine.store import (
     attempts,
     engine_state,
@@ -46,7 +49,7 @@ _BRAKES = ("pause", "stop", "hold")
 _LOOK_EVERY_SECONDS = 0.5
 
 # Is told what is still waited for, one text each.
-Tell = Callable[[Sequence[str]], None]
+Progress = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +64,23 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overseer:
+class Overrides:
     """Carries out what people decide, under the same locks and rules as the engine itself.
 
-    `find_out` looks in Stripe's record for a case's open charge, unless somebody is at work on it.
+    `charging` is asked for only while a charge is under way: it needs a key.
     """
 
     database: Database
     planner: Planner
     gate: Gate
     clock: Callable[[], datetime]
-    current_policy_version: str
-    keep_current_policy: Callable[[Any], None]
-    find_out: Callable[[str], None]
+    policies: Policies
+    charging: Callable[[], ChargingPorts]
     sleep: Callable[[float], None]
 
-    def override(self, ref: str, wanted: Override, *, tell: Tell | None = None) -> dict[str, Any]:
+    def override(
+        self, ref: str, wanted: Override, *, progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Carry it out and record it, or refuse with the reason and change nothing.
 
         A brake is pulled at once and then waits until no charge of the case is under way; it says
@@ -86,7 +90,7 @@ class Overseer:
         with self.database.transaction() as connection:
             case_id = rows.find(connection, ref).id
         if wanted.action in _BRAKES:
-            return self._brake(case_id, wanted, tell)
+            return self._brake(case_id, wanted, progress)
         with (
             self.database.case_lock(case_id, wait_seconds=_WAIT_SECONDS) as connection,
             connection.begin(),
@@ -97,7 +101,7 @@ class Overseer:
             whole = documents.whole_case(connection, after, self.clock())
             return {**whole, "warnings": warnings}
 
-    def _brake(self, case_id: str, wanted: Override, tell: Tell | None) -> dict[str, Any]:
+    def _brake(self, case_id: str, wanted: Override, progress: Progress | None) -> dict[str, Any]:
         """Without the case's lock, which whoever is charging holds: the row's own suffices.
 
         A case that is to be closed is paused first where a charge is under way, as its outcome
@@ -116,7 +120,7 @@ class Overseer:
                 )
             elif not closes_later:
                 self._carry_out(connection, before, wanted)
-        self._wait(tell, case_id=case_id)
+        self._wait(progress, case_id=case_id)
         with self.database.transaction() as connection:
             case = rows.get(connection, case_id)
             warnings: list[str] = []
@@ -167,7 +171,7 @@ class Overseer:
             after=_shown(context, after) | ({"warnings": list(warnings)} if warnings else {}),
         )
 
-    def _wait(self, tell: Tell | None, *, case_id: str | None = None) -> None:
+    def _wait(self, progress: Progress | None, *, case_id: str | None = None) -> None:
         """Until nothing is under way, for as long as it takes, on no connection of the pool.
 
         A worker that died with an answer leaves a charge that nobody would write down for a while:
@@ -185,12 +189,16 @@ class Overseer:
                     found.append("a discount, a change of a renewal or an end at Stripe")
                 if not found:
                     return
-                if tell is not None and found != told:
-                    tell(found)
+                if progress is not None and found != told:
+                    progress(found)
                 told = found
                 for row in charges:
-                    self.find_out(row.case_id)
+                    self._find_out(row.case_id)
                 self.sleep(_LOOK_EVERY_SECONDS)
+
+    def _find_out(self, case_id: str) -> None:
+        with suppress(RetryEngineError):  # no key, no answer, somebody at work: it is asked again
+            unknown_outcomes.look_up(self.charging(), case_id)
 
     def decide_review(
         self, review_id: str, *, verdict: str, reason: str, by: str
@@ -240,7 +248,7 @@ class Overseer:
             return documents.review(reviews.get(connection, review_id), now=context.now)
 
     def set_engine(
-        self, *, action: str, reason: str, by: str, tell: Tell | None = None
+        self, *, action: str, reason: str, by: str, progress: Progress | None = None
     ) -> dict[str, Any]:
         """The stop for everything: the switch first, then returns when nothing is under way.
 
@@ -254,7 +262,7 @@ class Overseer:
         with self.database.apart() as connection:
             engine_state.switch(connection, state)
         if state.paused:
-            self._wait(tell)
+            self._wait(progress)
         else:
             with self.database.transaction() as connection:
                 schedule.look_at_what_was_left(connection)
@@ -291,7 +299,7 @@ class Overseer:
             view_of(context, case),
             method_id,
             at=at,
-            policy=self.planner.policy_of(case.policy_version),
+            policy=self.policies.of(case.policy_version),
             by_person=True,
         )
         if refusal is not None:
@@ -316,7 +324,7 @@ class Overseer:
 
     def _warnings(self, context: CaseContext, case: Case, wanted: Override) -> list[str]:
         """What the engine's own pacing, or its rules about Stripe's retries, say against it."""
-        policy = self.planner.policy_of(case.policy_version)
+        policy = self.policies.of(case.policy_version)
         if wanted.action == "retry":
             at, method_id = self._asked_for(context, case, wanted)
             return pacing_warnings(view_of(context, case), method_id, at=at, policy=policy)
@@ -366,7 +374,7 @@ class Overseer:
 
     def _hold(self, context: CaseContext, case: Case, wanted: Override) -> Case:
         proposal = _proposal_of(context, case)
-        policy = self.planner.policy_of(case.policy_version)
+        policy = self.policies.of(case.policy_version)
         return cases.hold(
             context, case, reason=wanted.reason, proposal=proposal, policy=policy, by=wanted.by
         )
@@ -374,8 +382,8 @@ class Overseer:
     def _migrate_policy(self, context: CaseContext, case: Case, wanted: Override) -> Case:
         if not case.is_living:
             raise TransitionRefused("the case is closed; its policy is history")
-        self.keep_current_policy(context.connection)
-        policy = self.planner.policy_of(self.current_policy_version)
+        self.policies.keep(context.connection)
+        policy = self.policies.current
         case = rows.change(
             context.connection,
             case.id,

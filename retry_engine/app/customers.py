@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retry_engine import presentation
-from retry_engine.domain.errors import BadRequest, NotFound, Refused
+from retry_engine.app import payment_options
+from retry_engine.domain.errors import BadRequest, NotFound, Refused, RetryEngineError
 from retry_engine.domain.offers import Change
 from retry_engine.domain.policy import Policy
-from retry_engine.oversight import payment_options
 from retry_engine.recovery import messaging
+from retry_engine.recovery.dispatch import Dispatcher
 from retry_engine.recovery.links import LinkKeys
 from retry_engine.recovery.payment_page import PaymentPage
 from retry_engine.recovery.pre_dunning import PreDunning
@@ -31,8 +32,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerDesk:
-    """Says in the customer's words what `recovery` knows. `nudge` tells the workers to look."""
+class CustomerService:
+    """Says in the customer's words what `recovery` knows."""
 
     database: Database
     payment_page: PaymentPage
@@ -41,7 +42,7 @@ class CustomerDesk:
     policy: Policy
     keys: LinkKeys
     clock: Callable[[], datetime]
-    nudge: Callable[[], None]
+    dispatcher: Dispatcher
 
     def payment_options(self, customer_id: str) -> dict[str, Any]:
         """In which order a customer is shown ways to pay."""
@@ -110,7 +111,9 @@ class CustomerDesk:
         return self._acted(self.payment_page.pay(token))
 
     def _acted(self, answer: _T) -> _T:
-        self.nudge()
+        """What they did is carried out at once, not at the next tick."""
+        with suppress(RetryEngineError):
+            self.dispatcher.dispatch()
         return answer
 
     def later_page(self) -> str:

@@ -1,18 +1,12 @@
-"""Is everything in its place? One row per question: ok, warn or fail, and how to mend it."""
+"""What the doctor asks on Stripe's side: the key, its permissions, the endpoint, who retries."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from retry_engine.domain.errors import (
-    RetryEngineError,
-    StripeForbidden,
-    StripeRejected,
-    StripeUnavailable,
-)
+from retry_engine.app.checks import Check
+from retry_engine.domain.errors import StripeForbidden, StripeRejected, StripeUnavailable
 from retry_engine.domain.modes import Mode
-from retry_engine.store.holdings import Held
 
 _MUST_HEAR = (
     "invoice.payment_failed",
@@ -23,19 +17,11 @@ _MUST_HEAR = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One row. `mend` says what to do where the status is not `ok`."""
-
-    name: str
-    status: str
-    detail: str
-    mend: str = ""
-
-
 class Inspected(Protocol):
     """What the doctor asks of Stripe beyond what the engine itself needs."""
 
+    @property
+    def api_version(self) -> str: ...
     def account(self) -> Mapping[str, Any]: ...
     def webhook_endpoints(self) -> Sequence[Mapping[str, Any]]: ...
     def recent_invoices(self, *, limit: int) -> Sequence[Mapping[str, Any]]: ...
@@ -54,23 +40,11 @@ READ_PERMISSIONS = (
 )
 
 
-def check_part(name: str, test: Callable[[], str], *, mend: str) -> Check:
-    """`ok` with what the test says, or `fail` with its error."""
-    try:
-        return Check(name=name, status="ok", detail=test())
-    except RetryEngineError as error:
-        more = getattr(error, "detail", "")
-        return Check(
-            name=name, status="fail", detail=f"{error}: {more}" if more else str(error), mend=mend
-        )
-
-
 def check_stripe(
     stripe: Inspected,
     *,
     mode: str,
     writes: Sequence[str],
-    api_version: str,
     heard: Sequence[str],
     now: datetime,
 ) -> list[Check]:
@@ -84,7 +58,7 @@ def check_stripe(
     return [
         key,
         _permissions(stripe, writes),
-        _webhook(stripe, api_version, heard),
+        _webhook(stripe, heard),
         _who_retries(stripe, mode),
         _time(stripe, now),
     ]
@@ -127,7 +101,7 @@ def _permissions(stripe: Inspected, writes: Sequence[str]) -> Check:
     return Check(name="stripe permissions", status="ok", detail=f"{len(wanted)} asked, all granted")
 
 
-def _webhook(stripe: Inspected, api_version: str, heard: Sequence[str]) -> Check:
+def _webhook(stripe: Inspected, heard: Sequence[str]) -> Check:
     name = "webhook endpoint"
     try:
         endpoints = stripe.webhook_endpoints()
@@ -158,11 +132,11 @@ def _webhook(stripe: Inspected, api_version: str, heard: Sequence[str]) -> Check
             mend="add these events to the endpoint",
         )
     version = enabled[0].get("api_version")
-    if version not in (None, api_version):
+    if version not in (None, stripe.api_version):
         return Check(
             name=name,
             status="warn",
-            detail=f"sends events of API version {version}, this engine reads {api_version}",
+            detail=f"sends events of API version {version}, this engine reads {stripe.api_version}",
             mend="events are read again through the API, so this works; pin the endpoint anyway",
         )
     if deaf:
@@ -213,90 +187,3 @@ def _time(stripe: Inspected, now: datetime) -> Check:
             mend="synchronise this machine's clock; webhooks over 300 s old are refused",
         )
     return Check(name="clock", status="ok", detail=f"{apart.total_seconds():.0f} s from Stripe's")
-
-
-# Of each way in which an invoice is held: how bad that is, in words, and what mends it.
-_HELD = {
-    "nothing_planned": (
-        "fail",
-        "with nobody, and nothing is planned about them",
-        "`retry-engine cases hold` a living one; retry a closed one in Stripe, or void it",
-    ),
-    "past_deadline": (
-        "fail",
-        "past their deadline for a day",
-        "see that a worker runs and Stripe answers; `retry-engine cases release`",
-    ),
-    "end_refused": (
-        "fail",
-        "cannot be given back or kept off, Stripe refuses it; it is tried once a day",
-        "`retry-engine cases show` says why; do it in Stripe",
-    ),
-    "end_waits": (
-        "warn",
-        "are over, and their end waits while the engine is paused or writes nothing",
-        "`retry-engine engine resume`, RETRY_ENGINE_MODE=takeover; or end them in Stripe",
-    ),
-    "kept_from_stripe": (
-        "warn",
-        "are over, unpaid, and our rules do not let Stripe have them back",
-        "ask the customer, charge by hand or void them; after `cases note` they count as decided",
-    ),
-}
-
-
-def check_held(found: Mapping[str, Held], *, paused: bool) -> list[Check]:
-    """Invoices that Stripe does not retry because of us, and reviews that nobody answers."""
-    wrong = [(*_HELD[kind], found[kind]) for kind in _HELD if found[kind].count]
-    living, decided = found["living"].count, found["kept_off_by_decision"].count
-    detail = f"{living} are worked on, {decided} kept off by decision"
-    if paused and living:
-        wrong.append(
-            (
-                "warn",
-                "are held while the engine is paused, nobody retries them",
-                "`retry-engine engine resume`, or `cases release`; new failures stay with Stripe",
-                found["living"],
-            )
-        )
-    return [
-        _held(detail, wrong),
-        _overdue(found["review_overdue"]),
-        _given_up(found["outcome_given_up"]),
-    ]
-
-
-def _held(detail: str, wrong: Sequence[tuple[str, str, str, Held]]) -> Check:
-    name = "invoices held"
-    if not wrong:
-        return Check(name=name, status="ok", detail=detail)
-    return Check(
-        name=name,
-        status="fail" if any(row[0] == "fail" for row in wrong) else "warn",
-        detail="; ".join(f"{held.count} {what}: {held.names}" for _, what, _, held in wrong),
-        mend="; ".join(mend for _, _, mend, _ in wrong),
-    )
-
-
-def _given_up(unknown: Held) -> Check:
-    if not unknown.count:
-        return Check(name="outcomes", status="ok", detail="every charge has one, or finds it")
-    return Check(
-        name="outcomes",
-        status="warn",
-        detail=f"of {unknown.count} a charge was sent, and nobody can tell what came of it: "
-        f"{unknown.names}",
-        mend="where the account's access comes back, `events replay acct_…` finds out; else look "
-        "there, and `retry-engine cases note` what came of it",
-    )
-
-
-def _overdue(overdue: Held) -> Check:
-    if not overdue.count:
-        return Check(name="reviews", status="ok", detail="none is overdue")
-    return Check(
-        name="reviews",
-        status="warn",
-        detail=f"{overdue.count} wait beyond their deadline: {overdue.names}",
-        mend="`retry-engine reviews list`; [review] unanswered says what becomes of them by itself",
-    )

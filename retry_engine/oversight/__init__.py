@@ -1,1 +1,0 @@
-"""What people see and decide: documents of cases, overrides, reviews, the stop for everything."""
