@@ -1,6 +1,5 @@
 """One Stripe account: its objects, what happened, what is due, and who tried to take money."""
 
-import heapq
 import itertools
 import string
 from collections import deque
@@ -240,25 +239,25 @@ class Account:
     ) -> None:  # fmt: skip
         """Plan something on a clock."""
         due = Due(at=when, what=what, act=act, live=live)
-        agenda = self._agendas.setdefault(clock_id or "", Agenda())
-        heapq.heappush(agenda.heap, (when, next(self._order), due))
+        self._agenda(clock_id).plan(due, number=next(self._order))
 
     def next_due(self, clock_id: str | None) -> Due | None:
         """What happens next on a clock."""
-        return self._agendas.setdefault(clock_id or "", Agenda()).next()
+        return self._agenda(clock_id).next()
 
     def play_next(self, clock_id: str | None, until: int) -> bool:
         """Let the next thing happen if it is due by then; False when nothing is."""
-        agenda = self._agendas.setdefault(clock_id or "", Agenda())
-        due = agenda.next()
-        if due is None or due.at > until:
+        due = self._agenda(clock_id).take(until=until)
+        if due is None:
             return False
-        heapq.heappop(agenda.heap)
         if clock_id:
             self._playing[clock_id] = max(due.at, self.clock_now(clock_id))
         with self.caused_by(Cause()):
             due.act()
         return True
+
+    def _agenda(self, clock_id: str | None) -> Agenda:
+        return self._agendas.setdefault(clock_id or "", Agenda())
 
     def forget_agenda(self, clock_id: str) -> None:
         """Nothing more happens on a clock that is gone."""

@@ -15,8 +15,6 @@ from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.payments import charging, outcomes, payment_methods
 from retry_engine.sandbox.payments.charging import Result
 
-# -- payment intents
-
 
 def invoice_of(account: Account, intent: Obj) -> Obj | None:
     """The invoice that an intent pays, if it pays one."""
@@ -187,12 +185,3 @@ def _keep(account: Account, invoice: Obj, method: Obj, *, wanted_again: bool) ->
         before = account.change(subscription, default_payment_method=method["id"])
         if before:
             account.emit("customer.subscription.updated", subscription, before)
-
-
-# -- setup intents
-
-
-# -- the bank's challenge
-
-
-# -- what somebody without a secret key may see

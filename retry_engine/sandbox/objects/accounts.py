@@ -2,8 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj, listing, nulls
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def account(*, id: str, created: int, country: str, currency: str) -> Obj:
     """The account itself."""

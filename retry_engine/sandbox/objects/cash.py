@@ -2,8 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def cash_transaction(
     *, id: str, created: int, customer: str, amount: int, currency: str, ending: int

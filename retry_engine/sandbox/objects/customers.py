@@ -2,9 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj, nulls
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
-
 _NO_ADDRESS: Obj = {
     "city": None,
     "country": None,

@@ -2,8 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def coupon(
     *, id: str, created: int, duration: str, months: int | None, percent_off: float | None,

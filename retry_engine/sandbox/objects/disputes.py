@@ -2,9 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj, nulls
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
-
 _EVIDENCE = (
     "access_activity_log", "billing_address", "cancellation_policy",
     "cancellation_policy_disclosure", "cancellation_rebuttal", "customer_communication",

@@ -2,8 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def event(
     *, id: str, kind: str, created: int, api_version: str, snapshot: Obj, previous: Obj | None,

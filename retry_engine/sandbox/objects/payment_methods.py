@@ -3,8 +3,6 @@
 from retry_engine.sandbox.objects.base import Obj, nulls
 from retry_engine.sandbox.objects.customers import billing_details
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def payment_method(*, id: str, created: int, kind: str, detail: Obj, country: str | None) -> Obj:
     """A payment method that belongs to nobody yet."""

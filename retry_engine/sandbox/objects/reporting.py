@@ -2,8 +2,6 @@
 
 from retry_engine.sandbox.objects.base import Obj, listing
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def file(*, id: str, created: int, size: int, url: str, title: str) -> Obj:
     """A file that Stripe made; what is in it is fetched from `url`."""

@@ -4,8 +4,6 @@ from typing import Any
 
 from retry_engine.sandbox.objects.base import Obj
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def customer_session(*, secret: str, created: int, customer: str, element: Obj) -> Obj:
     """Leave for a page to show a customer's saved methods."""

@@ -3,8 +3,6 @@
 from retry_engine.sandbox.objects.base import Obj, listing, nulls
 from retry_engine.sandbox.objects.catalog import plan
 
-# ruff: noqa: A002 -- the arguments carry the names of the API's own fields
-
 
 def subscription_item(
     *, id: str, created: int, subscription: str, price: Obj, quantity: int, start: int, end: int

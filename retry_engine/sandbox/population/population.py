@@ -18,7 +18,8 @@ from retry_engine.sandbox.population.wallets import Wallets
 class HeldBack(Protocol):
     """What a bank answers for somebody who learnt to fail; None: what it answers to all."""
 
-    def __call__(self, customer: str, at: datetime, *, on_session: bool) -> IssuerAnswer | None: ...
+    def __call__(self, customer: str, at: datetime, *, on_session: bool) -> IssuerAnswer | None:
+        """The answer at that time."""
 
 
 class Population:

@@ -33,7 +33,6 @@ class World:
         self.people = people
         self._stories = stories
         self._persons = {person.key: person for person in people}
-        self._owners = {i.key: person for person in people for i in person.instruments}
         self._instruments = {i.key: i for person in people for i in person.instruments}
 
     @classmethod

@@ -70,6 +70,7 @@ def notification(letter: Letter) -> EmailMessage:
 
 
 def part_of(message: EmailMessage, subtype: str) -> str | None:
+    """The mail as `plain` or `html`, if it has that."""
     part = message.get_body(preferencelist=(subtype,))
     return str(part.get_content()) if part is not None else None
 
