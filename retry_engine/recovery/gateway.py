@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from retry_engine.domain.attempts import Outcome
@@ -11,6 +11,8 @@ from retry_engine.recovery.gate import Permit
 
 # Begins every idempotency key of ours: an event that carries it was caused by our own call.
 OUR_KEYS = "retry-engine:"
+# Stripe may forget a key from 24 h on, and would then run the same request as a new one.
+KEY_LIFETIME = timedelta(hours=23)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,12 +36,10 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, links
+from retry_engine.recovery import cases, links, promises
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
-from retry_engine.recovery.incentives import discounts
-from retry_engine.recovery.incentives.discounts import NeedsAPerson
 from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.planning import Planner, view_of
 from retry_engine.recovery.suppression import BY_CUSTOMER, BY_MAIL_SERVER
@@ -321,7 +319,7 @@ class Messenger:
             message_id = f"{case.id}.{action.id}"
             try:
                 offer = self._offer(context, case, action)
-            except NeedsAPerson as question:
+            except promises.NeedsAPerson as question:
                 self._ask(context, case, action, question)
                 return None
             to = {"address_hash": hashed, "language": customer.language}
@@ -430,7 +428,7 @@ class Messenger:
             if not offered or offers.of_case(connection, other.id) is not None:
                 try:
                     offer = self._offer(context, other, its)
-                except NeedsAPerson:  # who is asked when its own letter is due
+                except promises.NeedsAPerson:  # who is asked when its own letter is due
                     continue
             offered = offered or offer is not None
             message_id = f"{other.id}.{action.id}"
@@ -450,12 +448,12 @@ class Messenger:
         policy = self.planner.policy_of(case.policy_version)
         if not discount or self.public_url is None or policy.messages.way_back != "page":
             return None
-        return discounts.make(
+        return promises.promise(
             context, case, discount=discount, decision_id=action.decision_id, terms=policy.offers
         )
 
     def _ask(
-        self, context: CaseContext, case: Case, action: Action, question: NeedsAPerson
+        self, context: CaseContext, case: Case, action: Action, question: promises.NeedsAPerson
     ) -> None:
         _, discount = self.planner.decided_message(context, action)
         schedule.finish(

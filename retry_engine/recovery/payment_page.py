@@ -17,8 +17,9 @@ from retry_engine.domain.standing import Outlook, Standing, outlook_of, standing
 from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import Gateway, InvoiceToPay
-from retry_engine.recovery.incentives.discounts import TAKEABLE, DiscountOffers
+from retry_engine.recovery.incentives.discounts import DiscountOffers
 from retry_engine.recovery.incentives.plan_changes import Choices, PlanChanges
+from retry_engine.recovery.incentives.saga import TAKEABLE
 from retry_engine.recovery.links import RECOVER, LinkKeys
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, risk_flags, schedule

@@ -21,7 +21,7 @@ from retry_engine.recovery.charging.charge import charge
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.charging.rules import charge_refusal
 from retry_engine.recovery.fence import Fence
-from retry_engine.recovery.gateway import ChargeFacts, PaymentTrail, PayResult
+from retry_engine.recovery.gateway import KEY_LIFETIME, ChargeFacts, PaymentTrail, PayResult
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import attempts, engine_state, inbox, intents, schedule
 from retry_engine.store import cases as rows
@@ -32,8 +32,6 @@ from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
 
-# Stripe may forget a key from 24 h on, and would then run the same request as a new one.
-KEY_LIFETIME = timedelta(hours=23)
 _ASK_AGAIN = timedelta(seconds=20)
 
 

@@ -8,10 +8,10 @@ The rules of an offer hold: the intent first, what it is worth inside the budget
 action goes on where a process died. Each can be had once about an invoice.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -19,14 +19,14 @@ from sqlalchemy import Connection
 from retry_engine.domain import codes, money
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.codes import Category
-from retry_engine.domain.errors import Refused, StripeRejected, StripeUnavailable
+from retry_engine.domain.errors import Refused, StripeRejected
 from retry_engine.domain.offers import Change, OfferState
 from retry_engine.domain.policy import Offers
 from retry_engine.domain.stripe_states import SubscriptionStatus
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, SubscriptionFacts
-from retry_engine.recovery.incentives.discounts import KEY_LIFETIME, TAKEABLE
+from retry_engine.recovery.incentives.saga import TAKEABLE, Made, NotMade, Saga, Step
 from retry_engine.store import attempts, engine_state, intents, offers, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.cases import Case
@@ -112,14 +112,8 @@ class PlanChanges:
         found = self._subscription(case)
         if until is None or found is None:
             raise Refused("this cannot be changed (any more)")
-        with connection.begin():
-            case, paused = rows.get_with_switch(connection, case_id)
-            if paused or self._not_now(connection, case) is not None:
-                raise Refused("this cannot be changed at the moment")
-            change = self._begin(connection, case, kind, until, found)
-            schedule.plan(connection, case, ActionKind.CHANGE, at=change.at)
-        with suppress(StripeUnavailable):
-            self._apply(connection, change)
+        intend = partial(self._intend, kind=kind, until=until, found=found)
+        self._saga.take(connection, case_id, intend)
         with connection.begin():
             change = _present(connection, case_id, kind)
         if change.state == OfferState.REFUSED:
@@ -132,36 +126,56 @@ class PlanChanges:
         Raises:
             StripeUnavailable, StripeForbidden: not known or not possible now; it is to be held.
         """
-        self.database.money_may_move(connection)
-        with connection.begin():
-            if engine_state.read(connection).paused:
-                schedule.put_back(connection, action)
-                return
-            under_way = [
-                change
-                for change in offers.changes_of_case(connection, action.case_id)
-                if change.state == OfferState.TAKING
-            ]
-        for change in under_way:
-            self._apply(connection, change)
-        with connection.begin():
-            schedule.finish(connection, action.id, result="done")
+        if self._saga.go_on(connection, action, self._under_way):
+            with connection.begin():
+                schedule.finish(connection, action.id, result="done")
+
+    @property
+    def _saga(self) -> Saga:
+        return Saga(
+            kind=ActionKind.CHANGE, database=self.database, gate=self.gate, clock=self.clock
+        )
+
+    def _under_way(self, connection: Connection, case: Case) -> Sequence[Step]:
+        made = offers.changes_of_case(connection, case.id)
+        return [self._step(change) for change in made if change.state == OfferState.TAKING]
+
+    def _step(self, change: StoredChange) -> Step:
+        return Step(
+            sent_at=change.sent_at,
+            find=partial(self._made_as, change),
+            make=partial(self._make, change),
+            settle=partial(_settle, change),
+        )
+
+    def _intend(
+        self,
+        context: CaseContext,
+        case: Case,
+        paused: bool,
+        *,
+        kind: Change,
+        until: datetime,
+        found: SubscriptionFacts,
+    ) -> Step:
+        if paused or self._not_now(context.connection, case) is not None:
+            raise Refused("this cannot be changed at the moment")
+        return self._step(self._begin(context, case, kind, until, found))
 
     def _begin(
         self,
-        connection: Connection,
+        context: CaseContext,
         case: Case,
         kind: Change,
         until: datetime,
         found: SubscriptionFacts,
     ) -> StoredChange:
         terms = self.terms_of(case.policy_version)
-        real_now = self.clock()
         worth = _worth(case, found, until) if kind is Change.BILLING_DAY else 0
         if worth > terms.case_budget:
             raise Refused("this costs more than may be given")
         change = offers.reserve_change(
-            connection,
+            context.connection,
             month_budget=terms.month_budget,
             customer_budget=terms.customer_budget,
             case_id=case.id,
@@ -169,60 +183,36 @@ class PlanChanges:
             customer_id=case.customer_id,
             subscription_id=found.id,
             kind=kind,
-            at=rows.time_of(connection, case, real_now),
+            at=context.now,
             until=until,
             amount=worth,
             currency=case.currency,
-            sent_at=real_now,
+            sent_at=context.real_now,
         )
         if change is None:
             raise Refused("this cannot be given at the moment")
         return change
 
-    def _apply(self, connection: Connection, change: StoredChange) -> None:
-        """Change the subscription, unless it is changed already."""
-        error = None
-        if not self._is_made(change):
-            key = f"{OUR_KEYS}change:{change.case_id}:{change.id}"
-            of = (change.account, change.subscription_id)
-            if self.clock() - change.sent_at > KEY_LIFETIME:
-                error = "it never reached Stripe"
-            else:
-                permit = self._permit(connection, change)
-                try:
-                    if change.kind is Change.PAUSE:
-                        self.gateway.pause_subscription(
-                            *of, until=change.until, permit=permit, idempotency_key=key
-                        )
-                    else:
-                        self.gateway.move_renewals(
-                            *of, to=change.until, permit=permit, idempotency_key=key
-                        )
-                except StripeRejected as refused:
-                    error = str(refused)[:500]
-        state = OfferState.TAKEN if error is None else OfferState.REFUSED
-        with connection.begin():
-            case = rows.get(connection, change.case_id)
-            offers.settle_change(connection, change.id, state, error=error)
-            schedule.cancel(connection, case.id, kind=ActionKind.CHANGE, result="done")
-            if case.is_living:
-                context = CaseContext(
-                    connection=connection,
-                    now=rows.time_of(connection, case, self.clock()),
-                    real_now=self.clock(),
-                )
-                schedule.plan(connection, case, ActionKind.REFRESH, at=context.now)
-        log.info("change", kind=change.kind, state=state, error=error)
-
-    def _permit(self, connection: Connection, change: StoredChange) -> Permit:
-        with connection.begin():
-            return self.gate.permit(rows.get(connection, change.case_id).mode)
-
-    def _is_made(self, change: StoredChange) -> bool:
-        found = self.gateway.subscription(change.account, change.subscription_id)
+    def _make(self, change: StoredChange, _case: Case, permit: Permit) -> str:
+        key = f"{OUR_KEYS}change:{change.case_id}:{change.id}"
+        of = (change.account, change.subscription_id)
         if change.kind is Change.PAUSE:
-            return found.collection_paused
-        return found.trial_ends_at == change.until
+            self.gateway.pause_subscription(
+                *of, until=change.until, permit=permit, idempotency_key=key
+            )
+        else:
+            self.gateway.move_renewals(*of, to=change.until, permit=permit, idempotency_key=key)
+        return change.subscription_id
+
+    def _made_as(self, change: StoredChange, _case: Case) -> str | None:
+        """The subscription's id where it is changed already."""
+        found = self.gateway.subscription(change.account, change.subscription_id)
+        is_made = (
+            found.collection_paused
+            if change.kind is Change.PAUSE
+            else found.trial_ends_at == change.until
+        )
+        return found.id if is_made else None
 
     def _not_now(self, connection: Connection, case: Case) -> str | None:
         if case.state not in TAKEABLE or case.subscription_id is None:
@@ -248,6 +238,15 @@ class PlanChanges:
             return None
         usable = found.status in _CAN_BE_CHANGED and not found.collection_paused
         return found if usable and found.period_ends_at is not None else None
+
+
+def _settle(
+    change: StoredChange, context: CaseContext, _case: Case, outcome: Made | NotMade
+) -> None:
+    refused = outcome.why if isinstance(outcome, NotMade) else None
+    state = OfferState.TAKEN if refused is None else OfferState.REFUSED
+    offers.settle_change(context.connection, change.id, state, error=refused)
+    log.info("change", kind=change.kind, state=state, error=refused)
 
 
 def _days(found: SubscriptionFacts, most: int, now: datetime) -> tuple[datetime, ...]:
