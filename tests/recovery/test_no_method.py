@@ -38,3 +38,27 @@ def test_who_has_no_method_at_all_is_waited_for_and_written_to(
     here.works()
     assert here.case(invoice)["close_reason"] == "recovered_by_engine"
     assert here.engine.health.status()["events_dead"] == 0
+
+
+def test_a_saved_card_is_charged_only_once_it_or_another_is_the_default(
+    writes: Writing, post_office: PostOffice
+) -> None:
+    """Stripe charges nothing either: no card was declined that another could stand in for."""
+    here = writes("")
+    customer, method = here.shop.customer_with("succeeded", "succeeded")
+    v1 = here.shop.stripe.v1
+    v1.customers.update(customer.id, {"email": ADDRESS, "name": "Maria"})
+    here.shop.subscribed(customer)
+    v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": ""}})
+    here.shop.advances(customer, days=31, hours=2)
+    here.works()
+    invoice = here.shop.newest_invoice(customer)
+    case = here.case(invoice)
+    assert (case["state"], case["attempts"]) == ("needs_customer", [])
+    rendering.show_explanation(here.engine.operations.explain_case(invoice.id))
+    here.days_pass(customer, 6, step_hours=12)
+    assert here.shop.ledger(invoice) == []
+    assert len(post_office.to(ADDRESS)) >= 1
+    v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": method.id}})
+    here.days_pass(customer, 3)
+    assert here.case(invoice)["close_reason"] == "recovered_by_engine"

@@ -21,6 +21,8 @@ def backup_before_decline(s: Subject) -> Spans:
         return
     if not any(a.is_resolved for a in s.view.attempts):
         detail = "a backup is charged only after a definite decline"
+        if not s.view.attempts and not any(m.is_default for m in s.view.payment_methods):
+            detail = f"no method is the default, so that none was charged, and {detail}"
         yield Forbidden("backup_before_decline", s.start, None, detail)
 
 
