@@ -27,13 +27,14 @@ from retry_engine.recovery.dispatch import Dispatcher
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.incentives.discounts import DiscountOffers
 from retry_engine.recovery.incentives.plan_changes import PlanChanges
-from retry_engine.recovery.links import LinkKeys
-from retry_engine.recovery.messaging import Messenger, Post
+from retry_engine.recovery.messaging.channel import MessageChannel
+from retry_engine.recovery.messaging.links import LinkKeys
+from retry_engine.recovery.messaging.pre_dunning import PreDunning
+from retry_engine.recovery.messaging.renewal_risk import RenewalRisks
+from retry_engine.recovery.messaging.send import Messenger
 from retry_engine.recovery.payment_page import PaymentPage
 from retry_engine.recovery.planning import Planner
 from retry_engine.recovery.policies import Policies
-from retry_engine.recovery.pre_dunning import PreDunning
-from retry_engine.recovery.renewal_risk import RenewalRisks
 from retry_engine.settings import Settings, bundled
 from retry_engine.store import engine_state, schema
 from retry_engine.store.database import Database, alone
@@ -64,7 +65,7 @@ def build(
     settings: Settings,
     *,
     gateway: "StripeGateway | None" = None,
-    channel: Post | None = None,
+    channel: MessageChannel | None = None,
     broker: "Broker | LateBroker | None" = None,
     model: Model | None = None,
     known: "Known | None" = None,
@@ -145,7 +146,7 @@ class Engine:
         settings: Settings,
         *,
         gateway: "StripeGateway | None",
-        channel: Post | None,
+        channel: MessageChannel | None,
         broker: "Broker | LateBroker | None",
         model: Model | None,
         known: "Known | None",
@@ -323,7 +324,7 @@ class Engine:
         )
 
     @cached_property
-    def _channel(self) -> Post:
+    def _channel(self) -> MessageChannel:
         settings = self.settings
         if self._given_channel is not None:
             return self._given_channel
@@ -337,7 +338,7 @@ class Engine:
             return WebhookChannel(
                 url=settings.messages_url,
                 secret=settings.messages_secret.get_secret_value(),
-                manners=self._policy.messages,
+                message_policy=self._policy.messages,
                 clock=self.clock,
                 sleep=self._sleep,
             )
@@ -352,7 +353,7 @@ class Engine:
         return EmailChannel(
             url=settings.smtp_url.get_secret_value(),
             sender=settings.mail_from,
-            manners=self._policy.messages,
+            message_policy=self._policy.messages,
             clock=self.clock,
             plaintext_to_loopback=settings.smtp_plaintext == "loopback",
         )
@@ -426,7 +427,7 @@ class Engine:
         return Messenger(
             database=self.database,
             gateway=self.gateway,
-            post=self._channel,
+            channel=self._channel,
             planner=self._planner,
             is_quiet=self._decisions.is_quiet,
             public_url=self.settings.public_url,
@@ -447,7 +448,7 @@ class Engine:
                 risk=self._decisions.renewal_risk,
                 distrust=timedelta(days=self._policy.review.dispute_days),
             ),
-            post=self._channel if writes else None,
+            channel=self._channel if writes else None,
             policy=self._policy,
             gate=self._gate,
             is_quiet=self._decisions.is_quiet_there,
@@ -485,7 +486,7 @@ class Engine:
             gateway=self.gateway,
             discounts=self.discounts,
             plan_changes=self.plan_changes,
-            manners=self._policy.messages,
+            message_policy=self._policy.messages,
             keys=self._link_keys,
             gate=self._gate,
             clock=self.clock,

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from retry_engine.domain.errors import InvalidInput
-from retry_engine.recovery.suppression import Report
+from retry_engine.recovery.messaging.suppression import Report
 
 LARGEST = 1024 * 1024
 _MOST_PARTS = 50

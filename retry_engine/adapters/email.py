@@ -23,7 +23,7 @@ from retry_engine.domain.mailbox import Mailbox
 from retry_engine.domain.names import one_line
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging.channel import Message
 
 _TIMEOUT = 20.0
 # Codes that speak of whom it is for, not of us.
@@ -39,20 +39,22 @@ class EmailChannel:
 
     url: str = field(repr=False)
     sender: str
-    manners: Messages
+    message_policy: Messages
     clock: Callable[[], datetime]
     plaintext_to_loopback: bool = False
-    channel: str = "email"
+    name: str = "email"
     needs_address: bool = True
     takes_several: bool = True
 
-    def send(self, letter: Letter, *, permit: Permit) -> None:
-        """Send it; errors as `recovery.messaging.Post` says, none with the address in it."""
+    def send(self, message: Message, *, permit: Permit) -> None:
+        """Send it; errors as `MessageChannel` says, none with the address in it."""
         try:
-            box = mailbox.parse(letter.to)
+            box = mailbox.parse(message.to)
         except CannotBeWrittenTo as why:
             raise MailRefused(f"the address cannot be written to: {why}", address=False) from None
-        mail = as_mail(letter, box, sender=self.sender, manners=self.manners, now=self.clock())
+        mail = as_mail(
+            message, box, sender=self.sender, message_policy=self.message_policy, now=self.clock()
+        )
         server = self._connect()
         handed_over = False
         try:
@@ -177,26 +179,26 @@ def _told(error: Exception) -> str:
 
 
 def as_mail(
-    letter: Letter, box: Mailbox, *, sender: str, manners: Messages, now: datetime
+    message: Message, box: Mailbox, *, sender: str, message_policy: Messages, now: datetime
 ) -> EmailMessage:
     """The message with its headers, plain text and HTML."""
-    written = presentation.write(letter, manners=manners)
+    written = presentation.write(message, message_policy=message_policy)
     mail = EmailMessage()
     mail["Subject"] = written.subject
     name, _, domain = sender.rpartition("@")
-    mail["From"] = Address(one_line(manners.business), name, domain)
+    mail["From"] = Address(one_line(message_policy.business), name, domain)
     mail["To"] = Address("", box.name, box.domain)
-    if manners.reply_to:
-        mail["Reply-To"] = manners.reply_to
+    if message_policy.reply_to:
+        mail["Reply-To"] = message_policy.reply_to
     mail["Date"] = format_datetime(now)
-    mail["Message-ID"] = f"<{letter.mail_name}@{domain or 'localhost'}>"
+    mail["Message-ID"] = f"<{message.mail_name}@{domain or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
-    if letter.unsubscribe_url:
-        mail["List-Unsubscribe"] = f"<{letter.unsubscribe_url}>"
+    if message.unsubscribe_url:
+        mail["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    elif manners.reply_to:
-        mail["List-Unsubscribe"] = f"<mailto:{manners.reply_to}?subject=unsubscribe>"
+    elif message_policy.reply_to:
+        mail["List-Unsubscribe"] = f"<mailto:{message_policy.reply_to}?subject=unsubscribe>"
     mail.set_content(written.text)
     mail.add_alternative(written.html, subtype="html")
     return mail

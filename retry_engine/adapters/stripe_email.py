@@ -12,7 +12,7 @@ from retry_engine.domain.errors import (
 )
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging.channel import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,20 @@ class StripeEmailChannel:
     """Says no more than that the invoice is due: no offer, and no way out of messages."""
 
     gateway: Gateway
-    channel: str = "stripe"
+    name: str = "stripe"
     needs_address: bool = True
     takes_several: bool = False  # each is about its invoice
 
-    def send(self, letter: Letter, *, permit: Permit) -> None:
-        """Have it sent; errors as `recovery.messaging.Post` says."""
-        if letter.invoice_id is None:
+    def send(self, message: Message, *, permit: Permit) -> None:
+        """Have it sent; errors as `MessageChannel` says."""
+        if message.invoice_id is None:
             raise MailRefused("Stripe writes about invoices only", address=False)
         try:
             self.gateway.send_invoice(
-                letter.account,
-                letter.invoice_id,
+                message.account,
+                message.invoice_id,
                 permit=permit,
-                idempotency_key=f"{OUR_KEYS}message:{letter.message_id}",
+                idempotency_key=f"{OUR_KEYS}message:{message.message_id}",
             )
         except StripeUnavailable as error:
             raise MailUnknown(f"no answer from Stripe: {error}") from None

@@ -32,7 +32,7 @@ from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.messaging import DueInvoice, Letter
+from retry_engine.recovery.messaging.channel import DueInvoice, Message
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 _TRIES = 4
@@ -54,16 +54,16 @@ class WebhookChannel:
 
     url: str
     secret: str = field(repr=False)
-    manners: Messages
+    message_policy: Messages
     clock: Callable[[], datetime]
     sleep: Callable[[float], None]
-    channel: str = "http"
+    name: str = "http"
     needs_address: bool = False
     takes_several: bool = True
 
-    def send(self, letter: Letter, *, permit: Permit) -> None:
-        """Hand it over; errors as `recovery.messaging.Post` says, none with the address in it."""
-        body = json.dumps(_document(letter, self.manners), ensure_ascii=False).encode()
+    def send(self, message: Message, *, permit: Permit) -> None:
+        """Hand it over; errors as `MessageChannel` says, none with the address in it."""
+        body = json.dumps(_document(message, self.message_policy), ensure_ascii=False).encode()
         left = False
         retrying = Retrying(
             stop=stop_after_attempt(_TRIES),
@@ -76,7 +76,7 @@ class WebhookChannel:
             for attempt in retrying:
                 with attempt:
                     try:
-                        self._call(letter.message_id, body)
+                        self._call(message.message_id, body)
                     except _Again as again:
                         left = left or again.left
                         raise
@@ -112,26 +112,26 @@ def signature(secret: str, at: int, body: bytes) -> str:
     return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
 
 
-def _document(letter: Letter, manners: Messages) -> dict[str, Any]:
-    written = presentation.write(letter, manners=manners)
+def _document(message: Message, message_policy: Messages) -> dict[str, Any]:
+    written = presentation.write(message, message_policy=message_policy)
     return {
-        "id": letter.message_id,
-        "mail_name": letter.mail_name,
-        "kind": letter.kind,
-        "account": letter.account or None,
-        "customer": letter.customer_id,
-        "invoice": letter.invoice_id,
-        "email": letter.to or None,
-        "name": shown_name(letter.name),
+        "id": message.message_id,
+        "mail_name": message.mail_name,
+        "kind": message.kind,
+        "account": message.account or None,
+        "customer": message.customer_id,
+        "invoice": message.invoice_id,
+        "email": message.to or None,
+        "name": shown_name(message.name),
         "language": written.language,
-        "amount": letter.amount,
-        "currency": letter.currency,
-        "discount": letter.discount,
-        "offer_until": letter.offer_until.isoformat() if letter.offer_until else None,
-        "retry_at": letter.retry_at.isoformat() if letter.retry_at else None,
-        "pay_url": letter.pay_url,
-        "unsubscribe_url": letter.unsubscribe_url,
-        "further_invoices": [_further(due) for due in letter.further],
+        "amount": message.amount,
+        "currency": message.currency,
+        "discount": message.discount,
+        "offer_until": message.offer_until.isoformat() if message.offer_until else None,
+        "retry_at": message.retry_at.isoformat() if message.retry_at else None,
+        "pay_url": message.pay_url,
+        "unsubscribe_url": message.unsubscribe_url,
+        "further_invoices": [_further(due) for due in message.further],
         "subject": written.subject,
         "text": written.text,
         "html": written.html,

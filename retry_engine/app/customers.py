@@ -12,11 +12,11 @@ from retry_engine.app import payment_options
 from retry_engine.domain.errors import BadRequest, NotFound, Refused, RetryEngineError
 from retry_engine.domain.offers import Change
 from retry_engine.domain.policy import Policy
-from retry_engine.recovery import messaging
 from retry_engine.recovery.dispatch import Dispatcher
-from retry_engine.recovery.links import LinkKeys
+from retry_engine.recovery.messaging import suppression
+from retry_engine.recovery.messaging.links import LinkKeys
+from retry_engine.recovery.messaging.pre_dunning import PreDunning
 from retry_engine.recovery.payment_page import PaymentPage
-from retry_engine.recovery.pre_dunning import PreDunning
 from retry_engine.settings import Settings
 from retry_engine.store.database import Database
 
@@ -55,7 +55,7 @@ class CustomerService:
         With `write`, its address is not written to again.
         """
         with self.database.transaction() as connection:
-            return messaging.unsubscribe(
+            return suppression.unsubscribe(
                 connection, token, keys=self.keys, now=self.clock(), write=write
             )
 
@@ -94,7 +94,7 @@ class CustomerService:
                     key=key, script=self.settings.stripe_js, order=",".join(order)
                 )
         page = presentation.recovery_page(
-            bill, token=token, element=element, alert=alert, manners=self.policy.messages
+            bill, token=token, element=element, alert=alert, message_policy=self.policy.messages
         )
         return Shown(page=page, leads_to=bill.hosted_url if bill.pays_here else None)
 
@@ -118,7 +118,7 @@ class CustomerService:
 
     def later_page(self) -> str:
         """In place of the page, while it cannot be shown."""
-        return presentation.later_page(manners=self.policy.messages)
+        return presentation.later_page(message_policy=self.policy.messages)
 
     def take_offer(self, token: str) -> bool:
         """The holder of the link takes its offer; False where the link is none of ours.
@@ -168,7 +168,7 @@ class CustomerService:
             element = presentation.Element(key=key, script=self.settings.stripe_js, order=order)
         return presentation.card_page(
             renewal, token=token, secret=secret, element=element, added=added,
-            is_wanted=is_wanted, manners=self.policy.messages,
+            is_wanted=is_wanted, message_policy=self.policy.messages,
         )  # fmt: skip
 
     def card_portal(self, token: str) -> str | None:
@@ -191,4 +191,6 @@ class CustomerService:
 
     def unsubscribe_page(self, language: str, *, done: bool) -> str:
         """What the link shows."""
-        return presentation.unsubscribe_page(language, done=done, manners=self.policy.messages)
+        return presentation.unsubscribe_page(
+            language, done=done, message_policy=self.policy.messages
+        )

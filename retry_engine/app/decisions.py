@@ -68,15 +68,17 @@ class Decisions:
 
         return renewal_risk.of_charge(view, method, at, policy=self.current, model=self.model())
 
-    def is_quiet(self, view: CaseView, at: datetime, manners: Messages) -> bool:
+    def is_quiet(self, view: CaseView, at: datetime, message_policy: Messages) -> bool:
         """Whether a case's customer is not to be written to at that moment."""
-        return self.is_quiet_there(view.customer_timezone, view.customer_country, at, manners)
+        return self.is_quiet_there(
+            view.customer_timezone, view.customer_country, at, message_policy
+        )
 
     @staticmethod
     def is_quiet_there(
-        timezone: str | None, country: str | None, at: datetime, manners: Messages
+        timezone: str | None, country: str | None, at: datetime, message_policy: Messages
     ) -> bool:
         """Whether nobody in that zone and country is to be written to at that moment."""
         from retry_engine.decisioning import dunning  # noqa: PLC0415  # numpy
 
-        return dunning.is_quiet_there(timezone, country, at, manners)
+        return dunning.is_quiet_there(timezone, country, at, message_policy)

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from retry_engine.app import documents
-from retry_engine.recovery import suppression
-from retry_engine.recovery.links import LinkKeys
+from retry_engine.recovery.messaging import suppression
+from retry_engine.recovery.messaging.links import LinkKeys
 from retry_engine.store import messages
 from retry_engine.store.database import Database
 

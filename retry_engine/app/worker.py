@@ -32,7 +32,7 @@ from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.actions import Rooms
 from retry_engine.recovery.dispatch import LEASE, Dispatcher
 from retry_engine.recovery.intake import SIGMA_RUN, Intake
-from retry_engine.recovery.pre_dunning import PreDunning
+from retry_engine.recovery.messaging.pre_dunning import PreDunning
 from retry_engine.store import breakers, holdings, inbox, renewals, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.database import CaseBusy, Database, alone

@@ -7,7 +7,7 @@ from datetime import datetime
 from retry_engine.domain import codes
 from retry_engine.domain.attempts import Attempt, Source
 from retry_engine.domain.codes import Category
-from retry_engine.domain.messages import Message
+from retry_engine.domain.messages import SentMessage
 from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
 
@@ -44,7 +44,7 @@ class CaseView:
     customer_timezone: str | None = None
     customer_since: datetime | None = None
     stripe_next_attempt_at: datetime | None = None
-    messages: tuple[Message, ...] = ()
+    messages: tuple[SentMessage, ...] = ()
     offers: tuple[Offer, ...] = ()
     last_offer_at: datetime | None = None
 

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from retry_engine.domain.vocabulary import MessageKind
 
-__all__ = ["Message", "MessageKind"]
+__all__ = ["MessageKind", "SentMessage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class SentMessage:
     """One that was sent, or may have been; `at` is on the case's clock."""
 
     at: datetime

@@ -409,7 +409,7 @@ def suppress_address(
     as_json: Json = False,
 ) -> None:
     """Never write to an address again; only a keyed hash of it is kept."""
-    from retry_engine.recovery import suppression
+    from retry_engine.recovery.messaging import suppression
 
     suppression.checked(address, reason, account)  # before anything is started for it
     with _engine() as engine:
@@ -433,7 +433,7 @@ def unsuppress_address(
     as_json: Json = False,
 ) -> None:
     """Let an address be written to again; that it was is kept."""
-    from retry_engine.recovery import suppression
+    from retry_engine.recovery.messaging import suppression
 
     suppression.checked_address(address, account)
     with _engine() as engine:
@@ -457,7 +457,7 @@ def heed_bounce(
 ) -> None:
     """Take a bounce (RFC 3464) or complaint (RFC 5965) about a letter of this engine's."""
     from retry_engine.adapters import bounce_reports
-    from retry_engine.recovery import suppression
+    from retry_engine.recovery.messaging import suppression
 
     suppression.check_account(account or "")
     report = bounce_reports.read(_mail(file, most=bounce_reports.LARGEST + 1))

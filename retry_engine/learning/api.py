@@ -21,7 +21,7 @@ from retry_engine.domain.attempts import Attempt
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
-from retry_engine.domain.messages import Message
+from retry_engine.domain.messages import SentMessage
 from retry_engine.domain.offers import Offer, OfferState
 from retry_engine.domain.policy import Limits, Offers, Value
 from retry_engine.domain.policy import Policy as PolicyFile
@@ -160,7 +160,7 @@ def view_of(row: Mapping[Any, Any], record: replay.Record) -> CaseView:
         customer_country=_text(row, "customer_country"),
         customer_timezone=_text(row, "customer_timezone"),
         customer_since=replay.time_of(row.get("customer_since")),
-        messages=tuple(Message(at=_time(m, "at")) for m in _dicts(row, "messages")),
+        messages=tuple(SentMessage(at=_time(m, "at")) for m in _dicts(row, "messages")),
         offers=tuple(
             Offer(at=_time(o, "at"), amount=int(o["amount"]), state=OfferState(o["state"]))
             for o in _dicts(row, "offers")

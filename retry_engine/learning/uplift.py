@@ -21,7 +21,7 @@ from retry_engine.decisioning import discounts
 from retry_engine.decisioning.discounts import Effects
 from retry_engine.domain.attempts import Attempt, Outcome, Source
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.messages import Message
+from retry_engine.domain.messages import SentMessage
 from retry_engine.domain.policy import OFFER_FEATURES
 from retry_engine.learning import replay
 from retry_engine.learning.log import COLUMNS, columns_of
@@ -55,7 +55,7 @@ class _InvoiceHistory:
 
     attempts: list[Attempt] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[SentMessage] = field(default_factory=list)
     last: Unit | None = None
     last_at: datetime | None = None
     drawn: Unit | None = None  # the newest whose offer was drawn at random
@@ -112,7 +112,7 @@ def _take_said(history: _InvoiceHistory, row: dict[str, Any], units: list[Unit])
     if not same:
         unit = Unit(_situation(history, row, at), 0.0, 0.0)
         history.last, history.last_at = unit, at
-        history.messages.append(Message(at=at))
+        history.messages.append(SentMessage(at=at))
     if history.last is None:
         return
     if row["kind"] == "offer" or not history.last.share:

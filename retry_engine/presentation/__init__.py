@@ -24,7 +24,7 @@ from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.standing import Outlook, Standing
 from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery.incentives.plan_changes import Choices
-from retry_engine.recovery.messaging import DueInvoice, Letter
+from retry_engine.recovery.messaging.channel import DueInvoice, Message
 from retry_engine.recovery.payment_page import Bill
 from retry_engine.store.renewals import Renewal
 
@@ -43,25 +43,25 @@ class Written:
     language: str
 
 
-def write(letter: Letter, *, manners: Messages) -> Written:
+def write(message: Message, *, message_policy: Messages) -> Written:
     """The letter in the customer's language, else in the policy's."""
-    language = _language(letter.language, manners.language)
+    language = _language(message.language, message_policy.language)
     words = _words()[language]
-    name = shown_name(letter.name)
+    name = shown_name(message.name)
     shown: dict[str, Any] = {
-        "business": one_line(manners.business) or words["business"],
-        "amount": _money(letter.amount, letter.currency, language),
-        "date": _day(letter.retry_at, letter.timezone, language),
-        "discount": _money(letter.discount, letter.currency, language),
-        "rest": _money(letter.amount - letter.discount, letter.currency, language),
-        "until": _day(letter.offer_until, letter.timezone, language),
+        "business": one_line(message_policy.business) or words["business"],
+        "amount": _money(message.amount, message.currency, language),
+        "date": _day(message.retry_at, message.timezone, language),
+        "discount": _money(message.discount, message.currency, language),
+        "rest": _money(message.amount - message.discount, message.currency, language),
+        "until": _day(message.offer_until, message.timezone, language),
         "name": name or "",
     }
-    said = words[letter.kind.value]
+    said = words[message.kind.value]
 
     # before a renewal the date is in the words themselves: nothing has failed yet
-    early = letter.kind in _BEFORE_A_RENEWAL
-    tries_again = letter.retry_at is not None and not early
+    early = message.kind in _BEFORE_A_RENEWAL
+    tries_again = message.retry_at is not None and not early
 
     def fill(text: str) -> str:
         return text.format(**shown)
@@ -71,50 +71,50 @@ def write(letter: Letter, *, manners: Messages) -> Written:
         "subject": fill(said["subject"]),
         "greeting": fill(words["greeting_named"] if name else words["greeting"]),
         "paragraphs": [fill(text) for text in said["paragraphs"]],
-        "offer": fill(_offered(words, letter.way)) if letter.discount else None,
+        "offer": fill(_offered(words, message.way)) if message.discount else None,
         "next_try": fill(words["next_try"]) if tries_again else None,
         "button": said["button"],
-        "pay_url": letter.pay_url,
+        "pay_url": message.pay_url,
         "invoices": [],
         "paid_already": None if early else words["paid_already"],
         "unsubscribe": words["unsubscribe"],
-        "unsubscribe_url": letter.unsubscribe_url,
+        "unsubscribe_url": message.unsubscribe_url,
         "business": shown["business"],
     }
-    if letter.further:
-        parts |= _several(letter, words, language)
+    if message.further:
+        parts |= _several(message, words, language)
     pages = _pages()
     return Written(
         subject=parts["subject"],
-        text=pages.get_template("letter.txt").render(parts),
-        html=pages.get_template("letter.html").render(parts),
+        text=pages.get_template("message.txt").render(parts),
+        html=pages.get_template("message.html").render(parts),
         language=language,
     )
 
 
-def _several(letter: Letter, words: dict[str, Any], language: str) -> dict[str, Any]:
+def _several(message: Message, words: dict[str, Any], language: str) -> dict[str, Any]:
     """What is else in a letter about several invoices: no button of its own, but one for each."""
     said = words["several"]
-    due = _most_owed_first(letter)
+    due = _most_owed_first(message)
     total = sum(invoice.amount for invoice in due)
     is_one_currency = len({invoice.currency for invoice in due}) == 1
     subject = said["subject_total" if is_one_currency else "subject"].format(
-        count=len(due), total=_money(total, letter.currency, language)
+        count=len(due), total=_money(total, message.currency, language)
     )
-    invoices = [_listed(invoice, letter.timezone, words, language) for invoice in due]
+    invoices = [_listed(invoice, message.timezone, words, language) for invoice in due]
     alone = {"offer": None, "next_try": None, "pay_url": None}
     return {"subject": subject, "paragraphs": [said["intro"]], "invoices": invoices} | alone
 
 
-def _most_owed_first(letter: Letter) -> list[DueInvoice | Letter]:
+def _most_owed_first(message: Message) -> list[DueInvoice | Message]:
     """The letter's own invoice and the further ones; those in its currency before others."""
     return sorted(
-        (letter, *letter.further), key=lambda due: (due.currency != letter.currency, -due.amount)
+        (message, *message.further), key=lambda due: (due.currency != message.currency, -due.amount)
     )
 
 
 def _listed(
-    due: DueInvoice | Letter, timezone: str | None, words: dict[str, Any], language: str
+    due: DueInvoice | Message, timezone: str | None, words: dict[str, Any], language: str
 ) -> dict[str, Any]:
     said = words["several"]
     shown = {
@@ -151,10 +151,10 @@ def recovery_page(
     token: str,
     element: Element | None,
     alert: str | None,
-    manners: Messages,
+    message_policy: Messages,
 ) -> str:
     """How it stands, what is offered, and the ways to pay; `alert` names what went wrong."""
-    language = _language(bill.language, manners.language)
+    language = _language(bill.language, message_policy.language)
     words = _words()[language]
     page = words["page"]
     amount = _money(bill.amount, bill.currency, language)
@@ -207,7 +207,7 @@ def recovery_page(
             "back": here,
             "button": page["pay"].format(amount=amount),
         }
-    return _recovery(language, words, manners, parts)
+    return _recovery(language, words, message_policy, parts)
 
 
 # Where something is owed the heading says how much.
@@ -264,14 +264,14 @@ def card_page(  # each is one fact of the page
     element: Element | None,
     added: bool,
     is_wanted: bool,
-    manners: Messages,
+    message_policy: Messages,
 ) -> str:
     """Where a card is added before a renewal: Stripe's Payment Element, or its portal.
 
     `added`: the browser has just done it, and Stripe's event may still be on its way. `secret`:
     the customer has pressed for the form.
     """
-    language = _language(renewal.language or "", manners.language)
+    language = _language(renewal.language or "", message_policy.language)
     words = _words()[language]
     page = words["page"]
     mended = added or renewal.state == "mended"
@@ -294,18 +294,18 @@ def card_page(  # each is one fact of the page
             "back": f"/c/{token}?added=1",
             "button": page["card_add"],
         }
-    return _recovery(language, words, manners, parts)
+    return _recovery(language, words, message_policy, parts)
 
 
-def later_page(*, manners: Messages) -> str:
+def later_page(*, message_policy: Messages) -> str:
     """In place of the page, while it cannot be shown."""
-    language = _language("", manners.language)
+    language = _language("", message_policy.language)
     words = _words()[language]
-    return _recovery(language, words, manners, {"heading": words["page"]["later"]})
+    return _recovery(language, words, message_policy, {"heading": words["page"]["later"]})
 
 
 def _recovery(
-    language: str, words: dict[str, Any], manners: Messages, parts: dict[str, Any]
+    language: str, words: dict[str, Any], message_policy: Messages, parts: dict[str, Any]
 ) -> str:
     absent = (
         "alert", "note", "offer_open", "offer_taken", "element", "pay_url", "portal_action",
@@ -318,7 +318,7 @@ def _recovery(
             dict.fromkeys(absent)
             | {
                 "language": language,
-                "business": manners.business or words["business"],
+                "business": message_policy.business or words["business"],
                 "assets": "/r/assets",
             }
             | parts
@@ -336,7 +336,7 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
     for given, known in ((kind, kinds), (language, LANGUAGES)):
         if given not in known:
             raise BadRequest(f"{given!r} is not one of {', '.join(known)}")
-    letter = Letter(
+    message = Message(
         message_id="preview",
         mail_name="preview",
         to="customer@example.com",
@@ -356,18 +356,18 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
         offer_until=now + timedelta(days=policy.offers.valid_days) if discount else None,
         way=Way(policy.offers.way),
     )
-    return write(letter, manners=policy.messages)
+    return write(message, message_policy=policy.messages)
 
 
-def unsubscribe_page(language: str, *, done: bool, manners: Messages) -> str:
+def unsubscribe_page(language: str, *, done: bool, message_policy: Messages) -> str:
     """Asks for one press of a button, or says that it is done: mail scanners open links too."""
-    words = _words()[_language(language, manners.language)]
+    words = _words()[_language(language, message_policy.language)]
     return (
         _pages()
         .get_template("unsubscribe.html")
         .render(
-            language=_language(language, manners.language),
-            business=manners.business or words["business"],
+            language=_language(language, message_policy.language),
+            business=message_policy.business or words["business"],
             unsubscribe=words["unsubscribe"],
             unsubscribed=words["unsubscribed"],
             done=done,

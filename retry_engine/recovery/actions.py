@@ -20,7 +20,7 @@ from retry_engine.recovery.charging import (
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.incentives.discounts import DiscountOffers
 from retry_engine.recovery.incentives.plan_changes import PlanChanges
-from retry_engine.recovery.messaging import Messenger
+from retry_engine.recovery.messaging.send import Messenger
 from retry_engine.store.schedule import Action
 
 Handler = Callable[[Connection, Action], None]

@@ -2,8 +2,8 @@
 
 A case remembers in which mode it was opened; a process knows in which mode it runs. Only where both
 say `takeover` may anything be written. Each method that writes (of `gateway.Gateway` and of
-`messaging.Post`) wants a `Permit`, and only `permit` makes one: what goes around the gate does not
-pass the type checker.
+`messaging.channel.MessageChannel`) wants a `Permit`, and only `permit` makes one: what goes around
+the gate does not pass the type checker.
 """
 
 from dataclasses import dataclass

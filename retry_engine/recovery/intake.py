@@ -17,7 +17,7 @@ from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery import cases, observed_charges
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, Gateway
-from retry_engine.recovery.pre_dunning import PreDunning
+from retry_engine.recovery.messaging.pre_dunning import PreDunning
 from retry_engine.store import (
     attempts,
     inbox,

@@ -20,7 +20,7 @@ from retry_engine.recovery.gateway import Gateway, InvoiceToPay
 from retry_engine.recovery.incentives.discounts import DiscountOffers
 from retry_engine.recovery.incentives.plan_changes import Choices, PlanChanges
 from retry_engine.recovery.incentives.saga import TAKEABLE
-from retry_engine.recovery.links import RECOVER, LinkKeys
+from retry_engine.recovery.messaging.links import RECOVER, LinkKeys
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, risk_flags, schedule
 from retry_engine.store.cases import Case
@@ -68,7 +68,7 @@ class PaymentPage:
     gateway: Gateway
     discounts: DiscountOffers
     plan_changes: PlanChanges
-    manners: Messages
+    message_policy: Messages
     keys: LinkKeys
     gate: Gate
     clock: Callable[[], datetime]
@@ -101,7 +101,7 @@ class PaymentPage:
             bill,
             offer=_shown(case, offer, invoice, now=now, waits=waits),
             choices=self.plan_changes.choices(case.id),
-            portal=self.manners.portal_link and not shut,
+            portal=self.message_policy.portal_link and not shut,
         )
 
     def has_come(self, token: str) -> bool:

@@ -9,7 +9,7 @@ from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
-from retry_engine.domain.messages import Message, MessageKind
+from retry_engine.domain.messages import MessageKind, SentMessage
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Offer
 from retry_engine.domain.payment_methods import PaymentMethod
@@ -183,7 +183,7 @@ def view_of(context: CaseContext, case: Case) -> CaseView:
         customer_since=case.customer_since,
         stripe_next_attempt_at=case.stripe_next_attempt_at,
         messages=tuple(
-            Message(at=row.at, kind=MessageKind(row.kind), visited=row.visited_at is not None)
+            SentMessage(at=row.at, kind=MessageKind(row.kind), visited=row.visited_at is not None)
             for row in messages.of_case(connection, case.id)
             if row.state in messages.SAID
         ),

@@ -12,7 +12,7 @@ from retry_engine.decisioning import discounts, planner
 from retry_engine.domain import codes, money
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
-from retry_engine.domain.messages import Message
+from retry_engine.domain.messages import SentMessage
 from retry_engine.domain.offers import Offer, OfferState, discount_of
 from retry_engine.domain.policy import OFFER_FEATURES, Offers, Policy
 
@@ -24,7 +24,7 @@ NOW = OPENED + timedelta(days=6)
 
 def who_came_and_left(**changed: object) -> CaseView:
     diary = Diary().declined("expired_card").but(amount=4000)
-    said = Message(at=NOW - timedelta(days=5), visited=True)
+    said = SentMessage(at=NOW - timedelta(days=5), visited=True)
     return replace(diary.view(hours=144), **{"messages": (said,), **changed})
 
 
@@ -44,7 +44,7 @@ def test_who_looked_at_the_bill_and_left_is_offered_something() -> None:
     [
         (who_came_and_left(), Policy()),
         (who_came_and_left(messages=()), ON),
-        (who_came_and_left(messages=(Message(at=NOW - timedelta(days=5)),)), ON),
+        (who_came_and_left(messages=(SentMessage(at=NOW - timedelta(days=5)),)), ON),
         (who_came_and_left(last_offer_at=NOW - timedelta(days=100)), ON),
         (
             who_came_and_left(
@@ -69,7 +69,7 @@ def test_nothing_is_offered_where_it_may_not_be_or_does_not_pay(
 def test_a_method_that_will_be_tried_again_is_waited_for_unless_it_failed_several_times() -> None:
     def funds() -> CaseView:
         diary = Diary().declined("insufficient_funds").but(amount=4000)
-        said = Message(at=NOW - timedelta(days=5), visited=True)
+        said = SentMessage(at=NOW - timedelta(days=5), visited=True)
         return replace(diary.view(hours=144), messages=(said,))
 
     planned = planner.decide(funds(), policy=Policy())
@@ -150,7 +150,7 @@ def test_a_dearer_effect_is_asked_for_before_a_larger_discount_is_given() -> Non
 def test_nobody_is_offered_a_discount_for_what_the_merchant_or_the_way_has_caused(
     code: codes.DeclineCode,
 ) -> None:
-    said = Message(at=NOW - timedelta(days=5), visited=True)
+    said = SentMessage(at=NOW - timedelta(days=5), visited=True)
     view = replace(Diary().declined(code.code).but(amount=4000).view(hours=144), messages=(said,))
     theirs = ("issuer_transient", "configuration", "test_mode")
     refusal = discounts.refusal_of(view, ON)

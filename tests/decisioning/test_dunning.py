@@ -13,14 +13,14 @@ from test_planner_properties import diaries
 from retry_engine.decisioning import dunning, planner
 from retry_engine.domain import codes
 from retry_engine.domain.decisions import Decision, DecisionKind
-from retry_engine.domain.messages import Message, MessageKind
+from retry_engine.domain.messages import MessageKind, SentMessage
 from retry_engine.domain.policy import Messages, Value
 
 
 def _told(story: Diary, *hours: float) -> Diary:
     """The same after messages at those hours."""
     at = (OPENED + timedelta(hours=h) for h in hours)
-    return story.but(messages=tuple(Message(at=moment) for moment in at))
+    return story.but(messages=tuple(SentMessage(at=moment) for moment in at))
 
 
 def test_whoever_must_act_is_told_at_once() -> None:

@@ -25,7 +25,7 @@ from retry_engine.decisioning.prior import PriorModel, SuccessModel
 from retry_engine.decisioning.success_model import Calibrator, LearntModel, pooling_group
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import DecisionKind
-from retry_engine.domain.messages import Message, MessageKind
+from retry_engine.domain.messages import MessageKind, SentMessage
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Offers, Policy
 
@@ -57,7 +57,7 @@ LEARNT = LearntModel(
 @st.composite
 def views(draw: st.DrawFn) -> CaseView:
     hours = draw(st.integers(0, 31 * 24))
-    said = [Message(at=OPENED + timedelta(hours=h)) for h in draw(st.lists(st.integers(0, 9)))]
+    said = [SentMessage(at=OPENED + timedelta(hours=h)) for h in draw(st.lists(st.integers(0, 9)))]
     others = Diary().declined(draw(st.sampled_from(["insufficient_funds", "lost_card"])), hours=-99)
     return replace(
         Diary(methods=draw(st.sampled_from(_METHODS))).view(hours=hours),

@@ -78,7 +78,7 @@ def test_the_page_promises_that_a_subscription_goes_on_only_where_paying_does_th
     for case, invoice, subscription in product(_CASES, _INVOICES, _SUBSCRIPTIONS):
         bill = _bill(case, invoice, subscription, language=language)
         page = presentation.recovery_page(
-            bill, token="t", element=None, alert=None, manners=Messages(language=language)
+            bill, token="t", element=None, alert=None, message_policy=Messages(language=language)
         )
         page = html.unescape(page)
         promised = told["note"] in page

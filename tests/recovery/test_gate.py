@@ -14,7 +14,7 @@ from retry_engine.adapters import email, stripe, stripe_email, webhook_channel
 from retry_engine.domain.errors import NotPermitted
 from retry_engine.recovery.gate import permit
 from retry_engine.recovery.gateway import Gateway
-from retry_engine.recovery.messaging import Post
+from retry_engine.recovery.messaging.channel import MessageChannel
 
 ADAPTER = Path(stripe.__file__).parent
 PACKAGE = ADAPTER.parents[1]
@@ -47,11 +47,16 @@ def test_whatever_of_the_gateway_is_not_known_to_read_wants_a_permit() -> None:
 
 
 @pytest.mark.parametrize(
-    "post",
-    [Post, email.EmailChannel, webhook_channel.WebhookChannel, stripe_email.StripeEmailChannel],
+    "channel",
+    [
+        MessageChannel,
+        email.EmailChannel,
+        webhook_channel.WebhookChannel,
+        stripe_email.StripeEmailChannel,
+    ],
 )
-def test_no_channel_speaks_without_a_permit(post: Any) -> None:
-    assert _wants_permit(post.send)
+def test_no_channel_speaks_without_a_permit(channel: Any) -> None:
+    assert _wants_permit(channel.send)
 
 
 def _wants_permit(method: Callable[..., Any]) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from retry_engine import settings
 from retry_engine.domain.errors import Refused, SettingsError
-from retry_engine.recovery import links
+from retry_engine.recovery.messaging import links
 
 NOW = datetime(2030, 1, 7, 6, tzinfo=UTC)
 _OLD, _NEW = "o" * 32, "n" * 32

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from retry_engine.entrypoints.web.app import create_app
 from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging.channel import Message
 
 pytestmark = pytest.mark.integration
 
@@ -36,12 +36,12 @@ class Dying:
     def __init__(self, real: Any, *, first: bool) -> None:
         self._real = real
         self._first = first
-        self.channel, self.needs_address = real.channel, real.needs_address
+        self.name, self.needs_address = real.name, real.needs_address
         self.takes_several = real.takes_several
 
-    def send(self, letter: Letter, *, permit: Permit) -> None:
+    def send(self, message: Message, *, permit: Permit) -> None:
         if not self._first:
-            self._real.send(letter, permit=permit)
+            self._real.send(message, permit=permit)
         raise Crash
 
 
@@ -111,10 +111,10 @@ def test_a_process_that_dies_while_it_sends_does_not_send_again(
     for first in (True, False):
         post_office.mails.clear()
         real = writing.engine.messenger
-        object.__setattr__(real, "post", Dying(post := real.post, first=first))
+        object.__setattr__(real, "channel", Dying(channel := real.channel, first=first))
         with pytest.raises(Crash):
             failed(writing, "lost_card")
-        object.__setattr__(real, "post", post)
+        object.__setattr__(real, "channel", channel)
         (case,) = (c for c in writing.engine.operations.list_cases(limit=1)["data"])
         writing.time.passes(hours=1)
         writing.engine.worker.sweep()
@@ -296,12 +296,12 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             silent = True
         elif step == "crash":
             real = engine.messenger
-            object.__setattr__(real, "post", Dying(post := real.post, first=False))
+            object.__setattr__(real, "channel", Dying(channel := real.channel, first=False))
             try:
                 writing.days_pass(customer, 1, step_hours=4)
             except Crash:
                 writing.time.passes(hours=1)
-            object.__setattr__(real, "post", post)
+            object.__setattr__(real, "channel", channel)
         elif step == "again":
             writing.delivered = 0
             writing.works()

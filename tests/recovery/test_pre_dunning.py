@@ -15,7 +15,7 @@ from retry_engine.decisioning import discounts
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import StripeForbidden, StripeUnavailable
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging.channel import Message
 from retry_engine.store import risk_flags
 
 pytestmark = pytest.mark.integration
@@ -162,17 +162,17 @@ def test_a_process_that_dies_while_it_writes_is_not_followed_by_a_second_letter(
     writing: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
     customer, _ = subscribed(writing)
-    post = writing.engine._pre_dunning.post
-    assert post is not None
-    real: Callable[[Letter], None] = post.send
+    channel = writing.engine._pre_dunning.channel
+    assert channel is not None
+    real: Callable[[Message], None] = channel.send
 
-    def dies(_: Any, letter: Letter, **leave: Any) -> None:
+    def dies(_: Any, message: Message, **leave: Any) -> None:
         if left:
-            real(letter, **leave)
+            real(message, **leave)
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(post), "send", dies)
+        patch.setattr(type(channel), "send", dies)
         with pytest.raises(Crash):
             writing.days_pass(customer, 29, step_hours=6)
     writing.time.passes(minutes=10)

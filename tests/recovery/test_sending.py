@@ -18,10 +18,10 @@ from retry_engine.domain.errors import InvalidInput, MailNotSent, MailRefused, S
 from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.policy import Messages
 from retry_engine.recovery.gate import permit
-from retry_engine.recovery.messaging import Letter
+from retry_engine.recovery.messaging.channel import Message
 
 NOW = datetime(2026, 3, 10, 9, tzinfo=UTC)
-LETTER = Letter(
+LETTER = Message(
     message_id="case_1.1", mail_name="case_1.1.00", account="", customer_id="cus_1",
     invoice_id="in_1", to=ADDRESS, kind=MessageKind.UPDATE_METHOD, language="en", name="Maria",
     amount=2900, currency="eur", retry_at=None, timezone=None, pay_url="https://pay.example.com/r/t",
@@ -119,7 +119,9 @@ def test_other_scripts_are_written_to_where_the_server_takes_them(post_office: P
 
 def test_a_name_cannot_lead_out_of_a_letter() -> None:
     for name in ("evil.example", "https://evil.example", "\u202emoc.live", "a\u200b\nb"):
-        written = presentation.write(replace(LETTER, name=name), manners=Messages(business="A\nB"))
+        written = presentation.write(
+            replace(LETTER, name=name), message_policy=Messages(business="A\nB")
+        )
         for text in (written.subject, written.text, written.html):
             assert "evil" not in text
             assert not set(text) & {"\u202e", "\u200b", "\r"}
@@ -128,8 +130,8 @@ def test_a_name_cannot_lead_out_of_a_letter() -> None:
 
 @pytest.mark.parametrize("zone", ["Europe", "", "../etc/passwd", "UTC+2", "\0"])
 def test_an_odd_timezone_costs_nobody_the_letter(zone: str) -> None:
-    letter = replace(LETTER, kind=MessageKind.PAYMENT_FAILED, timezone=zone, retry_at=NOW)
-    assert "March 10, 2026" in presentation.write(letter, manners=Messages()).text
+    message = replace(LETTER, kind=MessageKind.PAYMENT_FAILED, timezone=zone, retry_at=NOW)
+    assert "March 10, 2026" in presentation.write(message, message_policy=Messages()).text
 
 
 def test_an_invoice_in_no_currency_is_refused_where_it_comes_in() -> None:

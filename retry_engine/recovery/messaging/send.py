@@ -13,20 +13,14 @@ been said, and is planned anew. Letters to one customer are `min_gap_hours` apar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from retry_engine.domain import mailbox
 from retry_engine.domain.actions import ActionKind, ActionState
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import (
-    CannotBeWrittenTo,
-    MailNotSent,
-    MailRefused,
-    MailUnknown,
     StripeRejected,
 )
 from retry_engine.domain.messages import MessageKind
@@ -36,19 +30,26 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, links, promises
+from retry_engine.recovery import cases, promises
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
-from retry_engine.recovery.links import RECOVER, UNSUBSCRIBE, LinkKeys
+from retry_engine.recovery.messaging import links
+from retry_engine.recovery.messaging.channel import (
+    DueInvoice,
+    Message,
+    MessageChannel,
+    address_of,
+    hand_over,
+)
+from retry_engine.recovery.messaging.links import RECOVER, UNSUBSCRIBE, LinkKeys
+from retry_engine.recovery.messaging.suppression import BY_MAIL_SERVER
 from retry_engine.recovery.planning import Planner, view_of
-from retry_engine.recovery.suppression import BY_CUSTOMER, BY_MAIL_SERVER
 from retry_engine.store import cases as rows
-from retry_engine.store import engine_state, messages, offers, renewals, schedule
+from retry_engine.store import engine_state, messages, offers, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
 from retry_engine.store.offers import StoredOffer
-from retry_engine.store.renewals import Renewal
 from retry_engine.store.schedule import Action
 
 log = structlog.get_logger()
@@ -62,103 +63,6 @@ _MOST_INVOICES = 20  # in one letter; who has more is told of the others in the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DueInvoice:
-    """An invoice as a letter names it; `amount` and `discount` as in `Letter`."""
-
-    message_id: str
-    invoice_id: str
-    number: str | None  # as its customer knows it
-    issued_at: datetime
-    kind: MessageKind
-    amount: int
-    currency: str
-    retry_at: datetime | None
-    pay_url: str | None
-    discount: int = 0
-    offer_until: datetime | None = None
-    way: Way = Way.CREDIT_NOTE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """All that a message says. `amount` in minor units; `retry_at` where a charge is planned.
-
-    `discount`, minor units, is what the page behind `pay_url` offers until `offer_until`: off what
-    is owed or, as a coupon, off the renewal after it. `further` are the customer's other open
-    invoices, the most owed first.
-    """
-
-    message_id: str
-    mail_name: str  # of its Message-ID what stands before the @: signed, so that reports name ours
-    account: str
-    customer_id: str
-    invoice_id: str | None  # None: what it is about has not failed yet
-    to: str
-    kind: MessageKind
-    language: str
-    name: str | None
-    amount: int
-    currency: str
-    retry_at: datetime | None
-    timezone: str | None
-    pay_url: str | None
-    unsubscribe_url: str | None
-    discount: int = 0
-    offer_until: datetime | None = None
-    way: Way = Way.CREDIT_NOTE
-    number: str | None = None
-    issued_at: datetime | None = None
-    further: tuple[DueInvoice, ...] = ()
-
-
-class Post(Protocol):
-    """A channel to customers.
-
-    `needs_address`: it reaches nobody without an e-mail address. `takes_several`: one message of it
-    may be about several invoices.
-    """
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def needs_address(self) -> bool: ...
-    @property
-    def takes_several(self) -> bool: ...
-
-    def send(self, letter: Letter, *, permit: Permit) -> None:
-        """Send it.
-
-        Raises:
-            MailNotSent: nothing has left; it may be tried again.
-            MailRefused: the address, or the message, is refused for good.
-            MailUnknown: it may or may not have left.
-        """
-
-
-def address_of(customer: CustomerFacts) -> tuple[str, str | None]:
-    """The one mailbox of a customer, '' where there is none; and why theirs cannot be used."""
-    if not (customer.email or "").strip():
-        return "", None
-    try:
-        return mailbox.parse(customer.email or "").canonical, None
-    except CannotBeWrittenTo as why:
-        return "", f"the customer's address cannot be written to: {why}"
-
-
-def hand_over(post: Post, letter: Letter, *, permit: Permit) -> tuple[str, str | None]:
-    """What became of it: sent, not_sent (nothing left), refused, bounced or unknown; and why."""
-    try:
-        post.send(letter, permit=permit)
-    except MailNotSent as failure:
-        return "not_sent", str(failure)
-    except MailRefused as failure:
-        return ("bounced" if failure.address else "refused"), str(failure)
-    except MailUnknown as failure:
-        return "unknown", str(failure)
-    return "sent", None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Messenger:
     """Sends the messages of one case at a time, on a connection that holds the case's lock.
 
@@ -168,7 +72,7 @@ class Messenger:
 
     database: Database
     gateway: Gateway
-    post: Post
+    channel: MessageChannel
     planner: Planner
     is_quiet: Callable[[CaseView, datetime, Messages], bool]
     public_url: str | None
@@ -200,13 +104,13 @@ class Messenger:
         invoice = self.gateway.invoice(case.account, case.invoice_id)
         customer = self.gateway.customer(case.account, case.customer_id)
         found = {other.id: self._invoice(other) for other in further}
-        letter = self._commit_intent(connection, case, action, invoice, customer, further=found)
-        if letter is not None:
-            self._send(connection, case, action, letter, permit)
+        message = self._commit_intent(connection, case, action, invoice, customer, further=found)
+        if message is not None:
+            self._send(connection, case, action, message, permit)
 
     def _further(self, connection: Connection, case: Case) -> list[Case]:
         """The customer's other cases of which something is to be said in the same letter."""
-        if not self.post.takes_several:
+        if not self.channel.takes_several:
             return []
         planned = schedule.further_messages(connection, case, most=_MOST_INVOICES - 1)
         return [rows.find(connection, action.case_id) for action in planned]
@@ -274,11 +178,11 @@ class Messenger:
                 self._drop(context, action, f"the case is {case.state}")
             if case.state not in _SPOKEN_TO or self._is_not_its_turn(context, case, action):
                 return
-            letter, _ = self._begin(context, case, action, state="shadow")
-            if self.post.takes_several:
+            begun, _ = self._begin(context, case, action, state="shadow")
+            if self.channel.takes_several:
                 for its in schedule.further_messages(connection, case, most=_MOST_INVOICES - 1):
                     other = rows.find(connection, its.case_id)
-                    self._begin(context, other, its, state="shadow", said_in=letter)
+                    self._begin(context, other, its, state="shadow", said_in=begun)
             self._done(connection, case, action, "shadow: would have been sent now")
 
     def _commit_intent(
@@ -290,7 +194,7 @@ class Messenger:
         customer: CustomerFacts,
         *,
         further: Mapping[str, InvoiceFacts | None],
-    ) -> Letter | None:
+    ) -> Message | None:
         """The last check and the intent, in one transaction; None where it may not be."""
         with connection.begin():
             messages.lock_customer(connection, case.account, case.customer_id)
@@ -323,13 +227,13 @@ class Messenger:
                 self._ask(context, case, action, question)
                 return None
             to = {"address_hash": hashed, "language": customer.language}
-            letter, own = self._say(
+            begun, own = self._say(
                 context, case, action, invoice, message_id=message_id, offer=offer, to=to
             )
             others = self._say_along(
-                context, case, action, further, to=to, letter=letter, offered=offer is not None
+                context, case, action, further, to=to, said_in=begun, offered=offer is not None
             )
-            return Letter(
+            return Message(
                 message_id=message_id,
                 mail_name=self.keys.name_letter(connection, message_id),
                 account=case.account,
@@ -362,7 +266,7 @@ class Messenger:
             return f"the invoice is {invoice.status}"
         if customer.deleted:
             return "the customer is deleted"
-        if self.post.needs_address and not address:
+        if self.channel.needs_address and not address:
             return unwritable or "the customer has no e-mail address"
         return None
 
@@ -376,12 +280,12 @@ class Messenger:
         message_id: str,
         offer: StoredOffer | None,
         to: dict[str, str | None],
-        letter: int | None = None,
+        said_in: int | None = None,
     ) -> tuple[int, DueInvoice]:
         """The intent to say it, in that letter or as one: its id, and what is said."""
         connection = context.connection
         begun, kind = self._begin(
-            context, case, action, state="sending", said_in=letter, message_id=message_id, **to
+            context, case, action, state="sending", said_in=said_in, message_id=message_id, **to
         )
         planned = schedule.planned_retry(connection, case.id)
         policy = self.planner.policy_of(case.policy_version).messages
@@ -408,7 +312,7 @@ class Messenger:
         further: Mapping[str, InvoiceFacts | None],
         *,
         to: dict[str, str | None],
-        letter: int,
+        said_in: int,
         offered: bool,
     ) -> tuple[DueInvoice, ...]:
         """The intents for the customer's other open invoices, as they stand now, the rows locked.
@@ -434,7 +338,7 @@ class Messenger:
             message_id = f"{other.id}.{action.id}"
             _, due = self._say(
                 context, other, its, invoice,
-                message_id=message_id, offer=offer, to=to, letter=letter,
+                message_id=message_id, offer=offer, to=to, said_in=said_in,
             )  # fmt: skip
             said.append(due)
         return tuple(sorted(said, key=lambda due: (due.currency, -due.amount, due.issued_at)))
@@ -487,7 +391,7 @@ class Messenger:
             account=case.account,
             customer_id=case.customer_id,
             kind=kind,
-            channel=self.post.channel,
+            channel=self.channel.name,
             state=state,
             at=context.now,
             begun_at=context.real_now,
@@ -509,11 +413,11 @@ class Messenger:
         return f"{self.public_url}/u/{token}"
 
     def _send(
-        self, connection: Connection, case: Case, action: Action, letter: Letter, permit: Permit
+        self, connection: Connection, case: Case, action: Action, message: Message, permit: Permit
     ) -> None:
-        state, error = hand_over(self.post, letter, permit=permit)
+        state, error = hand_over(self.channel, message, permit=permit)
         state = "not_sent" if state == "refused" else state
-        log.info("message", state=state, kind=letter.kind, error=error)
+        log.info("message", state=state, kind=message.kind, error=error)
         with connection.begin():
             case = rows.get(connection, case.id)
             context = self._context(connection, case)
@@ -559,31 +463,3 @@ class Messenger:
             now=rows.time_of(connection, case, real_now),
             real_now=real_now,
         )
-
-
-def unsubscribe(
-    connection: Connection, token: str, *, keys: LinkKeys, now: datetime, write: bool
-) -> str | None:
-    """The language of the message that the token came with; None where it is none of ours.
-
-    With `write`, its address is never written to again.
-    """
-    message_id = keys.read(connection, UNSUBSCRIBE, token, now=now)
-    found: Row[Any] | Renewal | None = None
-    if message_id:
-        found = messages.by_message_id(connection, message_id) or renewals.by_message_id(
-            connection, message_id
-        )
-    if found is None or found.address_hash is None:
-        return None
-    if write:
-        messages.suppress(
-            connection,
-            found.account,
-            found.address_hash,
-            reason="unsubscribed",
-            by=BY_CUSTOMER,
-            note=f"by the link of {message_id}",
-            at=now,
-        )
-    return found.language or ""

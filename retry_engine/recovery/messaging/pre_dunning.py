@@ -27,7 +27,7 @@ from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.stripe_states import CollectionMethod, SubscriptionStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, deletions, links
+from retry_engine.recovery import cases, deletions
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -36,10 +36,11 @@ from retry_engine.recovery.gateway import (
     MethodFacts,
     default_method_of,
 )
-from retry_engine.recovery.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
-from retry_engine.recovery.messaging import Letter, Post, address_of, hand_over
-from retry_engine.recovery.renewal_risk import Coming, RenewalRisks
-from retry_engine.recovery.suppression import BY_MAIL_SERVER
+from retry_engine.recovery.messaging import links
+from retry_engine.recovery.messaging.channel import Message, MessageChannel, address_of, hand_over
+from retry_engine.recovery.messaging.links import NEW_CARD, UNSUBSCRIBE, LinkKeys
+from retry_engine.recovery.messaging.renewal_risk import Coming, RenewalRisks
+from retry_engine.recovery.messaging.suppression import BY_MAIL_SERVER
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, renewals
 from retry_engine.store.database import Database
@@ -66,7 +67,7 @@ class PreDunning:
     database: Database
     gateway: Gateway
     risks: RenewalRisks
-    post: Post | None
+    channel: MessageChannel | None
     policy: Policy
     gate: Gate
     is_quiet: Callable[[str | None, str | None, datetime, Messages], bool]
@@ -125,10 +126,10 @@ class PreDunning:
             )
 
     def _may_warn(self, customer_id: str) -> bool:
-        manners = self.policy.messages
-        if not manners.enabled or not manners.before_renewal:
+        message_policy = self.policy.messages
+        if not message_policy.enabled or not message_policy.before_renewal:
             return False
-        if self.public_url is None or self.post is None:
+        if self.public_url is None or self.channel is None:
             return False
         return self.gate.refusal(self._mode_of(customer_id)) is None
 
@@ -157,7 +158,7 @@ class PreDunning:
 
     def send_due(self) -> int:
         """Send what is due; how many were looked at."""
-        if self.post is None or self.gate.refusal(self.gate.engine_mode) is not None:
+        if self.channel is None or self.gate.refusal(self.gate.engine_mode) is not None:
             return 0
         for count in range(_MOST_AT_ONCE):
             real_now = self.clock()
@@ -169,13 +170,13 @@ class PreDunning:
             if found is None:
                 return count
             with structlog.contextvars.bound_contextvars(renewal=found.id):
-                self._warn_or_wait(found, self.post)
+                self._warn_or_wait(found, self.channel)
         return _MOST_AT_ONCE
 
-    def _warn_or_wait(self, renewal: Renewal, post: Post) -> None:
+    def _warn_or_wait(self, renewal: Renewal, channel: MessageChannel) -> None:
         """What Stripe does not answer waits for its lease; what it says no to for good ends."""
         try:
-            self._warn(renewal, post)
+            self._warn(renewal, channel)
         except (StripeUnavailable, StripeForbidden) as error:
             log.warning("renewal_waits", error=str(error))
         except NotPermitted as refused:  # their customer stays with Stripe by now
@@ -278,7 +279,7 @@ class PreDunning:
 
     # -- one letter
 
-    def _warn(self, renewal: Renewal, post: Post) -> None:
+    def _warn(self, renewal: Renewal, channel: MessageChannel) -> None:
         permit = self._permit(renewal)
         customer = self.gateway.customer(renewal.account, renewal.customer_id)
         why = self._mended_already(renewal, customer)
@@ -292,13 +293,13 @@ class PreDunning:
                     connection, renewal.id, state="planned", due_at=later, claimed_until=None
                 )
                 return
-            letter = None
+            message = None
             if why is None:
-                letter, why = self._begin(connection, renewal, customer, post, now)
-            if letter is None:
+                message, why = self._begin(connection, renewal, customer, channel, now)
+            if message is None:
                 renewals.change(connection, renewal.id, state="dropped", result=why)
                 return
-        state, error = hand_over(post, letter, permit=permit)
+        state, error = hand_over(channel, message, permit=permit)
         if state == "not_sent" and renewal.tries < _MOST_TRIES:
             state = "planned"
         elif state == "refused":
@@ -314,7 +315,7 @@ class PreDunning:
                     connection,
                     renewal.account,
                     links.hash_of(
-                        messages.address_key(connection), letter.to or letter.customer_id
+                        messages.address_key(connection), message.to or message.customer_id
                     ),
                     reason="bounced",
                     by=BY_MAIL_SERVER,
@@ -327,21 +328,21 @@ class PreDunning:
         connection: Connection,
         renewal: Renewal,
         customer: CustomerFacts,
-        post: Post,
+        channel: MessageChannel,
         now: datetime,
-    ) -> tuple[Letter | None, str | None]:
+    ) -> tuple[Message | None, str | None]:
         """The intent and its letter; or why there is none."""
         address, unwritable = address_of(customer)
         hashed = links.hash_of(messages.address_key(connection), address or renewal.customer_id)
-        manners = self.policy.messages
+        message_policy = self.policy.messages
         since = now - timedelta(days=30)
         of = (connection, renewal.account, renewal.customer_id)
         said = messages.said_to_customer(*of, since=since)
-        if customer.deleted or (post.needs_address and not address):
+        if customer.deleted or (channel.needs_address and not address):
             return None, unwritable or "the customer cannot be written to"
         if rows.living_ids(connection, renewal.account, customer_id=renewal.customer_id):
             return None, "there is an open case: it has messages of its own"
-        if said >= manners.most_per_customer_30_days:
+        if said >= message_policy.most_per_customer_30_days:
             return None, f"{said} messages to this customer in 30 days"
         suppressed = messages.suppression_of(connection, renewal.account, hashed)
         if suppressed is not None:
@@ -354,7 +355,7 @@ class PreDunning:
         real_now = self.clock()
         card = self.keys.sign(connection, NEW_CARD, message_id, now=real_now)
         stop = self.keys.sign(connection, UNSUBSCRIBE, message_id, now=real_now)
-        letter = Letter(
+        message = Message(
             message_id=message_id,
             mail_name=self.keys.name_letter(connection, message_id),
             account=renewal.account,
@@ -371,7 +372,7 @@ class PreDunning:
             pay_url=f"{self.public_url}/c/{card}",
             unsubscribe_url=f"{self.public_url}/u/{stop}",
         )
-        return letter, None
+        return message, None
 
     def _mended_already(self, renewal: Renewal, customer: CustomerFacts) -> str | None:
         """Why there is nothing to warn of any more, by what Stripe says now."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from retry_engine.domain import mailbox
 from retry_engine.domain.errors import (
@@ -22,9 +22,10 @@ from retry_engine.domain.errors import (
     NotFound,
     Refused,
 )
-from retry_engine.recovery import links
-from retry_engine.recovery.links import LinkKeys
+from retry_engine.recovery.messaging import links
+from retry_engine.recovery.messaging.links import UNSUBSCRIBE, LinkKeys
 from retry_engine.store import messages, renewals
+from retry_engine.store.renewals import Renewal
 
 log = structlog.get_logger()
 
@@ -194,3 +195,31 @@ def _letter(connection: Connection, report: Report, keys: LinkKeys) -> Any:
     return messages.by_message_id(connection, message_id) or renewals.by_message_id(
         connection, message_id
     )
+
+
+def unsubscribe(
+    connection: Connection, token: str, *, keys: LinkKeys, now: datetime, write: bool
+) -> str | None:
+    """The language of the message that the token came with; None where it is none of ours.
+
+    With `write`, its address is never written to again.
+    """
+    message_id = keys.read(connection, UNSUBSCRIBE, token, now=now)
+    found: Row[Any] | Renewal | None = None
+    if message_id:
+        found = messages.by_message_id(connection, message_id) or renewals.by_message_id(
+            connection, message_id
+        )
+    if found is None or found.address_hash is None:
+        return None
+    if write:
+        messages.suppress(
+            connection,
+            found.account,
+            found.address_hash,
+            reason="unsubscribed",
+            by=BY_CUSTOMER,
+            note=f"by the link of {message_id}",
+            at=now,
+        )
+    return found.language or ""

@@ -1,0 +1,1 @@
+"""Words to customers: about open invoices, before renewals, and who wants none."""
