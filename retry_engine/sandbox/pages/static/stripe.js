@@ -1,5 +1,5 @@
 // A stand-in for Stripe.js, for a sandbox: the calls that a recovery page needs, and no others.
-// What it leaves out is listed in retry_engine/sandbox/stripe_js.py.
+// What it leaves out is listed in retry_engine/sandbox/pages/stripe_js.py.
 (() => {
   "use strict";
 
