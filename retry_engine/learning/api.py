@@ -17,7 +17,7 @@ from retry_engine.decisioning import fixed_schedule as schedule
 from retry_engine.decisioning import planner
 from retry_engine.decisioning.prior import PriorModel
 from retry_engine.decisioning.success_model import LearntModel
-from retry_engine.domain.attempts import Attempt
+from retry_engine.domain import card_history
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.errors import BadRequest, CannotLearn
@@ -26,7 +26,7 @@ from retry_engine.domain.offers import Offer, OfferState
 from retry_engine.domain.policy import Limits, Offers, Value
 from retry_engine.domain.policy import Policy as PolicyFile
 from retry_engine.learning import replay, training
-from retry_engine.learning.log import validate
+from retry_engine.learning.log import events_of, validate
 
 _VALUE = (
     "attempt_cost", "message_cost", "rule_breach_cost", "margin", "lifetime_value_multiple",
@@ -56,7 +56,7 @@ def train_policy(
     so). Raises `InvalidInput` for a malformed log, `BadRequest` for an unknown key of `config`.
     """
     policy = policy_of(config)
-    checked, _ = validate(log)
+    checked = events_of(validate(log)[0])
     try:
         trained = training.train(checked, seed=seed)
     except CannotLearn:
@@ -68,7 +68,7 @@ def prior_policy(
     config: Mapping[str, Any] | None = None, *, log: pd.DataFrame | None = None
 ) -> "LearntPolicy":
     """The planner on the documented prior; of a log it knows what happened, and learns nothing."""
-    record = replay.Record() if log is None else replay.record_of(validate(log)[0])
+    record = replay.Record() if log is None else replay.record_of(events_of(validate(log)[0]))
     return LearntPolicy(policy_of(config), None, record)
 
 
@@ -141,7 +141,7 @@ def view_of(row: Mapping[Any, Any], record: replay.Record) -> CaseView:
     known = record.before(
         str(row["customer_id"]), iter([m.card_fingerprint for m in methods]), now, invoice
     )
-    known = _with_others(known, [replay.attempt_of(a) for a in _dicts(row, "other_attempts")])
+    others = (replay.attempt_of(a) for a in _dicts(row, "other_attempts"))
     return CaseView(
         case_id=str(row["case_id"]),
         invoice_id=invoice,
@@ -154,7 +154,7 @@ def view_of(row: Mapping[Any, Any], record: replay.Record) -> CaseView:
         currency=str(row["currency"]).lower(),
         attempts=attempts,
         payment_methods=tuple(methods),
-        card_attempts=known,
+        card_attempts=card_history.of_others(known, others, invoice_id=invoice),
         billing_reason=_text(row, "billing_reason"),
         billing_interval=_text(row, "billing_interval"),
         customer_country=_text(row, "customer_country"),
@@ -167,17 +167,6 @@ def view_of(row: Mapping[Any, Any], record: replay.Record) -> CaseView:
         ),
         last_offer_at=record.last_offer(str(row["customer_id"]), now, invoice),
     )
-
-
-def _with_others(known: Sequence[Attempt], others: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """The log's attempts and those made since, each once."""
-    there = {_event(a) for a in known}
-    new = (a for a in others if _event(a) not in there)
-    return tuple(sorted((*known, *new), key=lambda a: a.at))
-
-
-def _event(attempt: Attempt) -> tuple[Any, ...]:
-    return attempt.at, attempt.invoice_id, attempt.payment_method_id, attempt.outcome
 
 
 @dataclass(frozen=True, slots=True)

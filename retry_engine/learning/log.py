@@ -178,6 +178,19 @@ def validate(frame: pd.DataFrame, *, name: str = "log") -> tuple[pd.DataFrame, l
     return log.sort_values(order, kind="stable").reset_index(drop=True), aside
 
 
+def events_of(checked: pd.DataFrame) -> pd.DataFrame:
+    """A checked log with each event once, the later row where two tell of one.
+
+    An invoice has one end, the latest that is known.
+    """
+    same = ["kind", "invoice_id", "at", "payment_method_id", "outcome", "decline_code"]
+    once = checked.drop_duplicates(same, keep="last")
+    earlier_end = once["kind"].eq("closed") & once.duplicated(
+        ["kind", "account", "invoice_id"], keep="last"
+    )
+    return once[~earlier_end].reset_index(drop=True)
+
+
 def refuse_card_numbers(frame: pd.DataFrame, *, name: str) -> None:
     """Raise `InvalidInput` where any column of a table holds what may be a card number."""
     for column in frame.columns:

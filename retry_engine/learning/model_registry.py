@@ -13,7 +13,7 @@ import structlog
 from retry_engine.domain.errors import CannotLearn, InvalidInput, NotFound, Refused
 from retry_engine.domain.policy import Policy
 from retry_engine.learning import card, drift, metrics, model_file, plot, serving, training
-from retry_engine.learning.log import COLUMNS, read, validate, write
+from retry_engine.learning.log import COLUMNS, events_of, read, validate, write
 from retry_engine.store import learning
 from retry_engine.store.database import Database
 
@@ -60,12 +60,7 @@ class ModelRegistry:
             rows = learning.imported_rows(connection) + learning.own_rows(connection)
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         checked, _ = validate(frame, name="log")
-        same = ["kind", "invoice_id", "at", "payment_method_id", "outcome", "decline_code"]
-        once = checked.drop_duplicates(same, keep="last")
-        earlier_end = once["kind"].eq("closed") & once.duplicated(
-            ["kind", "account", "invoice_id"], keep="last"
-        )
-        return once[~earlier_end].reset_index(drop=True)
+        return events_of(checked)
 
     # -- models
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from retry_engine.domain import card_history
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
@@ -171,9 +172,10 @@ def view_of(context: CaseContext, case: Case) -> CaseView:
         currency=case.currency,
         attempts=own,
         payment_methods=methods,
-        card_attempts=(
-            *(attempts.imported_attempt(row) for row in imported),
-            *(attempts.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
+        card_attempts=card_history.of_others(
+            (attempts.imported_attempt(row) for row in imported),
+            (attempts.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
+            invoice_id=case.invoice_id,
         ),
         billing_reason=case.billing_reason,
         billing_interval=case.billing_interval,

@@ -75,6 +75,13 @@ def test_what_the_log_holds_already_counts_once() -> None:
     assert plan(*made, log=log)["retry_at"] < NOW + timedelta(days=20)
 
 
+def test_what_is_told_twice_counts_once_and_the_case_itself_is_no_other() -> None:
+    many = [elsewhere("issuer_not_available", days=2 + n / 10) for n in range(8)]
+    assert plan(*many, *many)["retry_at"] == plan(*many)["retry_at"]
+    own = [attempt("insufficient_funds", days=3, invoice_id="in_1")] * 20
+    assert plan(*own)["retry_at"] == plan()["retry_at"]
+
+
 def test_what_a_log_alone_knows_binds_the_prior_too() -> None:
     lost = elsewhere("lost_card", days=100)
     log = pd.DataFrame([{**lost, "kind": "attempt", "customer_id": "cus_1"}])

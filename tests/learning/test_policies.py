@@ -68,6 +68,18 @@ def test_a_log_too_small_leaves_the_prior_in_charge(town: Town) -> None:
     assert set(given["model_version"]) == {"prior-1"}
 
 
+def test_a_log_whose_rows_come_twice_teaches_the_same(town: Town) -> None:
+    """As of two exports that overlap: else every chance would be held twice as surely."""
+    few = town[0].head(900)
+    cases = pd.DataFrame([c.row for c in town[1][:40]])
+    doubled = pd.concat([few, few.sample(frac=0.6, random_state=1)], ignore_index=True)
+    once, twice = (
+        evaluation.train_policy(log, seed=0).decide(cases).drop(columns="model_version")
+        for log in (few, doubled)
+    )
+    pd.testing.assert_frame_equal(once, twice)
+
+
 def test_codes_and_countries_nobody_has_met_do_not_stop_it(
     town: Town, learnt: evaluation.LearntPolicy
 ) -> None:

@@ -13,6 +13,7 @@ from simulators.daily_balance import daily_balance
 from retry_engine.domain.case_view import CaseView
 from retry_engine.evaluation import LearntPolicy
 from retry_engine.learning import replay
+from retry_engine.learning.promoted import PromotedModel
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases
@@ -77,13 +78,12 @@ def test_the_worker_decides_as_the_public_door_does(
         with engine.database.transaction() as connection:
             row = cases.find(connection, invoice.id)
             view = view_of(CaseContext(connection=connection, now=at, real_now=at), row)
-        model = engine.active_model()
+        model = PromotedModel(engine.database, engine.clock)()
         assert model is not None
-        assert model.model is not None
         record = replay.Record()
         for attempt in view.card_attempts:
             record.add(view.customer_id, attempt)
-        door = LearntPolicy(engine.policy, model.model, record)
+        door = LearntPolicy(engine.policy, model, record)
         plan = door.decide(pd.DataFrame([_as_row(view)])).iloc[0]
         assert plan["retry_at"].to_pydatetime() == datetime.fromisoformat(last["retry_at"])
         assert plan["payment_method_id"] == last["payment_method"]
