@@ -13,6 +13,7 @@ from retry_engine.domain.errors import BrokerUnavailable, RetryEngineError, Sett
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Way
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.vocabulary import SubscriptionEnd
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.intake import EVENT_TYPES
 from retry_engine.store import breakers, engine_state, inbox, learning, schema
@@ -96,7 +97,10 @@ class Doctor:
         needed = {
             "invoices:write": True,
             "subscriptions:write": (
-                self.policy.end.subscription != "leave" or coupons or changes or replaces
+                self.policy.end.subscription != SubscriptionEnd.LEAVE
+                or coupons
+                or changes
+                or replaces
             ),
             "credit_notes:write": terms.enabled and not coupons,
             "coupons:write": coupons,

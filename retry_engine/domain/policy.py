@@ -1,8 +1,18 @@
 """The policy: every knob of a decision, with its unit. Parsed and validated in `settings`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from typing import Any
+
+from retry_engine.domain.vocabulary import (
+    BillingReason,
+    OnDispute,
+    SubscriptionEnd,
+    Unanswered,
+    Way,
+    WayBack,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +46,15 @@ class Limits:
     late_action_hours: float = 24.0
 
 
-# Every way in which an invoice comes about at Stripe.
-BILLING_REASONS = (
-    "automatic_pending_invoice_item_invoice", "manual", "quote_accept", "subscription",
-    "subscription_create", "subscription_cycle", "subscription_threshold", "subscription_update",
-    "upcoming",
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cases:
     """`[cases]`: which failed invoices are recovered; an on-session purchase is not a renewal."""
 
-    billing_reasons: tuple[str, ...] = (
-        "subscription_cycle", "subscription_threshold", "subscription_update",
-    )  # fmt: skip
+    billing_reasons: tuple[BillingReason, ...] = (
+        BillingReason.SUBSCRIPTION_CYCLE,
+        BillingReason.SUBSCRIPTION_THRESHOLD,
+        BillingReason.SUBSCRIPTION_UPDATE,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +79,8 @@ class Review:
     amount_above: int = 0
     deadline_hours: float = 72.0
     dispute_days: int = 120
-    on_dispute: str = "review"  # or "close"
-    unanswered: str = "wait"  # or "reject", "release", "stop"
+    on_dispute: OnDispute = OnDispute.REVIEW
+    unanswered: Unanswered = Unanswered.WAIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,7 @@ class Messages:
     stripe_mails: bool = False
     before_renewal: bool = True
     renewal_chance_below: float = 0.35
-    way_back: str = "page"
+    way_back: WayBack = WayBack.PAGE
     portal_link: bool = False
     business: str = ""
     reply_to: str = ""
@@ -112,7 +116,7 @@ class Offers:
     """`[offers]`: whether, to whom and how much is given. Money is minor units of any currency."""
 
     enabled: bool = False
-    way: str = "credit_note"
+    way: Way = Way.CREDIT_NOTE
     max_discount_percent: int = 20
     after_messages: int = 1
     least_gain_share: float = 0.01
@@ -134,7 +138,7 @@ class End:
     """`[end]`: what becomes of subscription and invoice when a case is exhausted."""
 
     hand_back: bool = True
-    subscription: str = "leave"  # or "pause", "cancel"
+    subscription: SubscriptionEnd = SubscriptionEnd.LEAVE
     mark_uncollectible: bool = False
 
 
@@ -154,19 +158,32 @@ class Policy:
     end: End = field(default_factory=End)
 
 
+SECTIONS: Mapping[str, Any] = {
+    f.name: getattr(Policy(), f.name) for f in fields(Policy) if f.name != "version"
+}
+
+
 def from_content(content: Mapping[str, Any]) -> Policy:
     """The policy whose `dataclasses.asdict` that is, as stored with the cases that run on it.
 
     Knobs added since then have their defaults; knobs removed since then are dropped.
     """
-    sections = {f.name: f.default_factory for f in fields(Policy) if f.name != "version"}
     parts: dict[str, Any] = {}
-    for name, section in sections.items():
-        known = {f.name for f in fields(section)}  # type: ignore[arg-type]  # each is a dataclass
+    for name, section in SECTIONS.items():
+        known = {f.name: getattr(section, f.name) for f in fields(section)}
         given = {
-            key: tuple(value) if isinstance(value, list) else value  # as JSON has it
+            key: _as_held(key, value, known[key])
             for key, value in content.get(name, {}).items()
             if key in known
         }
-        parts[name] = section(**given)  # type: ignore[operator]
-    return Policy(version=content["version"], **parts)
+        parts[name] = replace(section, **given)
+    return replace(Policy(version=content["version"]), **parts)
+
+
+def _as_held(key: str, value: Any, default: Any) -> Any:
+    """A value as the policy holds it: JSON has lists and texts only."""
+    if key == "billing_reasons":
+        return tuple(BillingReason(reason) for reason in value)
+    if isinstance(default, StrEnum):
+        return type(default)(value)
+    return tuple(value) if isinstance(value, list) else value

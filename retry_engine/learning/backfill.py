@@ -21,6 +21,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
 )
 from retry_engine.domain.stripe_states import CollectionMethod
+from retry_engine.domain.vocabulary import InvoiceStatus, LoggedEnd
 from retry_engine.recovery import observed_charges
 from retry_engine.recovery.gateway import (
     OUR_KEYS,
@@ -37,7 +38,6 @@ log = structlog.get_logger()
 Document = dict[str, Any]
 
 _FAILED = (Outcome.FAILED, Outcome.REQUIRES_ACTION)
-_ENDED = ("canceled", "incomplete_expired")
 _CARRY_ON = "what was read is kept: run it again to carry on"
 
 
@@ -290,17 +290,18 @@ def _end(account: str, story: _Story) -> Document | None:
     """The row that closes the invoice; None while it goes on."""
     invoice, subscription = story.invoice, story.invoice.subscription
     last = max((c.created_at for c in story.charges), default=None)
-    reason, at = None, None
-    if invoice.status == "paid":
-        reason, at = "recovered", invoice.paid_at or last
-    elif invoice.status == "void":
-        reason, at = "voided", invoice.voided_at or last
-    elif invoice.status == "uncollectible":
-        reason, at = "uncollectible", invoice.uncollectible_at or last
-    elif subscription is not None and subscription.status in _ENDED:
+    reason: LoggedEnd | None = None
+    at: datetime | None = None
+    if invoice.status is InvoiceStatus.PAID:
+        reason, at = LoggedEnd.RECOVERED, invoice.paid_at or last
+    elif invoice.status is InvoiceStatus.VOID:
+        reason, at = LoggedEnd.VOIDED, invoice.voided_at or last
+    elif invoice.status is InvoiceStatus.UNCOLLECTIBLE:
+        reason, at = LoggedEnd.UNCOLLECTIBLE, invoice.uncollectible_at or last
+    elif subscription is not None and subscription.status.is_ended:
         # who tries on after the subscription's end was not gone then
         known = [moment for moment in (subscription.ended_at, last) if moment is not None]
-        reason, at = "churned", max(known, default=None)
+        reason, at = LoggedEnd.CHURNED, max(known, default=None)
     if reason is None or at is None:
         return None
     return _kept(
@@ -310,7 +311,7 @@ def _end(account: str, story: _Story) -> Document | None:
             "invoice_id": invoice.id,
             "customer_id": invoice.customer_id,
             "at": at.isoformat(),
-            "close_reason": reason,
+            "close_reason": reason.value,
         }
     )
 

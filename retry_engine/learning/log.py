@@ -1,8 +1,9 @@
 """The attempt log: one row an event of a failed invoice's life, checked before it is believed."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ import numpy as np
 import pandas as pd
 
 from retry_engine.domain.errors import InvalidInput
+from retry_engine.domain.vocabulary import (
+    BillingInterval,
+    LoggedEnd,
+    LogKind,
+    Outcome,
+    Source,
+)
 
 REQUIRED = ("invoice_id", "customer_id", "kind", "at")
 TEXTS = (
@@ -21,17 +29,17 @@ TEXTS = (
     "charge_id",
 )  # fmt: skip
 COLUMNS = (*REQUIRED, *TEXTS, "amount", "customer_since", "propensity")
-_ONE_OF = {
-    "kind": ("attempt", "message", "offer", "method_changed", "closed"),
-    "outcome": ("succeeded", "failed", "requires_action", "processing"),
-    "source": ("stripe", "engine", "customer", "manual"),
-    "close_reason": ("recovered", "voided", "uncollectible", "churned", "exhausted"),
-    "billing_interval": ("day", "week", "month", "year"),
+_ONE_OF: Mapping[str, tuple[StrEnum, ...]] = {
+    "kind": tuple(LogKind),
+    "outcome": tuple(outcome for outcome in Outcome if outcome is not Outcome.UNKNOWN),
+    "source": tuple(Source),
+    "close_reason": tuple(LoggedEnd),
+    "billing_interval": tuple(BillingInterval),
 }
 _NEEDED_BY = {
-    "attempt": ("amount", "currency", "outcome"),
-    "offer": ("amount", "currency"),
-    "closed": ("close_reason",),
+    LogKind.ATTEMPT: ("amount", "currency", "outcome"),
+    LogKind.OFFER: ("amount", "currency"),
+    LogKind.CLOSED: ("close_reason",),
 }
 _DIGITS = re.compile(r"(?<![A-Za-z0-9_])\d(?:[ -]?\d){12,18}(?![A-Za-z0-9_])")
 _STRIPE_ID = re.compile(r"^[a-z]{2,10}_[A-Za-z0-9_]+$")

@@ -13,6 +13,7 @@ from sksurv.metrics import (
 )
 from sksurv.nonparametric import cumulative_incidence_competing_risks, kaplan_meier_estimator
 
+from retry_engine.domain.vocabulary import EndCause, LoggedEnd
 from retry_engine.learning.trees import outcome
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +24,10 @@ HORIZON = 30.0
 _BINS = 10
 _DAY = 86_400.0
 _Z95 = float(norm.ppf(0.975))
-_CHURNED, _RECOVERED = "churned", "recovered"
+_CHURNED, _RECOVERED = EndCause.CHURNED.value, EndCause.RECOVERED.value
+_OTHER = EndCause.OTHER.value
+# The other causes go by the same word in the log.
+_COUNT_AS_OTHER = [end.value for end in LoggedEnd if end.competes_as is EndCause.OTHER]
 
 
 def judge(chance: Floats, won: Bools) -> Document:
@@ -106,9 +110,7 @@ def ends(log: pd.DataFrame) -> pd.DataFrame:
     closed = log[log["kind"] == "closed"].drop_duplicates("invoice_id").set_index("invoice_id")
     closed = closed[["at", "close_reason"]].reindex(first.index)
     by_charge = paid["at"].notna() & ~(closed["at"] < paid["at"])
-    cause = closed["close_reason"].where(
-        closed["close_reason"].isin([_RECOVERED, _CHURNED]) | closed["at"].isna(), "other"
-    )
+    cause = closed["close_reason"].mask(closed["close_reason"].isin(_COUNT_AS_OTHER), _OTHER)
     cause = cause.mask(by_charge, _RECOVERED).fillna("")
     until = paid["at"].where(by_charge, closed["at"]).fillna(log["at"].max())
     return pd.DataFrame(
@@ -127,7 +129,7 @@ def cumulative_incidence(ended: pd.DataFrame) -> Document | None:
     Aalen-Johansen (scikit-survival's `cumulative_incidence_competing_risks`): an invoice that has
     churned is not one that may still be recovered, as one minus Kaplan-Meier would have it.
     """
-    kinds = {_RECOVERED: 1, _CHURNED: 2, "other": 3}
+    kinds = {_RECOVERED: 1, _CHURNED: 2, _OTHER: 3}
     cause = ended["cause"].map(kinds).fillna(0).to_numpy(dtype=np.int64)
     days = ended["days"].to_numpy(dtype=np.float64).clip(1e-6)
     cause, days = np.where(days > HORIZON, 0, cause), np.minimum(days, HORIZON)

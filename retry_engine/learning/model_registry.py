@@ -1,7 +1,7 @@
 """Learning as operators see it: logs in and out, models trained, judged, promoted, taken back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ class ModelRegistry:
             "features": drift.judge_features(rows, known, top),
             "segments": drift.judge_groups(rows, known),
             "codes": drift.judge_codes(attempts[attempts["at"] >= begin], known),
-            "promises": drift.judge_promises(promises),
+            "promises": drift.judge_promises([asdict(promise) for promise in promises]),
             "brier": drift.judge_brier(chance, rows.won, known),
         }
         trained_to = pd.Timestamp(row.card["to"]).timestamp()

@@ -22,6 +22,7 @@ from retry_engine.decisioning.features import FeatureContext, Rates
 from retry_engine.decisioning.pay_cycles import PayCycles
 from retry_engine.decisioning.success_model import GAPS, Calibrator, LearntModel, pooling_group
 from retry_engine.domain.errors import CannotLearn
+from retry_engine.domain.vocabulary import EndCause
 from retry_engine.learning import fingerprint, metrics, replay, trees, uplift
 
 Floats = npt.NDArray[np.float64]
@@ -115,7 +116,7 @@ def churn_of(log: pd.DataFrame) -> ChurnHazard:
     """How quickly the log's customers left; nothing where it names none who did."""
     ended = metrics.ends(log)
     days = ended["days"].to_numpy(dtype=np.float64)
-    left = (ended["cause"] == "churned").to_numpy() & (days <= metrics.HORIZON)
+    left = (ended["cause"] == EndCause.CHURNED).to_numpy() & (days <= metrics.HORIZON)
     if not left.any():
         return UNKNOWN
     return churn.counted(np.minimum(days, metrics.HORIZON), left)

@@ -354,7 +354,7 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
         unsubscribe_url="https://example.com/unsubscribe",
         discount=29 * discount,
         offer_until=now + timedelta(days=policy.offers.valid_days) if discount else None,
-        way=Way(policy.offers.way),
+        way=policy.offers.way,
     )
     return write(message, message_policy=policy.messages)
 

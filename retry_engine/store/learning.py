@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, RowMapping, insert, select, text, update
 
+from retry_engine.domain.vocabulary import CloseReason, ModelState, Source
 from retry_engine.store.tables import attempt_log, models
+from retry_engine.store.typed_rows import Reader
 
 Content = Mapping[str, Any]
 
@@ -62,17 +64,11 @@ _OFFERED = text(
 )
 
 
-# How the engine's own cases ended, in the log's words; an open case has no end.
+# How the engine's own cases ended; an open case has no end.
 _ENDS = text(
     """
     select c.account, 'closed' as kind, c.invoice_id, c.customer_id, c.closed_at as at,
-           case
-             when c.close_reason in ('recovered_by_engine', 'recovered_elsewhere') then 'recovered'
-             when c.close_reason = 'subscription_ended' then 'churned'
-             when c.close_reason in ('voided', 'uncollectible') then c.close_reason
-             when c.close_reason = 'disputed' then 'uncollectible'
-             else 'exhausted'
-           end as close_reason
+           c.close_reason
     from cases c
     where c.state = 'closed' and c.closed_at is not null
     order by c.closed_at
@@ -215,7 +211,7 @@ def _insert_incoming(cursor: Any) -> int:
 
 def sources_of_log(
     connection: Connection, account: str, customer_id: str, charge_ids: Sequence[str]
-) -> dict[str, str]:
+) -> dict[str, Source]:
     """By charge: who made it, as an earlier reading found."""
     statement = select(attempt_log.c.content).where(
         attempt_log.c.account == account,
@@ -223,7 +219,7 @@ def sources_of_log(
         attempt_log.c.content["charge_id"].astext.in_(charge_ids),
     )
     found = (row[0] for row in connection.execute(statement))
-    return {row["charge_id"]: row["source"] for row in found if "source" in row}
+    return {row["charge_id"]: Source(row["source"]) for row in found if "source" in row}
 
 
 def imported_rows(connection: Connection) -> list[dict[str, Any]]:
@@ -233,14 +229,31 @@ def imported_rows(connection: Connection) -> list[dict[str, Any]]:
 
 def own_rows(connection: Connection) -> list[dict[str, Any]]:
     """The engine's own record as rows of the log: attempts, messages, offers, ends."""
-    parts = (_OWN, _SAID, _OFFERED, _ENDS)
-    return [dict(row) for part in parts for row in connection.execute(part).mappings()]
+    parts = (_OWN, _SAID, _OFFERED)
+    told = [dict(row) for part in parts for row in connection.execute(part).mappings()]
+    return told + [_as_logged(row) for row in connection.execute(_ENDS).mappings()]
 
 
-def promises(connection: Connection, version: str, *, since: datetime) -> list[dict[str, Any]]:
+def _as_logged(end: RowMapping) -> dict[str, Any]:
+    """An end of a case in the log's words."""
+    return {**end, "close_reason": CloseReason(end["close_reason"]).logged_as.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What a model promised for an attempt that was made on it, and what came."""
+
+    promised: float
+    won: bool
+    at: datetime
+
+
+_PROMISE = Reader(Promise)
+
+
+def promises(connection: Connection, version: str, *, since: datetime) -> list[Promise]:
     """What that model promised for the attempts that were made on it, and what came."""
-    found = connection.execute(_PROMISES, {"version": version, "since": since})
-    return [dict(row) for row in found.mappings()]
+    return _PROMISE.all(connection.execute(_PROMISES, {"version": version, "since": since}))
 
 
 _PAST = text(
@@ -289,6 +302,31 @@ def past_of(
 # -- models
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A stored model without what is large."""
+
+    version: str
+    trained_at: datetime
+    state: ModelState
+    promoted_at: datetime | None
+    sha256: str
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel(ModelRow):
+    """With its file, its card's plot and what drift is measured against."""
+
+    file: bytes
+    plot: bytes | None
+    reference: dict[str, Any] | None
+
+
+_LISTED = Reader(ModelRow)
+_WHOLE = Reader(StoredModel)
+
+
 def put_model(
     connection: Connection,
     *,
@@ -316,30 +354,35 @@ def put_model(
         )
 
 
-def list_models(connection: Connection) -> list[Row[Any]]:
+def list_models(connection: Connection) -> list[ModelRow]:
     """All models without what is large, newest first."""
-    columns = [c for c in models.c if c.name not in ("file", "plot", "reference")]
-    return list(connection.execute(select(*columns).order_by(models.c.trained_at.desc())))
+    statement = select(*_LISTED.columns(models)).order_by(models.c.trained_at.desc())
+    return _LISTED.all(connection.execute(statement))
 
 
-def model(connection: Connection, version: str) -> Row[Any] | None:
+def model(connection: Connection, version: str) -> StoredModel | None:
     """One model with its file."""
-    return connection.execute(select(models).where(models.c.version == version)).first()
+    statement = select(*_WHOLE.columns(models)).where(models.c.version == version)
+    return _WHOLE.first(connection.execute(statement))
 
 
 def active_version(connection: Connection) -> str | None:
     """The version that decides, None for the documented prior."""
-    return connection.execute(select(models.c.version).where(models.c.state == "active")).scalar()
+    return connection.execute(
+        select(models.c.version).where(models.c.state == ModelState.ACTIVE)
+    ).scalar()
 
 
 def activate(connection: Connection, version: str | None, *, now: datetime) -> None:
     """Let that version decide from now on; None: the documented prior."""
-    connection.execute(update(models).where(models.c.state == "active").values(state="stored"))
+    connection.execute(
+        update(models).where(models.c.state == ModelState.ACTIVE).values(state=ModelState.STORED)
+    )
     if version is not None:
         connection.execute(
             update(models)
             .where(models.c.version == version)
-            .values(state="active", promoted_at=now)
+            .values(state=ModelState.ACTIVE, promoted_at=now)
         )
 
 
@@ -347,7 +390,7 @@ def previously_active(connection: Connection) -> str | None:
     """The version that was promoted before the active one."""
     statement = (
         select(models.c.version)
-        .where(models.c.promoted_at.is_not(None), models.c.state != "active")
+        .where(models.c.promoted_at.is_not(None), models.c.state != ModelState.ACTIVE)
         .order_by(models.c.promoted_at.desc())
         .limit(1)
     )

@@ -9,7 +9,8 @@ import stripe
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 
-from retry_engine.domain.policy import BILLING_REASONS, Cases
+from retry_engine.domain.policy import Cases
+from retry_engine.domain.vocabulary import BillingReason
 
 RENEWALS = {"subscription_cycle", "subscription_threshold", "subscription_update"}
 
@@ -22,7 +23,7 @@ def _of_stripe() -> set[str]:
 
 
 def test_the_setting_names_every_billing_reason_of_stripes() -> None:
-    assert set(BILLING_REASONS) == _of_stripe()
+    assert {reason.value for reason in BillingReason} == _of_stripe()
     assert set(Cases().billing_reasons) == RENEWALS
 
 

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from retry_engine.domain.stripe_states import InvoiceStatus
+from retry_engine.domain.vocabulary import SubscriptionEnd
 from retry_engine.recovery.charging import ownership
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.gateway import OUR_KEYS, InvoiceFacts, SubscriptionFacts
@@ -21,7 +22,7 @@ def end(ports: ChargingPorts, connection: Connection, action: Action) -> None:
     case = ports.case(connection, action.case_id)
     wanted = ports.planner.policy_of(case.policy_version).end
     invoice = ports.gateway.invoice(case.account, case.invoice_id)
-    if wanted.subscription == "leave" and not wanted.mark_uncollectible:
+    if wanted.subscription == SubscriptionEnd.LEAVE and not wanted.mark_uncollectible:
         ownership.release(ports, connection, action)
         return
     done: list[str] = []
@@ -57,9 +58,9 @@ def _end_subscription(
     case: Case,
     action: Action,
     invoice: InvoiceFacts,
-    wanted: str,
+    wanted: SubscriptionEnd,
 ) -> list[str]:
-    if wanted == "leave" or invoice.subscription_id is None:
+    if wanted == SubscriptionEnd.LEAVE or invoice.subscription_id is None:
         return []
     found = ports.gateway.subscription(case.account, invoice.subscription_id)
     stays = _why_it_stays(ports, case, invoice, found)
@@ -67,7 +68,7 @@ def _end_subscription(
         return [stays]
     permit = ports.gate.permit(case.mode)
     key = f"{OUR_KEYS}end:{action.id}:{wanted}"
-    if wanted == "cancel":
+    if wanted == SubscriptionEnd.CANCEL:
         ports.gateway.cancel_subscription(
             case.account, found.id, permit=permit, idempotency_key=key
         )

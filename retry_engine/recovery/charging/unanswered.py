@@ -17,6 +17,7 @@ import structlog
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.vocabulary import ReviewState, Unanswered
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.store import attempts, overrides, reviews
@@ -41,16 +42,17 @@ def end_if_due(context: CaseContext, case: Case, policy: Policy) -> Case:
     if case.state != CaseState.IN_REVIEW or review is None or context.now < review.deadline_at:
         return case
     act = policy.review.unanswered
-    if act == "wait":
+    if act is Unanswered.WAIT:
         return case
     why = f"nobody answered the review by its deadline ({review.deadline_at:%Y-%m-%d %H:%M} UTC)"
     return _end(context, case, review, act=act, why=why)
 
 
-def _last_act(context: CaseContext, case: Case, policy: Policy) -> str:
+def _last_act(context: CaseContext, case: Case, policy: Policy) -> Unanswered:
     unanswered = case.state == CaseState.IN_REVIEW
-    kept = not policy.end.hand_back or (unanswered and policy.review.unanswered == "stop")
-    return "stop" if kept or _a_person_said_no(context, case) else "release"
+    kept = not policy.end.hand_back or (unanswered and policy.review.unanswered is Unanswered.STOP)
+    kept = kept or _a_person_said_no(context, case)
+    return Unanswered.STOP if kept else Unanswered.RELEASE
 
 
 def _a_person_said_no(context: CaseContext, case: Case) -> bool:
@@ -62,18 +64,20 @@ def _a_person_said_no(context: CaseContext, case: Case) -> bool:
     return last is not None and last["name"] == "rejected" and last["by"] != THE_POLICY
 
 
-def _end(context: CaseContext, case: Case, review: Review | None, *, act: str, why: str) -> Case:
+def _end(
+    context: CaseContext, case: Case, review: Review | None, *, act: Unanswered, why: str
+) -> Case:
     log.warning("ownership_ends", case=case.id, act=act, because=why)
     if review is not None:
         reviews.decide(
             context.connection,
             review.id,
-            state="rejected",
+            state=ReviewState.REJECTED,
             decided_at=context.now,
             decided_by=THE_POLICY,
             verdict_reason=why,
         )
-    if act == "reject":
+    if act is Unanswered.REJECT:
         after = cases.move(
             context, case, "rejected", cause=why, by=THE_POLICY, pause_cause=THE_POLICY
         )
@@ -84,7 +88,7 @@ def _end(context: CaseContext, case: Case, review: Review | None, *, act: str, w
             CloseReason.STOPPED,
             cause=why,
             by=THE_POLICY,
-            give_back=act == "release",
+            give_back=act is Unanswered.RELEASE,
         )
     else:  # Stripe has had it all the time
         after = cases.close(context, case, CloseReason.EXHAUSTED, cause=why, by=THE_POLICY)
