@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from retry_engine.domain.actions import ENDS, LAST_DUTIES
 from retry_engine.store.intents import GIVEN_UP
+from retry_engine.store.prepared import words
 
 # Who signs what nobody said: none of these is a person who has been told of anything.
 THE_POLICY = "the policy"
@@ -25,7 +27,7 @@ _CLOCKED = """
     cases c left join clocks k on k.account = c.account and k.id = c.test_clock
 """
 _STILL_TO_DO = "a.case_id = c.id and a.state in ('planned', 'claimed')"
-_ENDS = "a.kind in ('hand_back', 'keep_off', 'end')"
+_ENDS = f"a.kind in {words(ENDS)}"
 _GIVEN_UP_UNPAID = "c.state = 'closed' and c.close_reason in ('exhausted', 'stopped', 'disputed')"
 
 # Held, and neither a look, a charge nor an end of it is planned, nor was one ever made.
@@ -39,7 +41,7 @@ _NOTHING_PLANNED = f"""
 """  # noqa: S608  # constants only
 _END_REFUSED = f"""
     c.state = 'closed' and exists (select from actions a where {_STILL_TO_DO}
-      and ({_ENDS} or a.kind = 'settle') and a.failures >= :shown_after)
+      and a.kind in {words(LAST_DUTIES)} and a.failures >= :shown_after)
 """
 _SAID_BY_A_PERSON = """
     exists (select from overrides o where o.case_id = c.id and o.at >= c.closed_at

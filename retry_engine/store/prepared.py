@@ -1,6 +1,7 @@
 """Statements whose text is made once: building and looking one up costs more than running it."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,11 @@ class Prepared:
     def run(self, connection: Connection, **values: Any) -> CursorResult[Any]:
         """Execute it in the connection's transaction."""
         return connection.exec_driver_sql(self._sql, values)
+
+
+def words(of: Iterable[StrEnum]) -> str:
+    """Members of one of our own closed sets as a list for `in`: no value from outside is one."""
+    return f"({', '.join(repr(word.value) for word in sorted(of))})"
 
 
 @lru_cache(maxsize=256)

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from retry_engine.domain.actions import ActionKind, ActionState
+from retry_engine.domain.actions import WAIT_WHILE_PAUSED, WRITE, ActionKind, ActionState
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.turns import CardCharge
 from retry_engine.store.cases import Case
-from retry_engine.store.prepared import Prepared
+from retry_engine.store.prepared import Prepared, words
 from retry_engine.store.tables import actions, breakers, cases
 
 
@@ -123,10 +123,7 @@ _IN_FLIGHT = Prepared(
     " from engine_state"
 )
 
-# What charges, gives or says something.
-_WAIT_WHILE_PAUSED = "('retry', 'message', 'end', 'offer', 'offer_end', 'change', 'new_default')"
-# And what writes to Stripe without taking or giving anything.
-_WRITES = _WAIT_WHILE_PAUSED.replace(")", ", 'hand_back', 'keep_off')")
+_WAIT_WHILE_PAUSED, _WRITES = words(WAIT_WHILE_PAUSED), words(WRITE)
 
 # A case that was opened in takeover waits as long as the engine itself may not write.
 _SHUT = f"""(:shut and a.kind in {_WRITES}
