@@ -28,7 +28,7 @@ def create_app(sandbox: Sandbox) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         door = await sandbox.open_post()
         running = [
-            asyncio.create_task(sandbox.dispatcher.run()),
+            asyncio.create_task(sandbox.deliveries.run()),
             asyncio.create_task(sandbox.keep_real_time()),
         ]
         yield

@@ -12,7 +12,7 @@ from retry_engine.sandbox.errors import invalid
 from retry_engine.sandbox.objects import Obj
 from retry_engine.sandbox.transport.faults import Faults
 from retry_engine.sandbox.transport.mailboxes import Post
-from retry_engine.sandbox.transport.webhooks import BACKOFF, Dispatcher
+from retry_engine.sandbox.transport.webhooks import BACKOFF, WebhookDelivery
 
 PLATFORM = "acct_1Sandbox000000000"
 
@@ -44,7 +44,9 @@ class Sandbox:
         self.seed = seed
         self.rng = Random(f"{seed} door")  # noqa: S311 -- ids and dice of a simulation
         self.faults = Faults(Random(f"{seed} faults"))  # noqa: S311
-        self.dispatcher = Dispatcher(now=now, rng=self.rng, faults=self.faults, backoff=backoff)
+        self.deliveries = WebhookDelivery(
+            now=now, rng=self.rng, faults=self.faults, backoff=backoff
+        )
         self.retry_days = retry_days
         self.accounts: dict[str, Account] = {}
         self.advancing = 0
@@ -80,12 +82,12 @@ class Sandbox:
             return
         if account is not self.platform:
             event["account"] = account.id
-        self.dispatcher.accept(account, event, self.platform)
+        self.deliveries.accept(account, event, self.platform)
 
     @property
     def pending(self) -> int:
         """Deliveries nobody has acknowledged, and clocks that are on their way."""
-        return self.dispatcher.pending + self.advancing
+        return self.deliveries.pending + self.advancing
 
     async def open_post(self) -> asyncio.Server | None:
         """Take mail, where that is wanted; `smtp_port` is the real port from then on."""

@@ -39,7 +39,7 @@ class _Delivery:
     tries: int = 0
 
 
-class Dispatcher:
+class WebhookDelivery:
     """Delivers the events of all accounts to the endpoints of the platform.
 
     An endpoint made with `connect` gets the connected accounts' events, any other its own.
