@@ -10,9 +10,9 @@ from retry_engine.app import documents
 from retry_engine.app.decisions import Decisions
 from retry_engine.app.overrides import Override, Overrides, Progress
 from retry_engine.domain.errors import RetryEngineError
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.dispatch import Dispatcher
-from retry_engine.recovery.planning import view_of
 from retry_engine.recovery.policies import Policies
 from retry_engine.store import cases as rows
 from retry_engine.store import inbox
@@ -62,7 +62,7 @@ class Operations:
         with self.database.transaction() as connection:
             case = rows.find(connection, ref)
             now = rows.time_of(connection, case, real_now)
-            view = view_of(CaseContext(connection=connection, now=now, real_now=real_now), case)
+            view = read_view(CaseContext(connection=connection, now=now, real_now=real_now), case)
             decisions = documents.decisions_of(connection, case)
         policy = self.policies.of(case.policy_version)
         model_version, curves = self.decisions.curves(view, policy)

@@ -14,12 +14,13 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, TransitionRefused
 from retry_engine.domain.modes import Mode
 from retry_engine.recovery import cases
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging import ownership, unknown_outcomes
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.charging.rules import charge_refusal, pacing_warnings
 from retry_engine.recovery.gate import Gate
-from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.recovery.planning import Planner
 from retry_engine.recovery.policies import Policies
 from retry_engine.store import (
     attempts,
@@ -296,7 +297,7 @@ class Overrides:
             raise not_permitted
         at, method_id = self._asked_for(context, case, wanted)
         refusal = charge_refusal(
-            view_of(context, case),
+            read_view(context, case),
             method_id,
             at=at,
             policy=self.policies.of(case.policy_version),
@@ -327,7 +328,7 @@ class Overrides:
         policy = self.policies.of(case.policy_version)
         if wanted.action == "retry":
             at, method_id = self._asked_for(context, case, wanted)
-            return pacing_warnings(view_of(context, case), method_id, at=at, policy=policy)
+            return pacing_warnings(read_view(context, case), method_id, at=at, policy=policy)
         if wanted.action == "release" and case.is_living and case.mode == "takeover":
             kept = ownership.release_refusal(context, case, policy)
             return [f"Stripe's own retries are not given back: {kept}"] if kept else []

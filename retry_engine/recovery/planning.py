@@ -1,38 +1,25 @@
 """From what is known of a case to its next row in the schedule."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
-from retry_engine.domain import card_history
 from retry_engine.domain.actions import ActionKind
-from retry_engine.domain.attempts import Outcome
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.decisions import Decision, DecisionKind
-from retry_engine.domain.messages import MessageKind, SentMessage
+from retry_engine.domain.messages import MessageKind
 from retry_engine.domain.modes import Mode
-from retry_engine.domain.offers import Offer
-from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Policy
 from retry_engine.recovery import cases
+from retry_engine.recovery.case_view import inputs_of, read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.policies import Policies
-from retry_engine.store import (
-    attempts,
-    decisions,
-    learning,
-    messages,
-    offers,
-    payment_methods,
-    schedule,
-)
+from retry_engine.store import decisions, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.schedule import Action
 
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
-# The networks look back 30 days, bank debits 180.
-_LOOK_BACK = timedelta(days=180)
 
 
 class Decider(Protocol):
@@ -58,7 +45,7 @@ class Planner:
         if case.mode == Mode.HOLDOUT:
             return _leave_to_stripe(context, case)
         policy = self.policy_of(case.policy_version)
-        view = view_of(context, case)
+        view = read_view(context, case)
         decision = self.decider.decide(view, policy)
         decision_id = decisions.add(
             context.connection,
@@ -104,7 +91,7 @@ class Planner:
     @staticmethod
     def _still_holds(context: CaseContext, case: Case, standing: Action | None) -> bool:
         last = decisions.last(context.connection, case.id)
-        if last is None or last.inputs != inputs_of(view_of(context, case)):
+        if last is None or last.inputs != inputs_of(read_view(context, case)):
             return False
         # in shadow a charge that was only thought of changes nothing: Stripe's next one will
         return (
@@ -130,108 +117,6 @@ class Planner:
             case = cases.move(context, case, "customer_needed", cause=cause)
         cases.keep_watch(context, case)
         return case
-
-
-def view_of(context: CaseContext, case: Case) -> CaseView:
-    """The case as known now, from the record alone."""
-    connection = context.connection
-    methods = payment_methods.attached(
-        connection, case.account, case.customer_id, default_id=case.default_method_id
-    )
-    own = tuple(
-        attempts.as_attempt(row, invoice_id=case.invoice_id)
-        for row in attempts.of_case(connection, case.id)
-    )
-    others = attempts.on_cards(
-        connection,
-        case_id=case.id,
-        account=case.account,
-        customer_id=case.customer_id,
-        method_ids=[m.id for m in methods],
-        fingerprints=[m.card_fingerprint for m in methods if m.card_fingerprint],
-        since=context.now - _LOOK_BACK,
-    )
-    imported = learning.past_of(
-        connection,
-        account=case.account,
-        customer_id=case.customer_id,
-        invoice_id=case.invoice_id,
-        before=context.now,
-        recorded_since=context.now - _LOOK_BACK,
-    )
-    offered = offers.of_case(connection, case.id)
-    return CaseView(
-        case_id=case.id,
-        invoice_id=case.invoice_id,
-        customer_id=case.customer_id,
-        account=case.account,
-        now=context.now,
-        opened_at=case.opened_at,
-        deadline_at=case.deadline_at,
-        amount=case.amount_remaining,
-        currency=case.currency,
-        attempts=own,
-        payment_methods=methods,
-        card_attempts=card_history.of_others(
-            (attempts.imported_attempt(row) for row in imported),
-            (attempts.as_attempt(row, invoice_id=row.payment_intent_id or "") for row in others),
-            invoice_id=case.invoice_id,
-        ),
-        billing_reason=case.billing_reason,
-        billing_interval=case.billing_interval,
-        invoice_created_at=case.invoice_created_at,
-        customer_country=case.customer_country,
-        customer_timezone=case.customer_timezone,
-        customer_since=case.customer_since,
-        stripe_next_attempt_at=case.stripe_next_attempt_at,
-        messages=tuple(
-            SentMessage(at=row.at, kind=MessageKind(row.kind), visited=row.visited_at is not None)
-            for row in messages.of_case(connection, case.id)
-            if row.state in messages.SAID
-        ),
-        offers=(Offer(at=offered.at, amount=offered.amount, state=offered.state),)
-        if offered
-        else (),
-        last_offer_at=offers.last_to_customer(
-            connection, case.account, case.customer_id, but=case.id
-        ),
-    )
-
-
-def inputs_of(view: CaseView) -> dict[str, Any]:
-    """What a decision was made from, as stored beside it; `now` is the decision's own time."""
-    return {
-        "amount": view.amount,
-        "currency": view.currency,
-        "deadline_at": _text(view.deadline_at),
-        "stripe_next_attempt_at": _text(view.stripe_next_attempt_at),
-        "country": view.customer_country,
-        "timezone": view.customer_timezone,
-        "attempts": [
-            [_text(a.at), a.source, a.outcome, a.payment_method_id, a.decline_code, a.advice_code]
-            for a in view.attempts
-        ],
-        "card_attempts": [
-            len(view.card_attempts),
-            _text(max((a.at for a in view.card_attempts), default=None)),
-            *(sum(a.outcome is kind for a in view.card_attempts) for kind in Outcome),
-        ],
-        "visits": sum(message.visited for message in view.messages),
-        "offers": [offer.state for offer in view.offers],
-        "payment_methods": [_method_text(m) for m in view.payment_methods],
-    }
-
-
-def _method_text(method: PaymentMethod) -> list[Any]:
-    return [
-        method.id,
-        method.is_default,
-        list(method.card_exp) if method.card_exp else None,
-        _text(method.changed_at),
-        _text(method.authenticated_at),
-        method.mandate_active,
-        method.blocked_reason,
-    ]
 
 
 def _text(at: datetime | None) -> str | None:

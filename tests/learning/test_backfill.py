@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from retry_engine.domain.errors import BadRequest, Refused, StripeForbidden, StripeUnavailable
 from retry_engine.learning.backfill import Backfill, Progress
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases
 from retry_engine.store.learning import own_rows
 
@@ -296,7 +296,7 @@ def test_the_engine_does_not_see_a_charge_twice_when_it_plans(engine_shop: Engin
             found = cases.find(connection, case["id"])
             now = cases.time_of(connection, found, engine_shop.time.now)
             moment = CaseContext(connection=connection, now=now, real_now=engine_shop.time.now)
-            return len(view_of(moment, found).card_attempts)
+            return len(read_view(moment, found).card_attempts)
 
     before = others()
     assert before > 0

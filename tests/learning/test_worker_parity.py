@@ -14,8 +14,8 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.evaluation import LearntPolicy
 from retry_engine.learning import replay
 from retry_engine.learning.promoted import PromotedModel
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,7 @@ def test_the_worker_decides_as_the_public_door_does(
         at = datetime.fromisoformat(last["at"])
         with engine.database.transaction() as connection:
             row = cases.find(connection, invoice.id)
-            view = view_of(CaseContext(connection=connection, now=at, real_now=at), row)
+            view = read_view(CaseContext(connection=connection, now=at, real_now=at), row)
         model = PromotedModel(engine.database, engine.clock)()
         assert model is not None
         record = replay.Record()

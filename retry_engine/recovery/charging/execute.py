@@ -24,6 +24,7 @@ from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.turns import waits_for
 from retry_engine.recovery import cases, observed_charges
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging import second_subscriptions, settle, sync
 from retry_engine.recovery.charging.charge import charge
@@ -32,7 +33,6 @@ from retry_engine.recovery.charging.rules import charge_refusal
 from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gate import Permit
 from retry_engine.recovery.gateway import OUR_KEYS, ChargeFacts, SubscriptionFacts
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import decisions, intents, schedule
 from retry_engine.store.cases import Case
@@ -189,7 +189,7 @@ def _commit_intent(
         )
         # who charges the same card for another invoice sees this intent, or is seen by it
         intents.lock_card(connection, case.account, action.payment_method_id)
-        view = view_of(context, case)
+        view = read_view(context, case)
         refusal = charge_refusal(
             view,
             action.payment_method_id,

@@ -19,11 +19,11 @@ from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery import cases
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.gateway import Gateway, InvoiceFacts
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import cases as rows
 from retry_engine.store import intents, reviews, risk_flags, schedule
 from retry_engine.store.cases import Case
@@ -71,7 +71,7 @@ def release_refusal(context: CaseContext, case: Case, policy: Policy) -> str | N
     ) - reviews.named_in(context.connection, case.id, state="approved")
     if unanswered:
         return f"nobody has said that it is owed all the same ({', '.join(sorted(unanswered))})"
-    return refused_by_rules(view_of(context, case), at=context.now, policy=policy)
+    return refused_by_rules(read_view(context, case), at=context.now, policy=policy)
 
 
 def refused_by_rules(view: CaseView, *, at: datetime, policy: Policy) -> str | None:

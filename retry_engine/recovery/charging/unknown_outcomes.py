@@ -16,13 +16,13 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import SendingForbidden, StripeRejected
 from retry_engine.recovery import observed_charges
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.charging import settle
 from retry_engine.recovery.charging.charge import charge
 from retry_engine.recovery.charging.ports import ChargingPorts
 from retry_engine.recovery.charging.rules import charge_refusal
 from retry_engine.recovery.fence import Fence
 from retry_engine.recovery.gateway import KEY_LIFETIME, ChargeFacts, PaymentTrail, PayResult
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import attempts, engine_state, inbox, intents, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.attempts import AttemptRow
@@ -145,7 +145,7 @@ def _may_repeat(ports: ChargingPorts, connection: Connection, case: Case, intent
             or now - intent.at > timedelta(hours=policy.limits.late_action_hours)
         ):
             return False
-        view = view_of(ports.context(connection, case), case)
+        view = read_view(ports.context(connection, case), case)
         others = tuple(a for a in view.attempts if a.idempotency_key != intent.idempotency_key)
         view = replace(view, attempts=others)
         return charge_refusal(view, intent.payment_method_id, at=now, policy=policy) is None

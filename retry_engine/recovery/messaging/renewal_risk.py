@@ -16,9 +16,9 @@ from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.renewal_risk import RenewalRisk
 from retry_engine.recovery import observed_charges
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gateway import ChargeFacts, Gateway, MethodFacts
-from retry_engine.recovery.planning import view_of
 from retry_engine.store import attempts, payment_methods, risk_flags
 from retry_engine.store import cases as rows
 from retry_engine.store.database import Database
@@ -109,7 +109,7 @@ def _question(
     )
     if case is None or method is None:
         return None
-    known = view_of(CaseContext(connection=connection, now=now, real_now=now), case)
+    known = read_view(CaseContext(connection=connection, now=now, real_now=now), case)
     view = replace(
         known,
         now=now,

@@ -31,6 +31,7 @@ from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
 from retry_engine.recovery import cases, promises
+from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
 from retry_engine.recovery.gateway import CustomerFacts, Gateway, InvoiceFacts
@@ -44,7 +45,7 @@ from retry_engine.recovery.messaging.channel import (
 )
 from retry_engine.recovery.messaging.links import RECOVER, UNSUBSCRIBE, LinkKeys
 from retry_engine.recovery.messaging.suppression import BY_MAIL_SERVER
-from retry_engine.recovery.planning import Planner, view_of
+from retry_engine.recovery.planning import Planner
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, schedule
 from retry_engine.store.cases import Case
@@ -130,7 +131,7 @@ class Messenger:
             self._drop(context, action, f"the case is {case.state}")
         elif context.now - action.due_at > _LATE:
             self._plan_anew(context, case, action, "found too late to be sent blindly")
-        elif self.is_quiet(view_of(context, case), context.now, policy):
+        elif self.is_quiet(read_view(context, case), context.now, policy):
             self._plan_anew(context, case, action, "quiet hours")
         else:
             return False
