@@ -26,14 +26,18 @@ class Crash(BaseException):
 
 def claimed_retry(here: EngineShop, customer: Any) -> int:
     """Let time pass until the planned charge waits for a worker; its action's id."""
-    query = text("select id from actions where kind = 'retry' and state = 'claimed'")
-    for _ in range(60):
-        here.shop.advances(customer, hours=12)
-        here.works(leave="retry")
+    query = text(
+        "select a.id, a.state, a.due_at - k.frozen_time as left from actions a"
+        " join clocks k on k.id = a.test_clock"
+        " where a.kind = 'retry' and a.state in ('planned', 'claimed')"
+    )
+    for _ in range(10):
         with here.engine.database.connection() as connection:
-            found: int | None = connection.execute(query).scalar()
-        if found is not None:
-            return found
+            found = connection.execute(query).one()
+        if found.state == "claimed":
+            return int(found.id)
+        here.shop.advances(customer, seconds=max(1.0, found.left.total_seconds()))
+        here.works(leave="retry")
     raise AssertionError("no charge became due")
 
 
@@ -223,7 +227,7 @@ def test_the_engine_can_be_paused_while_everybody_waits_for_a_busy_case(
         for _ in range(10):
             all_of_the_pool.enter_context(other.database.connection()).exec_driver_sql("select 1")
         with here.engine.database.case_lock(case_id):
-            answer = other.set_engine(action="pause", reason="an incident", by="ops")
+            answer = other.operations.set_engine(action="pause", reason="an incident", by="ops")
     assert answer["paused"]
 
 
