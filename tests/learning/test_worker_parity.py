@@ -83,7 +83,7 @@ def test_the_worker_decides_as_the_public_door_does(
         record = replay.Record()
         for attempt in view.card_attempts:
             record.add(view.customer_id, attempt)
-        door = LearntPolicy(engine.policy, model, record)
+        door = LearntPolicy(engine.settings.policy, model, record)
         plan = door.decide(pd.DataFrame([_as_row(view)])).iloc[0]
         assert plan["retry_at"].to_pydatetime() == datetime.fromisoformat(last["retry_at"])
         assert plan["payment_method_id"] == last["payment_method"]
