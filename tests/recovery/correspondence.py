@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -13,7 +14,11 @@ from post_office import PostOffice
 from sandbox_shop import Shop
 from starlette.testclient import TestClient
 
+from retry_engine.adapters.email import EmailChannel
+from retry_engine.domain.policy import Messages
 from retry_engine.entrypoints.web.app import create_app
+from retry_engine.recovery.gate import Permit
+from retry_engine.recovery.messaging.channel import Message
 
 PUBLIC = "https://pay.example.com"
 ADDRESS = "maria@example.com"
@@ -24,6 +29,35 @@ SOON = (3, 2026)
 Writing = Callable[..., EngineShop]
 
 
+SENT_AT = datetime(2026, 3, 10, 9, tzinfo=UTC)
+
+
+class Crash(BaseException):
+    """The process dies here: no handler of ours sees it."""
+
+
+class Mortal:
+    """Carries messages by mail; `dies` says whether its process then does, and when."""
+
+    def __init__(self, office: PostOffice) -> None:
+        self._real = EmailChannel(
+            office.url, "billing@shop.example", Messages(), clock=lambda: SENT_AT
+        )
+        self.dies: Literal["before", "after", "never"] = "never"
+        self.name, self.needs_address, self.takes_several = "email", True, True
+
+    def send(self, message: Message, *, permit: Permit) -> None:
+        if self.dies != "before":
+            self._real.send(message, permit=permit)
+        if self.dies != "never":
+            raise Crash
+
+
+@pytest.fixture
+def mortal(post_office: PostOffice) -> Mortal:
+    return Mortal(post_office)
+
+
 @pytest.fixture
 def writes(
     shop: Shop, post_office: PostOffice, database_url: str, redis_url: str, tmp_path: Path
@@ -31,7 +65,9 @@ def writes(
     """Starts the engine with a policy file of that content, and further settings."""
     engines: list[Any] = []
 
-    def start(policy: str = "", *, model: Any = None, **environment: str) -> EngineShop:
+    def start(
+        policy: str = "", *, model: Any = None, channel: Any = None, **environment: str
+    ) -> EngineShop:
         if policy:
             file = tmp_path / "policy.toml"
             file.write_text(policy, encoding="utf-8")
@@ -43,6 +79,7 @@ def writes(
             redis_url,
             time,
             model=model,
+            channel=channel,
             SMTP_URL=post_office.url,
             RETRY_ENGINE_MAIL_FROM="billing@shop.example",
             **{"RETRY_ENGINE_PUBLIC_URL": PUBLIC, **environment},
@@ -58,6 +95,12 @@ def writes(
 @pytest.fixture
 def writing(writes: Writing) -> EngineShop:
     return writes()
+
+
+@pytest.fixture
+def wayward(writes: Writing, mortal: Mortal) -> EngineShop:
+    """An engine whose process may die over a message."""
+    return writes(channel=mortal)
 
 
 def failed(here: EngineShop, *script: Any, address: str = ADDRESS, **facts: Any) -> tuple[Any, Any]:

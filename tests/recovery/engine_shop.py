@@ -161,9 +161,11 @@ def build_engine(
     time: RealTime,
     *,
     model: Any = None,
+    gateway: Any = None,
+    channel: Any = None,
     **environment: str,
 ) -> bootstrap.Engine:
-    """An engine against that shop's Stripe; `model` decides in place of the promoted one."""
+    """An engine against that shop's Stripe; the ports given take the settings' places."""
     found = settings.load(
         {
             "DATABASE_URL": database_url,
@@ -176,7 +178,7 @@ def build_engine(
             **environment,
         }
     )
-    return bootstrap.build(found, model=model, clock=time)
+    return bootstrap.build(found, model=model, gateway=gateway, channel=channel, clock=time)
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import re
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from correspondence import ADDRESS, PUBLIC, Writing, failed, words
+from correspondence import ADDRESS, PUBLIC, Crash, Mortal, Writing, failed, words
 from engine_shop import EngineShop, RealTime, build_engine
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -20,29 +19,8 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from retry_engine.entrypoints.web.app import create_app
-from retry_engine.recovery.gate import Permit
-from retry_engine.recovery.messaging.channel import Message
 
 pytestmark = pytest.mark.integration
-
-
-class Crash(BaseException):
-    """The process dies here: no handler of ours sees it."""
-
-
-class Dying:
-    """A post that carries the letter, or not, and whose process then dies."""
-
-    def __init__(self, real: Any, *, first: bool) -> None:
-        self._real = real
-        self._first = first
-        self.name, self.needs_address = real.name, real.needs_address
-        self.takes_several = real.takes_several
-
-    def send(self, message: Message, *, permit: Permit) -> None:
-        if not self._first:
-            self._real.send(message, permit=permit)
-        raise Crash
 
 
 def test_who_must_give_another_card_is_asked_for_it_in_their_language_once(
@@ -106,20 +84,20 @@ def test_messages_keep_their_distance_and_their_number(
 
 
 def test_a_process_that_dies_while_it_sends_does_not_send_again(
-    writing: EngineShop, post_office: PostOffice
+    writes: Writing, post_office: PostOffice, mortal: Mortal
 ) -> None:
-    for first in (True, False):
+    writing = writes(channel=mortal)
+    for when in ("before", "after"):
         post_office.mails.clear()
-        real = writing.engine.messenger
-        object.__setattr__(real, "channel", Dying(channel := real.channel, first=first))
+        mortal.dies = when
         with pytest.raises(Crash):
             failed(writing, "lost_card")
-        object.__setattr__(real, "channel", channel)
+        mortal.dies = "never"
         (case,) = (c for c in writing.engine.operations.list_cases(limit=1)["data"])
         writing.time.passes(hours=1)
         writing.engine.worker.sweep()
         writing.works()
-        assert len(post_office.mails) == (0 if first else 1)
+        assert len(post_office.mails) == (0 if when == "before" else 1)
         (message,) = writing.engine.operations.show_case(case["id"])["messages"]
         assert message["state"] == "unknown"
 
@@ -252,9 +230,9 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
-    writing: EngineShop, post_office: PostOffice, steps: list[str], code: str
+    wayward: EngineShop, post_office: PostOffice, mortal: Mortal, steps: list[str], code: str
 ) -> None:
-    engine = writing.engine
+    writing, engine = wayward, wayward.engine
     engine.operations.set_engine(action="resume", reason="a new story", by="test")
     # what a story before left waiting for the engine's pause is still said, to its own customer
     address = f"maria.{uuid4().hex}@example.com"
@@ -295,13 +273,12 @@ def test_no_order_of_things_writes_twice_or_to_whom_it_must_not(
             engine.customers.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
             silent = True
         elif step == "crash":
-            real = engine.messenger
-            object.__setattr__(real, "channel", Dying(channel := real.channel, first=False))
+            mortal.dies = "after"
             try:
                 writing.days_pass(customer, 1, step_hours=4)
             except Crash:
                 writing.time.passes(hours=1)
-            object.__setattr__(real, "channel", channel)
+            mortal.dies = "never"
         elif step == "again":
             writing.delivered = 0
             writing.works()

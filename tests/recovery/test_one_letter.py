@@ -1,14 +1,19 @@
 """A customer with several open invoices gets one letter about them."""
 
 import re
+import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
-from correspondence import ADDRESS, PUBLIC, Writing, in_arrears, reader, words
+from correspondence import ADDRESS, PUBLIC, Crash, Mortal, Writing, in_arrears, reader, words
 from engine_shop import EngineShop, RealTime, build_engine
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from post_office import PostOffice
 from sandbox_shop import Shop
 from sqlalchemy import text
@@ -220,3 +225,154 @@ def test_in_shadow_the_one_letter_is_written_down_too(
         of = [here.case(invoice)["messages"][0]["letter_of"] for invoice in invoices]
         assert sorted(of, key=bool)[0] is None
         assert len(set(of)) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_that_dies_over_the_letter_writes_to_nobody_twice_and_forgets_none(
+    writes: Writing, post_office: PostOffice, mortal: Mortal, when: Any
+) -> None:
+    here = writes(channel=mortal)
+    customer, invoices = in_arrears(here, *LOST, leave="message")
+    mortal.dies = when
+    with pytest.raises(Crash):
+        here.engine.worker.run_action(messages_of(here, invoices[0])[0])
+    mortal.dies = "never"
+    here.works()  # the other message is due as well, and what became of the letter is not known yet
+    assert len(post_office.mails) == (when == "after")
+    here.time.passes(minutes=5)
+    here.works()
+    assert [said(here, invoice) for invoice in invoices] == [["unknown"], ["unknown"]]
+    # and so both are in the next letter, and in one
+    here.days_pass(customer, 2.5)
+    assert len(post_office.mails) == (when == "after")
+    here.days_pass(customer, 1)
+    assert len(post_office.mails) == (when == "after") + 1
+    assert [said(here, invoice) for invoice in invoices] == [["unknown", "sent"]] * 2
+
+
+class Meeting:
+    """Stripe, whose answers about a customer two workers hear in the same moment."""
+
+    def __init__(self, real: Any) -> None:
+        self._real, self._both = real, threading.Barrier(2, timeout=30)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def customer(self, *of: Any) -> Any:
+        found = self._real.customer(*of)
+        self._both.wait()
+        return found
+
+
+def test_two_workers_with_a_message_each_write_one_letter(
+    writing: EngineShop, post_office: PostOffice, shop: Shop, database_url: str, redis_url: str
+) -> None:
+    _, invoices = in_arrears(writing, *LOST, leave="message")
+    due = [messages_of(writing, invoice)[0] for invoice in invoices]
+    meeting = Meeting(writing.engine.gateway)
+    more = {"SMTP_URL": post_office.url, "RETRY_ENGINE_PUBLIC_URL": PUBLIC}
+    with (
+        build_engine(shop, database_url, redis_url, writing.time, gateway=meeting, **more) as one,
+        build_engine(shop, database_url, redis_url, writing.time, gateway=meeting, **more) as two,
+    ):
+        workers = [
+            threading.Thread(target=engine.worker.run_action, args=(action,))
+            for engine, action in zip((one, two), due, strict=True)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+    writing.works()
+    assert len(post_office.mails) == 1
+    assert [said(writing, invoice) for invoice in invoices] == [["sent"], ["sent"]]
+
+
+AMOUNTS = ("20,00\xa0$", "90,00\xa0$")
+STEPS = st.lists(
+    st.sampled_from(
+        ["hours", "days", "days", "pay 0", "pay 1", "hold 0", "hold 1", "pause", "resume",
+         "unsubscribe", "die before", "die after", "later", "again"]
+    ),
+    min_size=4,
+    max_size=7,
+)  # fmt: skip
+
+
+@given(steps=STEPS, code=st.sampled_from(["lost_card", "expired_card"]))
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_no_order_of_things_writes_twice_or_about_what_it_must_not_or_forgets_one(
+    wayward: EngineShop, post_office: PostOffice, mortal: Mortal, steps: list[str], code: str
+) -> None:
+    here, operations = wayward, wayward.engine.operations
+    operations.set_engine(action="resume", reason="a new story", by="test")
+    address = f"maria.{uuid4().hex}@example.com"
+    customer, invoices = in_arrears(here, *[code] * 2, address=address, leave="message")
+    here.days_pass(customer, 5 / 24, step_hours=5)
+    gone, wants, runs = [False, False], True, True
+    for step in steps:
+        before, silent = len(post_office.to(address)), [*gone]
+        quiet = not (wants and runs)
+        name, _, which = step.partition(" ")
+        if name == "hours":
+            here.days_pass(customer, 5 / 24, step_hours=5)
+        elif name == "days":
+            here.days_pass(customer, 4, step_hours=16)
+        elif name == "pay" and here.case(invoices[int(which)])["state"] != "closed":
+            _pays(here, invoices[int(which)])
+            gone[int(which)] = True
+        elif name == "hold" and not gone[int(which)]:
+            _holds(here, invoices[int(which)])
+            gone[int(which)] = True
+        elif name in ("pause", "resume"):
+            operations.set_engine(action=name, reason="asked", by="test")
+            runs = name == "resume"
+        elif name == "unsubscribe" and post_office.to(address):
+            link = str(post_office.to(address)[-1]["List-Unsubscribe"]).strip("<>")
+            here.engine.customers.unsubscribe(urlsplit(link).path.removeprefix("/u/"), write=True)
+            wants = False
+        elif name == "die":
+            mortal.dies = "before" if which == "before" else "after"
+            try:
+                here.days_pass(customer, 3, step_hours=12)
+            except Crash:
+                here.time.passes(minutes=10)
+            mortal.dies = "never"
+        elif name == "later":
+            post_office.later = True
+            here.days_pass(customer, 1, step_hours=12)
+            post_office.later = False
+        elif name == "again":
+            here.delivered = 0
+        here.works()
+        new = post_office.to(address)[before:]
+        assert not (quiet and new), step
+        for mail in new:
+            told = [amount in words(mail) for amount in AMOUNTS]
+            assert not any(a and b for a, b in zip(told, silent, strict=True)), step
+    operations.set_engine(action="resume", reason="the end", by="test")
+    here.days_pass(customer, 8, step_hours=16)
+    mails = post_office.to(address)
+    assert len({mail["Message-ID"] for mail in mails}) == len(mails)
+    links = [page for mail in mails for page in pages_of(mail)]
+    assert len(set(links)) == len(links)
+    letters: list[datetime] = []
+    for invoice, amount, is_gone in zip(invoices, AMOUNTS, gone, strict=True):
+        messages = here.case(invoice)["messages"]
+        states = [message["state"] for message in messages]
+        told = sum(amount in words(mail) for mail in mails)
+        assert states.count("sent") <= told <= states.count("sent") + states.count("unknown")
+        assert is_gone or not wants or told, steps
+        letters += [
+            datetime.fromisoformat(m["at"])
+            for m in messages
+            if m["letter_of"] is None and m["state"] != "not_sent"
+        ]
+    assert all(b - a >= timedelta(hours=72) for a, b in pairwise(sorted(letters)))

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from correspondence import ADDRESS, PUBLIC, failed
+from correspondence import ADDRESS, PUBLIC, failed, in_arrears
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 
@@ -91,6 +91,20 @@ def test_a_message_is_handed_over_with_its_words_and_facts(
     assert said["pay_url"] in said["text"]
     found = message(hooked, invoice)
     assert (found["state"], found["channel"]) == ("sent", "http")
+
+
+def test_further_open_invoices_come_with_their_facts_in_the_same_call(
+    hooked: EngineShop, receiver: Receiver
+) -> None:
+    _, invoices = in_arrears(hooked, "lost_card", "lost_card")
+    ((_, told),) = receiver.calls
+    (further,) = told["further_invoices"]
+    assert {told["invoice"], further["invoice"]} == {invoice.id for invoice in invoices}
+    of = next(invoice for invoice in invoices if invoice.id == further["invoice"])
+    assert (further["amount"], further["number"]) == (of.amount_due, of.number)
+    assert further["kind"] == "update_method"
+    assert further["pay_url"] in told["text"]
+    assert further["pay_url"] != told["pay_url"]
 
 
 def test_a_call_that_is_not_answered_is_made_again_under_the_same_id(

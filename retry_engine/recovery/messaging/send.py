@@ -12,7 +12,7 @@ been said, and is planned anew. Letters to one customer are `min_gap_hours` apar
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -59,6 +59,7 @@ _TRY_AGAIN = timedelta(hours=1)  # then twice as long each time
 _ASK_FOR_ADDRESS = timedelta(days=1)  # the same, where theirs cannot be written to
 _MOST_TRIES = 6
 _LATE = timedelta(hours=24)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _SPOKEN_TO = (CaseState.OPEN, CaseState.NEEDS_CUSTOMER)
 _MOST_INVOICES = 20  # in one letter; who has more is told of the others in the next
 
@@ -158,9 +159,29 @@ class Messenger:
         elif last is not None and context.now < last + gap:
             # not planned anew: of letters about other invoices the planner knows nothing
             schedule.put_back(connection, action, at=last + gap)
+        elif not self.channel.takes_several and self._lets_another_go_first(context, case):
+            schedule.put_back(connection, action, at=context.now + _TRY_AGAIN)
         else:
             return False
         return True
+
+    def _lets_another_go_first(self, context: CaseContext, case: Case) -> bool:
+        """Whether another invoice's message is due too, and its turn is before the case's.
+
+        First whose last message was longest ago, so that nobody waits for the other's second turn;
+        then what is owed most, within one currency.
+        """
+
+        def turn(one: Case) -> tuple[datetime, str, int, str]:
+            said = (m for m in messages.of_case(connection, one.id) if m.state in messages.SAID)
+            last = max((m.at for m in said), default=_NEVER)
+            return last, one.currency, -one.amount_remaining, one.id
+
+        connection = context.connection
+        planned = schedule.further_messages(connection, case, most=_MOST_INVOICES - 1)
+        due = (its for its in planned if its.due_at <= context.now)
+        mine = turn(case)
+        return any(turn(rows.find(connection, its.case_id)) < mine for its in due)
 
     def _drop(self, context: CaseContext, action: Action, why: str) -> None:
         schedule.finish(context.connection, action.id, result=why, state=ActionState.CANCELLED)
