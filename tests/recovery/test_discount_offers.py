@@ -222,6 +222,27 @@ def test_nothing_is_given_while_the_engine_or_the_case_is_paused(
     assert offer_of(giving, invoice)["state"] == "open"
 
 
+def test_what_is_being_given_when_the_engine_is_paused_waits_though_it_is_taken_again(
+    giving: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, invoice, mail = offered(giving, post_office)
+    token = page_of(mail).removeprefix("/r/")
+
+    def silent(*_args: Any, **_more: Any) -> str:
+        raise StripeUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(giving.engine.gateway, "credit_invoice", silent)
+        giving.engine.customers.take_offer(token)
+    giving.engine.operations.set_engine(action="pause", reason="a test", by="ops")
+    giving.engine.customers.take_offer(token)
+    giving.works()
+    assert notes(giving, invoice) == []
+    giving.engine.operations.set_engine(action="resume", reason="a test", by="ops")
+    giving.works()
+    assert len(notes(giving, invoice)) == 1
+
+
 def test_a_large_offer_waits_for_a_person(writes: Writing, post_office: PostOffice) -> None:
     here = writes(ON + "review_above = 300\n")
     customer, invoice = failed(here, "lost_card")
