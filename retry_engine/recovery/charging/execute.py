@@ -47,6 +47,12 @@ _AFTER_THE_OTHER = timedelta(minutes=10)
 
 
 def retry(ports: ChargingPorts, connection: Connection, action: Action) -> None:
+    """Charge as planned, unless what is known now speaks against it.
+
+    Raises:
+        NotPermitted: the engine's mode, or the case's, forbids it; nothing was written.
+        StripeUnavailable, StripeForbidden: what is to be read first could not be; nothing was sent.
+    """
     assert action.payment_method_id is not None, "a retry names its method"
     with alone(connection):
         case = rows.find(connection, action.case_id)

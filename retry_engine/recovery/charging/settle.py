@@ -188,6 +188,7 @@ def never_sent(
 def leave_unknown(
     ports: ChargingPorts, connection: Connection, action: Action, intent: Intent, error: str
 ) -> None:
+    """Nobody answered: the intent stands, and its outcome is to be found out."""
     log.warning("outcome_unknown", attempt=intent.id, error=error)
     with connection.begin():
         case = rows.get(connection, action.case_id)
