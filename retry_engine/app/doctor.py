@@ -206,12 +206,12 @@ class Doctor:
         if not shut:
             return Check(name="accounts", status="ok", detail="all answer")
         first = shut[0]
-        who = first["account"] or "our own account"
+        who = first.account or "our own account"
         return Check(
             name="accounts",
             status="warn",
-            detail=f"{len(shut)} do not answer; {who} since {first['since']:%Y-%m-%d %H:%M} UTC: "
-            f"{first['error']}",
+            detail=f"{len(shut)} do not answer; {who} since {first.since:%Y-%m-%d %H:%M} UTC: "
+            f"{first.error}",
             mend="mend the key's permissions; where an account withdrew for good, nothing: its "
             "cases have ended, and `events replay acct_…` brings its events back",
         )

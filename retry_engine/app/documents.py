@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.offers import OfferState
+from retry_engine.domain.vocabulary import ReviewState
 from retry_engine.store import (
     attempts,
     decisions,
@@ -22,9 +23,10 @@ from retry_engine.store import (
 )
 from retry_engine.store import cases as rows
 from retry_engine.store.attempts import AttemptRow
-from retry_engine.store.cases import Case
+from retry_engine.store.cases import Case, TransitionRow
 from retry_engine.store.decisions import DecisionRow
-from retry_engine.store.engine_state import EngineState
+from retry_engine.store.engine_state import ActRow, EngineState
+from retry_engine.store.messages import MessageOfCase
 from retry_engine.store.overrides import OverrideRow
 from retry_engine.store.reviews import Review
 from retry_engine.store.schedule import Action
@@ -185,7 +187,7 @@ def offers_of(connection: Connection, case: Case) -> list[Document]:
     ]
 
 
-def _message(row: Row[Any]) -> Document:
+def _message(row: MessageOfCase) -> Document:
     return {
         "at": text(row.at),
         "kind": row.kind,
@@ -252,14 +254,14 @@ def _override(row: OverrideRow) -> Document:
     }
 
 
-def _transition(row: dict[str, Any]) -> Document:
+def _transition(row: TransitionRow) -> Document:
     return {
-        "at": text(row["at"]),
-        "name": row["name"],
-        "from": row["from_state"],
-        "to": row["to_state"],
-        "cause": row["cause"],
-        "by": row["by"],
+        "at": text(row.at),
+        "name": row.name,
+        "from": row.from_state,
+        "to": row.to_state,
+        "cause": row.cause,
+        "by": row.by,
     }
 
 
@@ -281,7 +283,7 @@ def engine_log(connection: Connection, *, limit: int, cursor: str | None) -> Doc
     return {**engine(engine_state.read(connection)), **page}
 
 
-def _act(row: Row[Any]) -> Document:
+def _act(row: ActRow) -> Document:
     names = ("by", "action", "subject", "reason", "before", "after")
     return {"at": text(row.at), **{name: getattr(row, name) for name in names}}
 
@@ -297,7 +299,7 @@ def review(review: Review, *, now: datetime) -> Document:
         "currency": review.currency,
         "opened_at": text(review.opened_at),
         "deadline_at": text(review.deadline_at),
-        "overdue": review.state == "open" and review.deadline_at <= now,
+        "overdue": review.state is ReviewState.OPEN and review.deadline_at <= now,
         "proposal": review.proposal,
         "state": review.state,
         "decided_at": text(review.decided_at),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from retry_engine.app import documents
 from retry_engine.app.decisions import PRIOR_VERSION
 from retry_engine.domain.modes import Mode
+from retry_engine.domain.vocabulary import CaseState
 from retry_engine.recovery.gate import Gate
 from retry_engine.store import (
     attempts,
@@ -62,7 +63,7 @@ class Health:
             "actions_in_flight": counted.in_flight,
             "actions_planned": counted.planned,
             "cases_open": sum(states.values()),
-            "cases_in_review": states.get("in_review", 0),
+            "cases_in_review": states.get(CaseState.IN_REVIEW, 0),
             "paused": paused,
             "mode": self.gate.engine_mode,
             "cases_that_wait_for_takeover": modes.get(Mode.TAKEOVER, 0) if shut else 0,

@@ -13,6 +13,7 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, TransitionRefused
 from retry_engine.domain.modes import Mode
+from retry_engine.domain.vocabulary import ReviewState
 from retry_engine.recovery import cases
 from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
@@ -215,7 +216,7 @@ class Overrides:
             connection.begin(),
         ):
             review = reviews.get(connection, review_id)
-            if review.state != "open":
+            if review.state is not ReviewState.OPEN:
                 raise Refused(_answered(connection, review))
             context = self._context(connection, case_id)
             case = rows.get(connection, case_id)
@@ -227,7 +228,7 @@ class Overrides:
             reviews.decide(
                 connection,
                 review_id,
-                state="approved" if verdict == "approve" else "rejected",
+                state=ReviewState.APPROVED if verdict == "approve" else ReviewState.REJECTED,
                 decided_at=context.now,
                 decided_by=by,
                 verdict_reason=reason,

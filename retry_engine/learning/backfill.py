@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.errors import (
@@ -31,6 +31,7 @@ from retry_engine.recovery.gateway import (
     InvoiceFacts,
 )
 from retry_engine.store import attempts, backfills, cases, inbox, learning
+from retry_engine.store.backfills import BackfillRow
 from retry_engine.store.database import CaseBusy, Database
 
 log = structlog.get_logger()
@@ -194,7 +195,7 @@ class Backfill:
         since: datetime,
         page: ChargePage,
         stories: Sequence[_Story],
-    ) -> Row[Any]:
+    ) -> BackfillRow:
         rows = [row for story in stories for row in _rows(connection, account, story)]
         stored = learning.put_read_again(connection, rows)
         return backfills.advance(
@@ -230,7 +231,7 @@ def _place(charge: ChargeFacts) -> tuple[datetime, str]:
     return charge.created_at, charge.id
 
 
-def _progress(row: Row[Any], since: datetime, begun: datetime) -> Progress:
+def _progress(row: BackfillRow, since: datetime, begun: datetime) -> Progress:
     span = (begun - since).total_seconds()
     gone = (begun - row.reached).total_seconds() if row.reached else 0.0
     share = 1.0 if row.finished_at or span <= 0 else min(max(gone / span, 0.0), 1.0)

@@ -14,6 +14,7 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
+from retry_engine.domain.vocabulary import ReviewState
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, intents, offers, reviews, schedule
@@ -251,7 +252,7 @@ def withdraw_review(context: CaseContext, case: Case, *, because: str) -> None:
         reviews.decide(
             context.connection,
             waiting.id,
-            state="withdrawn",
+            state=ReviewState.WITHDRAWN,
             decided_at=context.now,
             verdict_reason=because,
         )

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
@@ -25,6 +24,7 @@ from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, messages, offers, risk_flags, schedule
 from retry_engine.store.cases import Case
 from retry_engine.store.database import Database
+from retry_engine.store.messages import MessageRow
 from retry_engine.store.offers import StoredOffer
 
 _WAIT_SECONDS = 20.0
@@ -112,6 +112,7 @@ class PaymentPage:
                 return False
             case = rows.get(connection, message.case_id)
             now = rows.time_of(connection, case, self.clock())
+            assert message.message_id is not None, "it was found by it"
             if not case.is_living or not messages.visited(connection, message.message_id, at=now):
                 return True
             if case.state in TAKEABLE:
@@ -185,7 +186,7 @@ class PaymentPage:
         with self.database.case_lock(message.case_id, wait_seconds=_WAIT_SECONDS) as connection:
             yield connection, message.case_id
 
-    def _message(self, connection: Connection, token: str) -> Row[Any] | None:
+    def _message(self, connection: Connection, token: str) -> MessageRow | None:
         message_id = self.keys.read(connection, RECOVER, token, now=self.clock())
         return messages.by_message_id(connection, message_id) if message_id else None
 

@@ -1,16 +1,37 @@
 """How far each reading of Stripe's past has come."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.store.tables import backfills
+from retry_engine.store.typed_rows import Reader
 
 
-def begin(connection: Connection, account: str, since: datetime, *, now: datetime) -> Row[Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillRow:
+    """How far one reading has come: `cursor` is the last charge read, `reached` how far back."""
+
+    account: str
+    since: datetime
+    cursor: str | None
+    reached: datetime | None
+    charges: int
+    invoices: int
+    new: int
+    changed: int
+    started_at: datetime
+    finished_at: datetime | None
+
+
+_READER = Reader(BackfillRow)
+
+
+def begin(connection: Connection, account: str, since: datetime, *, now: datetime) -> BackfillRow:
     """The place to go on from: where a stopped one stopped, else the very beginning."""
     fresh = {
         "cursor": None,
@@ -22,15 +43,16 @@ def begin(connection: Connection, account: str, since: datetime, *, now: datetim
         "started_at": now,
         "finished_at": None,
     }
-    statement = insert(backfills).values(account=account, since=since, **fresh)
+    first = insert(backfills).values(account=account, since=since, **fresh)
     connection.execute(
-        statement.on_conflict_do_update(
+        first.on_conflict_do_update(
             index_elements=["account", "since"],
             set_=fresh,
             where=backfills.c.finished_at.is_not(None),
         )
     )
-    return connection.execute(select(backfills).where(*_the(account, since))).one()
+    statement = select(*_READER.columns(backfills)).where(*_the(account, since))
+    return _READER.one(connection.execute(statement))
 
 
 def advance(
@@ -45,7 +67,7 @@ def advance(
     new: int,
     changed: int,
     finished_at: datetime | None,
-) -> Row[Any]:
+) -> BackfillRow:
     """A page is done: its rows are in the same transaction. The progress as it is now."""
     statement = (
         update(backfills)
@@ -59,9 +81,9 @@ def advance(
             changed=backfills.c.changed + changed,
             finished_at=finished_at,
         )
-        .returning(backfills)
+        .returning(*_READER.columns(backfills))
     )
-    return connection.execute(statement).one()
+    return _READER.one(connection.execute(statement))
 
 
 def _the(account: str, since: datetime) -> Sequence[Any]:

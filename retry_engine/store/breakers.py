@@ -7,12 +7,12 @@ account's work waits, but for one probe at `next_probe_at`. Any answer takes it 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection, delete, select, text, update
 
 from retry_engine.domain.vocabulary import Cause
 from retry_engine.store.tables import breakers
+from retry_engine.store.typed_rows import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +20,15 @@ class Breaker:
     """One account and cause. `since`: the first failure that no answer came after."""
 
     account: str
-    cause: str
+    cause: Cause
     failures: int
     since: datetime
     next_probe_at: datetime | None
     given_up_at: datetime | None
     error: str
+
+
+_READER = Reader(Breaker)
 
 
 # A failure while it is open and no probe is due is one that was under way already: it says nothing.
@@ -70,10 +73,10 @@ def note(
         "error": error[:500],
     }
     connection.execute(_NOTE, values)
-    row = connection.execute(
-        select(breakers).where(breakers.c.account == account, breakers.c.cause == cause)
+    statement = select(*_READER.columns(breakers)).where(
+        breakers.c.account == account, breakers.c.cause == cause
     )
-    return Breaker(**row.mappings().one())
+    return _READER.one(connection.execute(statement))
 
 
 def reset(connection: Connection, account: str) -> None:
@@ -104,7 +107,7 @@ def is_closed_to_us(connection: Connection, account: str, *, now: datetime) -> b
     return connection.execute(query.limit(1)).first() is not None
 
 
-def open_ones(connection: Connection) -> list[dict[str, Any]]:
+def open_ones(connection: Connection) -> list[Breaker]:
     """The accounts that are not asked, or given up, longest first."""
-    query = select(breakers).where(breakers.c.next_probe_at.is_not(None)).order_by(breakers.c.since)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    query = select(*_READER.columns(breakers)).where(breakers.c.next_probe_at.is_not(None))
+    return _READER.all(connection.execute(query.order_by(breakers.c.since)))

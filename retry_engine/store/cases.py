@@ -1,7 +1,7 @@
 """Reading and writing case rows. Who may change a case's state stands in `recovery.cases`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ from retry_engine.store.tables import (
     engine_state,
     renewals,
 )
+from retry_engine.store.typed_rows import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,23 +70,15 @@ class Case:
     auto_advance_found: bool | None
     charges_read_at: datetime | None
 
-    def __post_init__(self) -> None:
-        # as read: a word that is none of these is met here, and not where it decides something
-        object.__setattr__(self, "state", CaseState(self.state))
-        object.__setattr__(self, "mode", Mode(self.mode))
-        if self.close_reason is not None:
-            object.__setattr__(self, "close_reason", CloseReason(self.close_reason))
-
     @property
     def is_living(self) -> bool:
         """Not closed."""
         return self.state is not CaseState.CLOSED
 
 
-_COLUMNS = [cases.c[f.name] for f in fields(Case)]
-
-
-_NAMES = tuple(f.name for f in fields(Case))
+_READER = Reader(Case)
+_COLUMNS = _READER.columns(cases)
+_NAMES = _READER.names
 _READ = Prepared(select(*_COLUMNS).where(cases.c.id == bindparam("case_id")))
 # "no key": rows that merely refer to the case can still be written beside it
 _GET = Prepared(
@@ -119,8 +112,7 @@ def _one(connection: Connection, statement: Any) -> Case | None:
 
 
 def _case(result: CursorResult[Any]) -> Case | None:
-    row = result.mappings().first()
-    return None if row is None else Case(**row)
+    return _READER.first(result)
 
 
 def find(connection: Connection, ref: str) -> Case:
@@ -152,7 +144,7 @@ def get_with_switch(connection: Connection, case_id: str) -> tuple[Case, bool]:
     row = _GET_WITH_SWITCH.run(connection, case_id=case_id).mappings().first()
     if row is None:
         raise NotFound(f"no case {case_id!r}")
-    return Case(**{name: row[name] for name in _NAMES}), row["engine_is_paused"]
+    return _READER.read(row), bool(row["engine_is_paused"])
 
 
 def of_invoice(connection: Connection, account: str, invoice_id: str) -> Case | None:
@@ -173,7 +165,9 @@ def living_ids(
     test_clock: str | None = None,
 ) -> list[str]:
     """Ids of the living cases of that one; without any, all of the account."""
-    statement = select(cases.c.id).where(cases.c.account == account, cases.c.state != "closed")
+    statement = select(cases.c.id).where(
+        cases.c.account == account, cases.c.state != CaseState.CLOSED
+    )
     if customer_id is not None:
         statement = statement.where(cases.c.customer_id == customer_id)
     if subscription_id is not None:
@@ -215,11 +209,11 @@ def last_with_method(
     return _one(connection, statement.limit(1))
 
 
-def living_modes(connection: Connection) -> dict[str, int]:
+def living_modes(connection: Connection) -> dict[Mode, int]:
     """How many living cases were opened in each mode."""
-    statement = select(cases.c.mode, func.count()).where(cases.c.state != "closed")
+    statement = select(cases.c.mode, func.count()).where(cases.c.state != CaseState.CLOSED)
     found = connection.execute(statement.group_by(cases.c.mode))
-    return {row[0]: row[1] for row in found}
+    return {Mode(mode): count for mode, count in found}
 
 
 def create(connection: Connection, **values: Any) -> Case | None:
@@ -272,19 +266,34 @@ def end(
     return ended
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionRow:
+    """One change of a case's state, and why."""
+
+    at: datetime
+    name: str
+    from_state: CaseState | None
+    to_state: CaseState
+    cause: str
+    by: str | None
+
+
+_TRANSITION = Reader(TransitionRow)
+
+
 def record_transition(connection: Connection, **values: Any) -> None:
     """Append to the case's history of states."""
     connection.execute(case_transitions.insert().values(**values))
 
 
-def transitions(connection: Connection, case_id: str) -> list[dict[str, Any]]:
+def transitions(connection: Connection, case_id: str) -> list[TransitionRow]:
     """The case's history of states, oldest first."""
     statement = (
-        select(case_transitions)
+        select(*_TRANSITION.columns(case_transitions))
         .where(case_transitions.c.case_id == case_id)
         .order_by(case_transitions.c.id)
     )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    return _TRANSITION.all(connection.execute(statement))
 
 
 def page(
@@ -308,17 +317,19 @@ def page(
         statement = statement.where(
             tuple_(cases.c.opened_at, cases.c.id) < tuple_(after.opened_at, after.id)
         )
-    rows = [Case(**row) for row in connection.execute(statement.limit(limit + 1)).mappings()]
+    rows = _READER.all(connection.execute(statement.limit(limit + 1)))
     more = len(rows) > limit
     return rows[:limit], rows[limit - 1].id if more else None
 
 
-def counts(connection: Connection) -> dict[str, int]:
+def counts(connection: Connection) -> dict[CaseState, int]:
     """How many living cases are in each state."""
     statement = (
-        select(cases.c.state, func.count()).where(cases.c.state != "closed").group_by(cases.c.state)
+        select(cases.c.state, func.count())
+        .where(cases.c.state != CaseState.CLOSED)
+        .group_by(cases.c.state)
     )
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    return {CaseState(state): count for state, count in connection.execute(statement)}
 
 
 def time_of(connection: Connection, case: Case, real_now: datetime) -> datetime:
@@ -346,7 +357,7 @@ def let_go(connection: Connection, account: str, invoice_id: str) -> None:
     connection.execute(
         update(cases)
         .where(cases.c.account == account, cases.c.invoice_id == invoice_id)
-        .where(cases.c.state == "closed", cases.c.taken_over)
+        .where(cases.c.state == CaseState.CLOSED, cases.c.taken_over)
         .values(taken_over=False)
     )
 
@@ -379,7 +390,7 @@ def set_clock(
 def watched_clocks(connection: Connection, *, read_before: datetime) -> Sequence[tuple[str, str]]:
     """(account, id) of the clocks that anything waits for and that were not read lately."""
     living = select(cases.c.account, cases.c.test_clock).where(
-        cases.c.state != "closed", cases.c.test_clock.is_not(None)
+        cases.c.state != CaseState.CLOSED, cases.c.test_clock.is_not(None)
     )
     warned = select(renewals.c.account, renewals.c.test_clock).where(
         renewals.c.state == "planned", renewals.c.test_clock.is_not(None)

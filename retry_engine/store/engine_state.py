@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.domain.errors import BadRequest
 from retry_engine.store.prepared import Prepared
 from retry_engine.store.tables import acts as recorded
 from retry_engine.store.tables import engine_state, policies
+from retry_engine.store.typed_rows import Reader
 
 _A_CURSOR = re.compile(r"[0-9]{1,18}")
 
@@ -56,16 +57,33 @@ def switch(connection: Connection, state: EngineState) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActRow:
+    """What a person did to the engine itself."""
+
+    id: int
+    at: datetime
+    by: str
+    action: str
+    subject: str
+    reason: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+_ACT = Reader(ActRow)
+
+
 def acts_page(
     connection: Connection, *, limit: int, cursor: str | None
-) -> tuple[list[Row[Any]], str | None]:
+) -> tuple[list[ActRow], str | None]:
     """What people did to the engine itself, newest first; and where the next page begins."""
-    statement = select(recorded).order_by(recorded.c.id.desc()).limit(limit + 1)
+    statement = select(*_ACT.columns(recorded)).order_by(recorded.c.id.desc()).limit(limit + 1)
     if cursor is not None:
         if not _A_CURSOR.fullmatch(cursor):
             raise BadRequest(f"unknown cursor {cursor[:50]!r}; expected an earlier page's")
         statement = statement.where(recorded.c.id < int(cursor))
-    found = list(connection.execute(statement))
+    found = _ACT.all(connection.execute(statement))
     return found[:limit], str(found[limit - 1].id) if len(found) > limit else None
 
 

@@ -6,17 +6,79 @@ were `said_in` it, share what becomes of it, and are none of their own where let
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.domain.vocabulary import (
+    MessageKind,
+    MessageState,
+    SuppressionAct,
+    SuppressionReason,
+)
 from retry_engine.store import renewals
 from retry_engine.store.tables import engine_state, messages, suppression_acts, suppressions
+from retry_engine.store.typed_rows import Reader
 
 # A message of these states counts as said; of `unknown` nobody knows, so it counts too.
-SAID = ("sending", "sent", "unknown", "bounced", "shadow")
+SAID = (
+    MessageState.SENDING,
+    MessageState.SENT,
+    MessageState.UNKNOWN,
+    MessageState.BOUNCED,
+    MessageState.SHADOW,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message's row; `begun_at` is real time, `said_in` the letter that it was part of."""
+
+    id: int
+    case_id: str
+    action_id: int | None
+    said_in: int | None
+    account: str
+    customer_id: str
+    kind: MessageKind
+    channel: str
+    language: str | None
+    state: MessageState
+    at: datetime
+    begun_at: datetime
+    message_id: str | None
+    address_hash: str | None
+    decision_id: int | None
+    error: str | None
+    visited_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOfCase(MessageRow):
+    """With the case in whose letter it was said, where that was another's."""
+
+    letter_of: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuppressionActRow:
+    """What was said about writing to an address, and by whom."""
+
+    id: int
+    act: SuppressionAct
+    reason: SuppressionReason | None
+    by: str
+    note: str | None
+    at: datetime
+
+
+_READER = Reader(MessageRow)
+_COLUMNS = _READER.columns(messages)
+_OF_CASE = Reader(MessageOfCase)
+_ACT = Reader(SuppressionActRow)
 
 
 def begin(connection: Connection, **values: Any) -> int:
@@ -34,9 +96,10 @@ def lock_customer(connection: Connection, account: str, customer_id: str) -> Non
     connection.execute(query, {"account": account, "customer": customer_id})
 
 
-def of_action(connection: Connection, action_id: int) -> Row[Any] | None:
+def of_action(connection: Connection, action_id: int) -> MessageRow | None:
     """What that action has begun to send."""
-    return connection.execute(select(messages).where(messages.c.action_id == action_id)).first()
+    query = select(*_COLUMNS).where(messages.c.action_id == action_id)
+    return _READER.first(connection.execute(query))
 
 
 def of_decision(connection: Connection, case_id: str, decision_id: int | None) -> str | None:
@@ -60,7 +123,7 @@ def finish(connection: Connection, action_id: int, *, state: str, error: str | N
     connection.execute(
         update(messages)
         .where((messages.c.id == letter) | (messages.c.said_in == letter))
-        .where(messages.c.state == "sending")
+        .where(messages.c.state == MessageState.SENDING)
         .values(state=state, error=error[:500] if error else None)
     )
 
@@ -72,15 +135,15 @@ def also_about(connection: Connection, action_id: int) -> Sequence[str]:
     return connection.execute(query.order_by(messages.c.case_id)).scalars().all()
 
 
-def of_case(connection: Connection, case_id: str) -> Sequence[Row[Any]]:
+def of_case(connection: Connection, case_id: str) -> Sequence[MessageOfCase]:
     """All messages of a case, oldest first; `letter_of` is the case in whose letter it was said."""
     letter = messages.alias()
     query = (
-        select(messages, letter.c.case_id.label("letter_of"))
+        select(*_COLUMNS, letter.c.case_id.label("letter_of"))
         .outerjoin(letter, letter.c.id == messages.c.said_in)
         .where(messages.c.case_id == case_id)
     )
-    return connection.execute(query.order_by(messages.c.at, messages.c.id)).all()
+    return _OF_CASE.all(connection.execute(query.order_by(messages.c.at, messages.c.id)))
 
 
 def said_to_customer(
@@ -118,10 +181,10 @@ def counts(connection: Connection) -> list[tuple[str, str, int]]:
     return [(kind, state, count) for kind, state, count in connection.execute(query)]
 
 
-def by_message_id(connection: Connection, message_id: str) -> Row[Any] | None:
+def by_message_id(connection: Connection, message_id: str) -> MessageRow | None:
     """The message with that id."""
-    query = select(messages).where(messages.c.message_id == message_id)
-    return connection.execute(query).first()
+    query = select(*_COLUMNS).where(messages.c.message_id == message_id)
+    return _READER.first(connection.execute(query))
 
 
 def suppression_of(connection: Connection, account: str, address_hash: str) -> str | None:
@@ -148,7 +211,7 @@ def suppress(
             suppression_acts.insert().values(
                 account=account,
                 address_hash=address_hash,
-                act="suppressed",
+                act=SuppressionAct.SUPPRESSED,
                 reason=reason,
                 by=by,
                 note=note,
@@ -175,7 +238,12 @@ def lift(
         return False
     connection.execute(
         suppression_acts.insert().values(
-            account=account, address_hash=address_hash, act="lifted", by=by, note=note, at=at
+            account=account,
+            address_hash=address_hash,
+            act=SuppressionAct.LIFTED,
+            by=by,
+            note=note,
+            at=at,
         )
     )
     return True
@@ -183,19 +251,22 @@ def lift(
 
 def suppression_acts_of(
     connection: Connection, account: str, address_hash: str
-) -> Sequence[Row[Any]]:
+) -> Sequence[SuppressionActRow]:
     """All that was said about writing to that address, oldest first."""
-    query = select(suppression_acts).where(
+    query = select(*_ACT.columns(suppression_acts)).where(
         suppression_acts.c.account == account, suppression_acts.c.address_hash == address_hash
     )
-    return connection.execute(query.order_by(suppression_acts.c.id)).all()
+    return _ACT.all(connection.execute(query.order_by(suppression_acts.c.id)))
 
 
 def standing_reasons(connection: Connection, account: str, address_hash: str) -> list[str]:
     """Every reason given since the last time that it was lifted."""
     found: list[str] = []
     for act in suppression_acts_of(connection, account, address_hash):
-        found = [] if act.act == "lifted" else [*found, act.reason]
+        if act.act is SuppressionAct.LIFTED or act.reason is None:
+            found = []
+        else:
+            found.append(act.reason)
     return found
 
 

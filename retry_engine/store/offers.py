@@ -1,6 +1,6 @@
 """What customers were offered, what of it was given, and what they changed themselves."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from retry_engine.domain.offers import COMMITTED, Change, OfferState, Way
 from retry_engine.store.tables import changes, offers
+from retry_engine.store.typed_rows import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,10 @@ class StoredChange:
     error: str | None
 
 
-_CHANGE_COLUMNS = [changes.c[f.name] for f in fields(StoredChange)]
-_COLUMNS = [offers.c[f.name] for f in fields(StoredOffer)]
+_OFFER = Reader(StoredOffer)
+_COLUMNS = _OFFER.columns(offers)
+_CHANGE = Reader(StoredChange)
+_CHANGE_COLUMNS = _CHANGE.columns(changes)
 # Budgets are looked at and used by one transaction at a time.
 _BUDGET_LOCK = text("select pg_advisory_xact_lock(72657472, 7)")
 
@@ -62,10 +65,7 @@ _BUDGET_LOCK = text("select pg_advisory_xact_lock(72657472, 7)")
 def of_case(connection: Connection, case_id: str) -> StoredOffer | None:
     """The case's one offer."""
     query = select(*_COLUMNS).where(offers.c.case_id == case_id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    return StoredOffer(**{**row, "state": OfferState(row["state"]), "way": Way(row["way"])})
+    return _OFFER.first(connection.execute(query))
 
 
 def last_to_customer(
@@ -164,10 +164,7 @@ def change_of_case(connection: Connection, case_id: str, kind: Change) -> Stored
 def changes_of_case(connection: Connection, case_id: str) -> list[StoredChange]:
     """All that the customer changed about the case."""
     query = select(*_CHANGE_COLUMNS).where(changes.c.case_id == case_id).order_by(changes.c.id)
-    return [
-        StoredChange(**{**row, "state": OfferState(row["state"]), "kind": Change(row["kind"])})
-        for row in connection.execute(query).mappings()
-    ]
+    return _CHANGE.all(connection.execute(query))
 
 
 def settle_change(
@@ -184,11 +181,12 @@ def change(connection: Connection, offer_id: int, state: OfferState, **values: A
     connection.execute(update(offers).where(offers.c.id == offer_id).values(state=state, **values))
 
 
-def counts(connection: Connection) -> list[tuple[str, str, int, int]]:
+def counts(connection: Connection) -> list[tuple[OfferState, str, int, int]]:
     """(state, currency, how many, their sum in minor units) of all offers."""
     query = select(
         offers.c.state, offers.c.currency, func.count(), func.sum(offers.c.amount)
     ).group_by(offers.c.state, offers.c.currency)
     return [
-        (state, currency, n, int(total)) for state, currency, n, total in connection.execute(query)
+        (OfferState(state), currency, n, int(total))
+        for state, currency, n, total in connection.execute(query)
     ]

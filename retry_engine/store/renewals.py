@@ -1,17 +1,19 @@
 """Renewals whose payment is going to fail, and what their customers were told of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from retry_engine.domain.vocabulary import MessageKind, RenewalState
 from retry_engine.store.tables import renewals
+from retry_engine.store.typed_rows import Reader
 
 # Of `unknown` nobody knows whether it arrived: it counts as said.
-SAID = ("sending", "sent", "unknown")
+SAID = (RenewalState.SENDING, RenewalState.SENT, RenewalState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +27,11 @@ class Renewal:
     test_clock: str | None
     renews_at: datetime
     method_id: str
-    kind: str
+    kind: MessageKind
     amount: int
     currency: str
     due_at: datetime
-    state: str
+    state: RenewalState
     tries: int
     at: datetime | None
     message_id: str | None
@@ -37,7 +39,8 @@ class Renewal:
     language: str | None
 
 
-_COLUMNS = [renewals.c[f.name] for f in fields(Renewal)]
+_READER = Reader(Renewal)
+_COLUMNS = _READER.columns(renewals)
 _DUE = """
     state = 'planned' and case when test_clock is null then due_at <= :now
       else due_at <= (select frozen_time from clocks c
@@ -68,14 +71,13 @@ def claim(connection: Connection, *, now: datetime, lease: timedelta) -> Renewal
 def get(connection: Connection, renewal_id: int) -> Renewal:
     """By id."""
     query = select(*_COLUMNS).where(renewals.c.id == renewal_id)
-    return Renewal(**connection.execute(query).mappings().one())
+    return _READER.one(connection.execute(query))
 
 
 def by_message_id(connection: Connection, message_id: str) -> Renewal | None:
     """The renewal that was warned of with that message."""
     query = select(*_COLUMNS).where(renewals.c.message_id == message_id)
-    row = connection.execute(query).mappings().first()
-    return None if row is None else Renewal(**row)
+    return _READER.first(connection.execute(query))
 
 
 def change(connection: Connection, renewal_id: int, *, state: str, **values: Any) -> None:
@@ -106,8 +108,8 @@ def forget_the_dead(connection: Connection, *, now: datetime) -> None:
     """Of a message whose process died between the intent and the answer nobody knows any more."""
     connection.execute(
         update(renewals)
-        .where(renewals.c.state == "sending", renewals.c.claimed_until < now)
-        .values(state="unknown", result="its process ended")
+        .where(renewals.c.state == RenewalState.SENDING, renewals.c.claimed_until < now)
+        .values(state=RenewalState.UNKNOWN, result="its process ended")
     )
 
 
@@ -118,7 +120,7 @@ def warned_of(connection: Connection, account: str, customer_id: str) -> Sequenc
         renewals.c.customer_id == customer_id,
         renewals.c.state.in_(SAID),
     )
-    return [Renewal(**row) for row in connection.execute(query).mappings()]
+    return _READER.all(connection.execute(query))
 
 
 def said_to_customer(
@@ -129,7 +131,7 @@ def said_to_customer(
         renewals.c.account == account,
         renewals.c.customer_id == customer_id,
         renewals.c.at >= since,
-        renewals.c.state.in_((*SAID, "mended")),
+        renewals.c.state.in_((*SAID, RenewalState.MENDED)),
     )
     return int(connection.execute(query).scalar_one())
 

@@ -1,14 +1,16 @@
 """The review queue: what waits for a person."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection, func, select, tuple_, update
 
 from retry_engine.domain.errors import BadRequest, NotFound
+from retry_engine.domain.vocabulary import ReviewState
 from retry_engine.store.tables import reviews
+from retry_engine.store.typed_rows import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +30,40 @@ class Review:
     opened_at: datetime
     deadline_at: datetime
     proposal: Mapping[str, Any] | None
-    state: str
+    state: ReviewState
     decided_at: datetime | None
     decided_by: str | None
     verdict_reason: str | None
 
 
-_COLUMNS = [reviews.c[f.name] for f in fields(Review)]
+class NewReview(TypedDict, total=False):
+    """The columns of a review as it is asked."""
+
+    id: str
+    case_id: str
+    reason: str
+    reasons: Sequence[Mapping[str, str | None]]
+    amount: int
+    currency: str
+    opened_at: datetime
+    deadline_at: datetime
+    proposal: Mapping[str, Any] | None
 
 
-def add(connection: Connection, **values: Any) -> None:
+class Decided(TypedDict):
+    """What a verdict writes; nobody decides what is withdrawn."""
+
+    state: ReviewState
+    decided_at: datetime
+    decided_by: NotRequired[str]
+    verdict_reason: str
+
+
+_READER = Reader(Review)
+_COLUMNS = _READER.columns(reviews)
+
+
+def add(connection: Connection, **values: Unpack[NewReview]) -> None:
     """Open a review."""
     connection.execute(reviews.insert().values(**values))
 
@@ -48,21 +74,23 @@ def get(connection: Connection, review_id: str) -> Review:
     Raises:
         NotFound: there is no such review.
     """
-    row = connection.execute(select(*_COLUMNS).where(reviews.c.id == review_id)).mappings().first()
-    if row is None:
+    statement = select(*_COLUMNS).where(reviews.c.id == review_id)
+    found = _READER.first(connection.execute(statement))
+    if found is None:
         raise NotFound(f"no review {review_id!r}; `retry-engine reviews list` lists them")
-    return Review(**row)
+    return found
 
 
 def open_of(connection: Connection, case_id: str) -> Review | None:
     """The open review of a case."""
-    statement = select(*_COLUMNS).where(reviews.c.case_id == case_id, reviews.c.state == "open")
-    row = connection.execute(statement).mappings().first()
-    return None if row is None else Review(**row)
+    statement = select(*_COLUMNS).where(
+        reviews.c.case_id == case_id, reviews.c.state == ReviewState.OPEN
+    )
+    return _READER.first(connection.execute(statement))
 
 
 def named_in(
-    connection: Connection, case_id: str, *, state: str, by: str | None = None
+    connection: Connection, case_id: str, *, state: ReviewState, by: str | None = None
 ) -> set[str]:
     """What the case's reviews in that state spoke of: disputes, warnings, other subscriptions.
 
@@ -80,16 +108,18 @@ def named_in(
 def approved_offer(connection: Connection, case_id: str) -> int:
     """The largest discount of the case that a person has approved, minor units."""
     statement = select(reviews.c.proposal).where(
-        reviews.c.case_id == case_id, reviews.c.state == "approved"
+        reviews.c.case_id == case_id, reviews.c.state == ReviewState.APPROVED
     )
     proposals = [dict(found or {}) for found in connection.execute(statement).scalars()]
     return max((int(p.get("discount", 0)) for p in proposals), default=0)
 
 
-def decide(connection: Connection, review_id: str, **values: Any) -> None:
+def decide(connection: Connection, review_id: str, **values: Unpack[Decided]) -> None:
     """Write the verdict."""
     connection.execute(
-        update(reviews).where(reviews.c.id == review_id, reviews.c.state == "open").values(**values)
+        update(reviews)
+        .where(reviews.c.id == review_id, reviews.c.state == ReviewState.OPEN)
+        .values(**values)
     )
 
 
@@ -108,7 +138,7 @@ def page(
         statement = statement.where(
             tuple_(reviews.c.opened_at, reviews.c.id) > tuple_(after.opened_at, after.id)
         )
-    rows = [Review(**row) for row in connection.execute(statement.limit(limit + 1)).mappings()]
+    rows = _READER.all(connection.execute(statement.limit(limit + 1)))
     return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
 
 
@@ -116,6 +146,6 @@ def open_count(connection: Connection) -> int:
     """How many wait."""
     return int(
         connection.execute(
-            select(func.count()).select_from(reviews).where(reviews.c.state == "open")
+            select(func.count()).select_from(reviews).where(reviews.c.state == ReviewState.OPEN)
         ).scalar_one()
     )

@@ -17,7 +17,7 @@ from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.stripe_states import InvoiceStatus
-from retry_engine.domain.vocabulary import RiskFlagKind
+from retry_engine.domain.vocabulary import ReviewState, RiskFlagKind
 from retry_engine.recovery import cases
 from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
@@ -67,8 +67,8 @@ def release_refusal(context: CaseContext, case: Case, policy: Policy) -> str | N
         what = "dispute" if flag.kind is RiskFlagKind.DISPUTE else "early fraud warning"
         return f"there is a {what} on a charge of this customer ({flag.object_id})"
     unanswered = reviews.named_in(
-        context.connection, case.id, state="rejected", by=THE_POLICY
-    ) - reviews.named_in(context.connection, case.id, state="approved")
+        context.connection, case.id, state=ReviewState.REJECTED, by=THE_POLICY
+    ) - reviews.named_in(context.connection, case.id, state=ReviewState.APPROVED)
     if unanswered:
         return f"nobody has said that it is owed all the same ({', '.join(sorted(unanswered))})"
     return refused_by_rules(read_view(context, case), at=context.now, policy=policy)

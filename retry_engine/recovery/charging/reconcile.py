@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.policy import Policy
-from retry_engine.domain.vocabulary import OnDispute, RiskFlagKind
+from retry_engine.domain.vocabulary import OnDispute, ReviewState, RiskFlagKind
 from retry_engine.recovery import cases
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.charging import close, second_subscriptions, settle, sync, unanswered
@@ -72,7 +72,7 @@ def _hold(context: CaseContext, case: Case, snapshot: InvoiceSnapshot, policy: P
     disputes = _disputes(context, case, policy)
     others = second_subscriptions.reasons(context.connection, case, snapshot.taken_out_since)
     if case.state == CaseState.PAUSED:  # a person has said no to these, and may still resume it
-        answered = reviews.named_in(context.connection, case.id, state="rejected")
+        answered = reviews.named_in(context.connection, case.id, state=ReviewState.REJECTED)
         disputes = [reason for reason in disputes if reason.about not in answered]
         others = [reason for reason in others if reason.about not in answered]
     if disputes and policy.review.on_dispute == OnDispute.CLOSE:

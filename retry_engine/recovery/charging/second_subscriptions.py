@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from retry_engine.domain.stripe_states import SubscriptionStatus
+from retry_engine.domain.vocabulary import ReviewState
 from retry_engine.recovery.cases import Reason
 from retry_engine.recovery.gateway import Gateway, SubscriptionFacts
 from retry_engine.store import reviews
@@ -46,7 +47,7 @@ def reasons(connection: Connection, case: Case, found: Sequence[SubscriptionFact
     """Why a person has to look: those beside which nobody has said yet that it is owed."""
     if not found:
         return []
-    accepted = reviews.named_in(connection, case.id, state="approved")
+    accepted = reviews.named_in(connection, case.id, state=ReviewState.APPROVED)
     return [
         Reason(
             "the customer has taken out another subscription to the same product since the"

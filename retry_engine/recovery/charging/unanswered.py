@@ -60,8 +60,8 @@ def _a_person_said_no(context: CaseContext, case: Case) -> bool:
     if case.state != CaseState.PAUSED:
         return False
     ways = rows.transitions(context.connection, case.id)
-    last = next((way for way in reversed(ways) if way["to_state"] == CaseState.PAUSED), None)
-    return last is not None and last["name"] == "rejected" and last["by"] != THE_POLICY
+    last = next((way for way in reversed(ways) if way.to_state is CaseState.PAUSED), None)
+    return last is not None and last.name == "rejected" and last.by != THE_POLICY
 
 
 def _end(

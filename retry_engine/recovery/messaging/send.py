@@ -446,7 +446,7 @@ class Messenger:
             messages.finish(connection, action.id, state=state, error=error)
             if state == "bounced":
                 begun = messages.of_action(connection, action.id)
-                if begun is not None:
+                if begun is not None and begun.address_hash is not None:
                     messages.suppress(
                         connection, case.account, begun.address_hash,
                         reason="bounced", by=BY_MAIL_SERVER, note=error, at=context.real_now,

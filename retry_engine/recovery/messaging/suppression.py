@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from retry_engine.domain import mailbox
 from retry_engine.domain.errors import (
@@ -25,6 +25,7 @@ from retry_engine.domain.errors import (
 from retry_engine.recovery.messaging import links
 from retry_engine.recovery.messaging.links import UNSUBSCRIBE, LinkKeys
 from retry_engine.store import messages, renewals
+from retry_engine.store.messages import MessageRow
 from retry_engine.store.renewals import Renewal
 
 log = structlog.get_logger()
@@ -205,7 +206,7 @@ def unsubscribe(
     With `write`, its address is never written to again.
     """
     message_id = keys.read(connection, UNSUBSCRIBE, token, now=now)
-    found: Row[Any] | Renewal | None = None
+    found: MessageRow | Renewal | None = None
     if message_id:
         found = messages.by_message_id(connection, message_id) or renewals.by_message_id(
             connection, message_id
