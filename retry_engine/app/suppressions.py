@@ -8,8 +8,12 @@ from typing import Any
 from retry_engine.app import documents
 from retry_engine.recovery.messaging import suppression
 from retry_engine.recovery.messaging.links import LinkKeys
+from retry_engine.recovery.messaging.suppression import check_account, checked, checked_address
 from retry_engine.store import messages
 from retry_engine.store.database import Database
+
+# what may be asked before anything is started for it
+__all__ = ["Suppressions", "check_account", "checked", "checked_address"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,9 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 5, statement_timeout_seconds: int = 60
     ) -> None:
+        self.url = driver_url(url)
         self.engine = create_engine(
-            driver_url(url),
+            self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,

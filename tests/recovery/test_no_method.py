@@ -4,7 +4,7 @@ import pytest
 from correspondence import ADDRESS, Writing, page_of, pays_at_stripe, reader
 from post_office import PostOffice
 
-from retry_engine.entrypoints import rendering
+from retry_engine.entrypoints.rendering import cases as rendering
 
 pytestmark = pytest.mark.integration
 

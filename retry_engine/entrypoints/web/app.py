@@ -29,7 +29,6 @@ from retry_engine.entrypoints.web.webhook_door import (
     WebhookDoor,
 )
 from retry_engine.settings import Settings, is_loopback
-from retry_engine.store.database import driver_url
 
 _WEBHOOK_PATH = "/webhooks/stripe"
 
@@ -48,7 +47,7 @@ def create_app(
         open_to_loopback=settings.api_open == "loopback" and is_loopback(host),
         clock=time.monotonic,
     )
-    inbox = Inbox(driver_url(settings.database_url), engine.broker.publish_events)
+    inbox = Inbox(engine.database.url, engine.broker.publish_events)
     secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     door = WebhookDoor(Signatures(secrets), inbox, clock)
 

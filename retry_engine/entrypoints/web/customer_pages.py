@@ -14,7 +14,6 @@ from retry_engine.bootstrap import Engine
 from retry_engine.domain.errors import Refused, RetryEngineError
 from retry_engine.entrypoints.web import problems
 from retry_engine.settings import Settings
-from retry_engine.store.database import CaseBusy
 
 _ALWAYS = {
     "Cache-Control": "no-store",
@@ -73,7 +72,7 @@ def _recovery_routes(engine: Engine, headers: dict[str, str]) -> list[Route]:
         """Do it, and lead back to the page or on to where it says."""
         try:
             found = await run_in_threadpool(act)
-        except (Refused, CaseBusy):
+        except Refused:
             return await show(request, alert=refused)
         except RetryEngineError:
             return await show(request, alert="later")

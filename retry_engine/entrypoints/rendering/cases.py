@@ -1,0 +1,167 @@
+"""Cases: a page, one life, one explanation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retry_engine.domain.money import plain
+from retry_engine.entrypoints.rendering.terminal import Document, console_of_stdout, styled, when
+
+
+def show_explanation(why: Document) -> None:
+    """The last decision in words, then each method's chance, half a day a column."""
+    console = console_of_stdout()
+    decision = why["decision"]
+    if decision is None:
+        console.print("Nothing has been decided for this case.")
+        return
+    chance = decision["success_probability"]
+    console.print(
+        f"{when(decision['at'])}  {decision['kind'].replace('_', ' ')}"
+        + (f" on {decision['payment_method']}" if decision["payment_method"] else "")
+        + (f" at {when(decision['retry_at'])}" if decision["retry_at"] else "")
+        + (f", chance {chance:.0%}" if chance is not None else "")
+        + f"  ({decision['model_version']}, policy {decision['policy_version']})",
+    )
+    for reason in decision["explanation"]:
+        points = reason.get("points")
+        amount = "" if points is None else f"{points:+5.0f} points  "
+        console.print(Text(f"  {amount}{reason['text']}"))
+    for curve in why["curves"]:
+        console.print()
+        console.print(Text(f"{curve['payment_method']}, chance now by {why['model_version']}"))
+        _draw(console, curve)
+
+
+def _draw(console: Console, curve: Document, *, a_column: int = 4, height: int = 6) -> None:
+    chances, permitted = curve["success_probability"], curve["permitted"]
+    columns = range(0, len(chances), a_column)
+    tops = [max(chances[i : i + a_column]) for i in columns]
+    free = [any(permitted[i : i + a_column]) for i in columns]
+    for level in reversed(range(height)):
+        line = "".join("█" if top * height > level + 0.5 else " " for top in tops)
+        console.print(Text(f"{(level + 1) / height:4.0%} │{line}"))
+    console.print(Text("     └" + "".join("─" if ok else "x" for ok in free)))
+    if curve["at"]:
+        console.print(Text(f"      {when(curve['at'][0])} … {when(curve['at'][-1])}; x: forbidden"))
+
+
+def show_cases(page: Document) -> None:
+    """A page of cases."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("case", "invoice", "customer", "state", "owed", "tries", "next", "opened"):
+        table.add_column(heading, justify="right" if heading in ("owed", "tries") else "left")
+    for case in page["data"]:
+        table.add_row(
+            case["id"],
+            case["invoice"],
+            case["customer"],
+            styled(case["close_reason"] or case["state"], case["state"]),
+            plain(case["amount_remaining"], case["currency"]),
+            str(case["attempts_made"]),
+            when(case["next_action"]["at"]) if case["next_action"] else "",
+            when(case["opened_at"]),
+        )
+    console = console_of_stdout()
+    if not page["data"]:
+        console.print("No cases.")
+        return
+    console.print(table)
+    if page["has_more"]:
+        console.print(f"More: --cursor {page['next_cursor']}", style="italic")
+
+
+def show_case(case: Document) -> None:
+    """One case: a head, then its life in order."""
+    console = console_of_stdout()
+    head = Text.assemble(
+        (case["id"], "bold"),
+        f"  {case['invoice']}  {case['customer']}  ",
+        styled(case["state"]),
+        f"  {plain(case['amount_remaining'], case['currency'])} owed",
+    )
+    if case["close_reason"]:
+        head.append(f"  {case['close_reason']}", style="bold")
+    console.print(head)
+    clock = case["clock"]
+    on = f"test clock {clock['test_clock']}" if clock["test_clock"] else "real time"
+    console.print(
+        f"mode {case['mode']}, {on}, now {when(clock['now'])} UTC, "
+        f"policy {case['policy_version']}, worked on until {when(case['deadline_at'])}",
+        style="bright_black",
+    )
+    console.print()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bright_black")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for moment in sorted(_moments(case), key=lambda m: m.at):
+        table.add_row(when(moment.at), Text(moment.sign, style=moment.style), moment.text)
+    console.print(table)
+    planned = case["next_action"]
+    if planned is not None:
+        console.print()
+        console.print(
+            f"next: {planned['kind']} at {when(planned['at'])} UTC on {planned['payment_method']}",
+            style="bold cyan",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    at: str
+    sign: str
+    style: str
+    text: str
+
+
+def _moments(case: Document) -> Iterator[_Moment]:
+    for attempt in case["attempts"]:
+        paid = attempt["outcome"] == "succeeded"
+        codes = [attempt[k] for k in ("decline_code", "advice_code", "network_decline_code")]
+        why = ", ".join(code for code in codes if code)
+        yield _Moment(
+            attempt["at"],
+            "● paid" if paid else "○ charge",
+            "bold green" if paid else "red",
+            f"#{attempt['number']} by {attempt['source']} on {attempt['payment_method']}: "
+            f"{attempt['outcome']}{f' ({why})' if why else ''}",
+        )
+    for decision in case["decisions"]:
+        yield _Moment(decision["at"], "◆ decided", "cyan", _decision(decision))
+    for message in case["messages"]:
+        error = f" ({message['error']})" if message["error"] else ""
+        text = f"{message['kind']} by {message['channel']}: {message['state']}{error}"
+        yield _Moment(message["at"], "✉ message", "blue", text)
+    for override in case["overrides"]:
+        text = f"{override['by']}: {override['action']} ({override['reason']})"
+        yield _Moment(override["at"], "■ person", "magenta", text)
+    for transition in case["transitions"]:
+        text = f"{transition['from'] or '–'} → {transition['to']}: {transition['cause']}"
+        yield _Moment(transition["at"], "→ state", "bright_black", text)
+
+
+def _decision(decision: Document) -> str:
+    reasons = "; ".join(_reason(reason) for reason in decision["explanation"])
+    if decision["kind"] != "retry":
+        return f"{decision['kind'].replace('_', ' ')}: {reasons}"
+    chance = decision["success_probability"]
+    return (
+        f"retry {when(decision['retry_at'])} on {decision['payment_method']}, "
+        f"chance {chance:.0%}: {reasons}"
+    )
+
+
+def _reason(reason: Document) -> str:
+    points = reason.get("points")
+    return str(reason["text"]) + (f" ({points:+.0f} points)" if points is not None else "")
+
+
+def show_after_override(action: str, case: Document) -> None:
+    """What an override has led to."""
+    planned = case["next_action"]
+    then = f"; next: {planned['kind']} at {when(planned['at'])} UTC" if planned else ""
+    print(f"{action.replace('_', ' ')}: case {case['id']} is {case['state']}{then}.")
