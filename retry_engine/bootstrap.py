@@ -120,7 +120,12 @@ def before_fork(settings: Settings) -> "Known | None":
         return promoted.known
 
 
-def stripe_gateway(settings: Settings, *, pace: Callable[[str], None]) -> "StripeGateway":
+def stripe_gateway(
+    settings: Settings,
+    *,
+    pace: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> "StripeGateway":
     """The Stripe of these settings.
 
     Raises:
@@ -134,7 +139,56 @@ def stripe_gateway(settings: Settings, *, pace: Callable[[str], None]) -> "Strip
         key=settings.stripe_api_key.get_secret_value(),
         base=settings.stripe_api_base,
         pace=pace,
-        sleep=time.sleep,
+        sleep=sleep,
+    )
+
+
+def message_channel(
+    settings: Settings,
+    *,
+    gateway: "Callable[[], StripeGateway]",
+    clock: Callable[[], datetime] = real_clock,
+    sleep: Callable[[float], None] = time.sleep,
+) -> MessageChannel:
+    """The way to customers that these settings name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    messages = settings.policy.messages
+    if messages.stripe_mails:
+        from retry_engine.adapters.stripe_email import StripeEmailChannel  # noqa: PLC0415
+
+        return StripeEmailChannel(gateway())
+    if settings.messages_url is not None and settings.messages_secret is not None:
+        from retry_engine.adapters.webhook_channel import WebhookChannel  # noqa: PLC0415  # jinja2
+
+        return WebhookChannel(
+            url=settings.messages_url,
+            secret=settings.messages_secret.get_secret_value(),
+            message_policy=messages,
+            clock=clock,
+            sleep=sleep,
+        )
+    return email_channel(settings, clock=clock)
+
+
+def email_channel(settings: Settings, *, clock: Callable[[], datetime]) -> "EmailChannel":
+    """The mail server of these settings.
+
+    Raises:
+        SettingsError: none is set.
+    """
+    from retry_engine.adapters.email import EmailChannel  # noqa: PLC0415  # jinja2
+
+    if settings.smtp_url is None:
+        raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
+    return EmailChannel(
+        url=settings.smtp_url.get_secret_value(),
+        sender=settings.mail_from,
+        message_policy=settings.policy.messages,
+        clock=clock,
+        plaintext_to_loopback=settings.smtp_plaintext == "loopback",
     )
 
 
@@ -282,7 +336,7 @@ class Engine:
         from retry_engine.learning.backfill import Backfill  # noqa: PLC0415  # one command's
 
         stripe = self._given_gateway or stripe_gateway(
-            self.settings, pace=lambda _: self._pace("history.backfill")
+            self.settings, pace=lambda _: self._pace("history.backfill"), sleep=self._sleep
         )
         return Backfill(database=self.database, stripe=stripe, clock=self.clock)
 
@@ -295,7 +349,9 @@ class Engine:
         Raises:
             SettingsError: no key is set.
         """
-        return self._given_gateway or stripe_gateway(self.settings, pace=self._pace)
+        return self._given_gateway or stripe_gateway(
+            self.settings, pace=self._pace, sleep=self._sleep
+        )
 
     @cached_property
     def _pace(self) -> Pace:
@@ -325,38 +381,12 @@ class Engine:
 
     @cached_property
     def _channel(self) -> MessageChannel:
-        settings = self.settings
-        if self._given_channel is not None:
-            return self._given_channel
-        if self._policy.messages.stripe_mails:
-            from retry_engine.adapters.stripe_email import StripeEmailChannel  # noqa: PLC0415
-
-            return StripeEmailChannel(self.gateway)
-        if settings.messages_url is not None and settings.messages_secret is not None:
-            from retry_engine.adapters.webhook_channel import WebhookChannel  # noqa: PLC0415  # jinja2
-
-            return WebhookChannel(
-                url=settings.messages_url,
-                secret=settings.messages_secret.get_secret_value(),
-                message_policy=self._policy.messages,
-                clock=self.clock,
-                sleep=self._sleep,
-            )
-        return self._email()
+        return self._given_channel or message_channel(
+            self.settings, gateway=lambda: self.gateway, clock=self.clock, sleep=self._sleep
+        )
 
     def _email(self) -> "EmailChannel":
-        from retry_engine.adapters.email import EmailChannel  # noqa: PLC0415  # jinja2
-
-        settings = self.settings
-        if settings.smtp_url is None:
-            raise SettingsError("SMTP_URL is not set; expected smtp://host:port")
-        return EmailChannel(
-            url=settings.smtp_url.get_secret_value(),
-            sender=settings.mail_from,
-            message_policy=self._policy.messages,
-            clock=self.clock,
-            plaintext_to_loopback=settings.smtp_plaintext == "loopback",
-        )
+        return email_channel(self.settings, clock=self.clock)
 
     # -- parts of the recovery
 

@@ -3,18 +3,23 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import Any
 
 import httpx
 import pytest
+from ports import Intercepted
 from sandbox_shop import SECRET, Shop, inbox, shop
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from retry_engine import bootstrap, settings
+from retry_engine.adapters.late_broker import LateBroker
+from retry_engine.domain.errors import SettingsError
 from retry_engine.entrypoints.web.app import create_app
 from retry_engine.store import inbox as stored
 
@@ -81,6 +86,11 @@ class EngineShop:
 
     def __post_init__(self) -> None:
         self.door = Door(self.engine, self.time)
+
+    @property
+    def channel(self) -> Intercepted:
+        """The way to customers, which a test may intercept."""
+        return self.engine.messenger.channel
 
     def sends(self, *events: Mapping[str, Any]) -> None:
         """Stripe sends these, and is told of each that it is safe."""
@@ -163,9 +173,14 @@ def build_engine(
     model: Any = None,
     gateway: Any = None,
     channel: Any = None,
+    around: Callable[[Any], Any] = Intercepted,
+    sleep: Callable[[float], None] = sleep,
     **environment: str,
 ) -> bootstrap.Engine:
-    """An engine against that shop's Stripe; the ports given take the settings' places."""
+    """An engine against that shop's Stripe, whose ports a test may intercept.
+
+    The ports given take the settings' places; `around` is what the engine gets of its own gateway.
+    """
     found = settings.load(
         {
             "DATABASE_URL": database_url,
@@ -178,7 +193,23 @@ def build_engine(
             **environment,
         }
     )
-    return bootstrap.build(found, model=model, gateway=gateway, channel=channel, clock=time)
+    stripe = bootstrap.stripe_gateway(found, pace=lambda _: None, sleep=sleep)
+    gateway = gateway or around(stripe)
+    if channel is None:
+        with suppress(SettingsError):  # none is named
+            named = bootstrap.message_channel(
+                found, gateway=lambda: gateway, clock=time, sleep=sleep
+            )
+            channel = Intercepted(named)
+    return bootstrap.build(
+        found,
+        gateway=gateway,
+        channel=channel,
+        broker=Intercepted(LateBroker(found.redis_url, concurrency=1)),
+        model=model,
+        clock=time,
+        sleep=sleep,
+    )
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_an_account_that_withdraws_ends_with_its_cases_and_events(engine_shop: E
 
 
 def test_a_charge_of_an_account_that_withdrew_is_told_of_and_found_out_when_it_is_back(
-    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop,
 ) -> None:
     here, account = engine_shop, "acct_leaving"
     all_of_theirs: Any = {"url": here.shop.inbox.url, "connect": True, "enabled_events": ["*"]}
@@ -133,7 +133,7 @@ def test_a_charge_of_an_account_that_withdrew_is_told_of_and_found_out_when_it_i
         here.shop.sandbox.account(account).withdrawn = True
         raise StripeUnavailable("no answer")
 
-    monkeypatch.setattr(here.engine.gateway, "pay", pays_and_is_not_heard)
+    here.engine.gateway.from_now_on(pay=pays_and_is_not_heard)
     theirs = here.shop.sandbox.account(account)
     for _ in range(30):
         if not theirs.withdrawn:
@@ -306,9 +306,7 @@ def test_events_of_one_account_keep_no_other_waiting(engine_shop: EngineShop) ->
     assert "acct_small:evt_s" in waiting
 
 
-def test_an_account_that_refuses_all_is_not_asked_a_thousand_times(
-    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_account_that_refuses_all_is_not_asked_a_thousand_times(engine_shop: EngineShop) -> None:
     engine_shop.fails("insufficient_funds", "succeeded")
     _crowd(engine_shop, "acct_gone", 1000, minutes_ago=60)
     _crowd(engine_shop, "acct_well", 10, minutes_ago=1)
@@ -319,9 +317,8 @@ def test_an_account_that_refuses_all_is_not_asked_a_thousand_times(
         raise StripeForbidden("403")
 
     published: list[int] = []
-    dispatcher = engine_shop.engine._dispatcher
-    object.__setattr__(dispatcher, "publish_actions", published.extend)
-    monkeypatch.setattr(engine_shop.engine.gateway, "invoice", invoice)
+    engine_shop.engine.broker.from_now_on(publish_actions=published.extend)
+    engine_shop.engine.gateway.from_now_on(invoice=invoice)
     for _ in range(60):
         engine_shop.time.passes(seconds=1)
         engine_shop.engine.worker.dispatch()
@@ -357,9 +354,7 @@ def test_any_answer_closes_the_breaker(engine_shop: EngineShop) -> None:
 # -- claims are not failures
 
 
-def test_what_no_worker_took_up_is_no_failure(
-    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_worker_took_up_is_no_failure(engine_shop: EngineShop) -> None:
     customer, _, invoice = engine_shop.fails("insufficient_funds", "succeeded")
     action = None
     while action is None:
@@ -381,7 +376,7 @@ def test_what_no_worker_took_up_is_no_failure(
             raise RuntimeError("a hiccup")
         return real(*arguments)
 
-    monkeypatch.setattr(engine_shop.engine.gateway, "invoice", hiccup)
+    engine_shop.engine.gateway.from_now_on(invoice=hiccup)
     engine_shop.engine.worker.run_action(action)
     assert engine_shop.case(invoice)["state"] == "open"
     engine_shop.time.passes(seconds=5)

@@ -96,7 +96,7 @@ def at_work(here: EngineShop, action: int, where: str) -> Iterator[HeldGateway]:
         worker.join(60)
 
 
-def dies_with_the_answer(here: EngineShop, action: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def dies_with_the_answer(here: EngineShop, action: int) -> None:
     """The worker charges, and is gone before it can write down what came of it."""
     real = here.engine.gateway.pay
 
@@ -104,7 +104,7 @@ def dies_with_the_answer(here: EngineShop, action: int, monkeypatch: pytest.Monk
         real(*of, **how)
         raise Crash
 
-    monkeypatch.setattr(here.engine.gateway, "pay", dies)
+    here.engine.gateway.from_now_on(pay=dies)
     with contextlib.suppress(Crash):
         here.engine.worker.run_action(action)
 
@@ -173,11 +173,11 @@ def test_a_brake_says_what_it_waits_for_and_answers_when_that_has_ended(
 
 @pytest.mark.parametrize("how", BRAKES)
 def test_a_worker_that_died_with_stripes_answer_is_found_out_by_the_brake(
-    engine_shop: EngineShop, how: str, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop, how: str
 ) -> None:
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    dies_with_the_answer(here, claimed_retry(here, customer), monkeypatch)
+    dies_with_the_answer(here, claimed_retry(here, customer))
     brake(here, invoice, how)
     case = here.case(invoice)
     assert (case["state"], case["close_reason"]) == ("closed", "recovered_by_engine")
@@ -197,12 +197,12 @@ def test_an_answer_that_came_with_the_connection_lost_is_written_on_another(
 
 @pytest.mark.parametrize("how", ["stop", "pause", "hold"])
 def test_what_takes_a_case_out_of_charging_has_its_open_charge_settled(
-    engine_shop: EngineShop, how: str, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop, how: str
 ) -> None:
     """Also long after, when nothing of it can be on its way and the brake has not waited."""
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds", "succeeded")
-    dies_with_the_answer(here, claimed_retry(here, customer), monkeypatch)
+    dies_with_the_answer(here, claimed_retry(here, customer))
     with here.engine.database.transaction() as connection:
         connection.execute(text("update attempts set sending_until = now() - interval '1 hour'"))
         connection.execute(text("update actions set state = 'cancelled' where state = 'claimed'"))
@@ -233,7 +233,7 @@ def test_the_engine_can_be_paused_while_everybody_waits_for_a_busy_case(
 
 @pytest.mark.parametrize("refused", [1, 3])
 def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
-    engine_shop: EngineShop, refused: int, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop, refused: int
 ) -> None:
     """However often a brake stopped its charge in the last moment."""
     here = engine_shop
@@ -251,7 +251,7 @@ def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
             raise StripeRejected("no such thing", status=400, code=None)
         return real(*of, before_sending=before_sending, **how)
 
-    monkeypatch.setattr(here.engine.gateway, "pay", pays)
+    here.engine.gateway.from_now_on(pay=pays)
     for _ in range(12):
         here.days_pass(customer, 1)
         here.engine.operations.set_engine(action="resume", reason="over", by="ops")

@@ -59,10 +59,8 @@ def dying(gateway: Any, call: str, *, after: bool) -> Any:
             real(*args, **more)
         raise Crash
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gateway, call, dies)
-        with contextlib.suppress(Crash):
-            yield
+    with gateway.instead(**{call: dies}), contextlib.suppress(Crash):
+        yield
 
 
 @given(steps=STEPS)

@@ -150,7 +150,6 @@ def test_an_offer_that_is_taken_twice_is_given_once(
 def test_a_process_that_dies_while_giving_gives_once(
     giving: EngineShop,
     post_office: PostOffice,
-    monkeypatch: pytest.MonkeyPatch,
     reaches_stripe: bool,
     death: type[BaseException],
 ) -> None:
@@ -163,8 +162,7 @@ def test_a_process_that_dies_while_giving_gives_once(
             real(*args, **more)
         raise death("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(gateway, "credit_invoice", dies)
+    with gateway.instead(credit_invoice=dies):
         token = page_of(mail).removeprefix("/r/")
         if death is Crash:
             with pytest.raises(Crash):
@@ -182,7 +180,6 @@ def test_a_process_that_dies_while_giving_gives_once(
 def test_a_process_that_dies_while_taking_back_takes_back_once(
     giving: EngineShop,
     post_office: PostOffice,
-    monkeypatch: pytest.MonkeyPatch,
     reaches_stripe: bool,
 ) -> None:
     customer, invoice, mail = offered(giving, post_office)
@@ -196,10 +193,8 @@ def test_a_process_that_dies_while_taking_back_takes_back_once(
             real(*args, **more)
         raise Crash
 
-    with monkeypatch.context() as patch:
-        patch.setattr(gateway, "void_credit_note", dies)
-        with pytest.raises(Crash):
-            giving.days_pass(customer, 4)
+    with gateway.instead(void_credit_note=dies), pytest.raises(Crash):
+        giving.days_pass(customer, 4)
     giving.time.passes(minutes=20)
     giving.works()
     assert [n.status for n in notes(giving, invoice)] == ["void"]

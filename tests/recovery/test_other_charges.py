@@ -148,7 +148,7 @@ def test_a_payment_under_way_elsewhere_is_known_by_what_became_of_it(
 
 
 def test_the_engines_own_charge_is_no_other_one_however_its_answer_got_lost(
-    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop,
 ) -> None:
     """Two open invoices on one card: the look at one finds the charge of the other under way."""
     customer, _, first = engine_shop.fails("insufficient_funds", "insufficient_funds", "succeeded")
@@ -161,8 +161,7 @@ def test_the_engines_own_charge_is_no_other_one_however_its_answer_got_lost(
         real(*args, **more)
         raise StripeUnavailable("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(gateway, "pay", lost)
+    with gateway.instead(pay=lost):
         engine_shop.days_pass(customer, 6)
     engine_shop.days_pass(customer, 6)
     charges = engine_shop.shop.stripe.v1.charges.list({"customer": customer.id}).data
@@ -244,14 +243,12 @@ def defaults(here: EngineShop, invoice: Any) -> list[str | None]:
 
 
 def test_a_default_that_stripe_does_not_list_is_a_method_all_the_same(
-    engine_shop: EngineShop, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop,
 ) -> None:
     customer, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
     gateway = engine_shop.engine.gateway
     real = gateway.payment_methods
-    monkeypatch.setattr(
-        gateway, "payment_methods", lambda *a: [m for m in real(*a) if m.id != method.id]
-    )
+    gateway.from_now_on(payment_methods=lambda *a: [m for m in real(*a) if m.id != method.id])
     tells(engine_shop, "invoice.updated", {"id": invoice.id, "object": "invoice"})
     assert engine_shop.case(invoice)["next_action"]["payment_method"] == method.id
     assert customer.id

@@ -305,7 +305,7 @@ def test_stripe_goes_on_while_the_engine_is_paused_for_weeks(engine_shop: Engine
 
 @pytest.mark.parametrize("act", ["stop", "release", "exhausted"])
 def test_an_end_that_stripe_keeps_refusing_stays_visible_and_is_tried_daily(
-    engine_shop: EngineShop, act: str, monkeypatch: pytest.MonkeyPatch
+    engine_shop: EngineShop, act: str
 ) -> None:
     here = engine_shop
     customer, _, invoice = here.fails("insufficient_funds")
@@ -318,8 +318,7 @@ def test_an_end_that_stripe_keeps_refusing_stays_visible_and_is_tried_daily(
             asked.append(on)
         raise StripeRejected("Stripe invoices.update: 400", code="invoice_not_editable", status=400)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(here.engine.gateway, "set_auto_advance", no)
+    with here.engine.gateway.instead(set_auto_advance=no):
         if act == "exhausted":
             _act(here, invoice, "pause")
             here.days_pass(customer, 31, step_hours=24 * 31)

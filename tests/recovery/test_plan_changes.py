@@ -105,7 +105,6 @@ def test_a_coupon_goes_again_where_the_invoice_is_not_paid(
 def test_a_process_that_dies_while_it_gives_a_coupon_gives_one(
     writes: Writing,
     post_office: PostOffice,
-    monkeypatch: pytest.MonkeyPatch,
     reaches_stripe: bool,
 ) -> None:
     here = writes(COUPONS)
@@ -118,10 +117,8 @@ def test_a_process_that_dies_while_it_gives_a_coupon_gives_one(
             real(*args, **more)
         raise Crash
 
-    with monkeypatch.context() as patch:
-        patch.setattr(gateway, "give_coupon", dies)
-        with pytest.raises(Crash):
-            here.engine.customers.take_offer(page.removeprefix("/r/"))
+    with gateway.instead(give_coupon=dies), pytest.raises(Crash):
+        here.engine.customers.take_offer(page.removeprefix("/r/"))
     here.works()
     assert len(coupons(here, customer)) == 1
     assert here.case(invoice)["offers"][0]["detail"] == "taken"
@@ -162,7 +159,6 @@ def test_who_is_short_of_money_moves_the_renewals_to_another_day(
 def test_a_process_that_dies_while_it_moves_the_day_moves_it_once(
     writes: Writing,
     post_office: PostOffice,
-    monkeypatch: pytest.MonkeyPatch,
     reaches_stripe: bool,
     death: type[BaseException],
 ) -> None:
@@ -177,8 +173,7 @@ def test_a_process_that_dies_while_it_moves_the_day_moves_it_once(
             real(*args, **more)
         raise death("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(gateway, "move_renewals", dies)
+    with gateway.instead(move_renewals=dies):
         token = page.removeprefix("/r/")
         if death is Crash:
             with pytest.raises(Crash):
@@ -192,7 +187,7 @@ def test_a_process_that_dies_while_it_moves_the_day_moves_it_once(
         calls.append(args)
         real(*args, **more)
 
-    monkeypatch.setattr(gateway, "move_renewals", counted)
+    gateway.from_now_on(move_renewals=counted)
     here.works()
     assert changes(here, invoice) == [("billing_day", "taken")]
     assert len(calls) == (0 if reaches_stripe else 1)

@@ -1,6 +1,6 @@
 """Whose next renewal is going to fail is asked for another card, once, in good time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -129,7 +129,7 @@ def test_who_was_deleted_is_not_warned_and_the_warning_says_why(
 
 
 def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
-    writing: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch
+    writing: EngineShop, post_office: PostOffice
 ) -> None:
     here = writing
     silent, _ = subscribed(here)
@@ -146,8 +146,7 @@ def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
             raise StripeForbidden("no access")
         return real(account, wanted)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(here.engine.gateway, "customer", customer)
+    with here.engine.gateway.instead(customer=customer):
         here.shop.advances(other, hours=6)
         here.works()
         assert len(post_office.to("ola@example.com")) == 1
@@ -159,22 +158,18 @@ def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
 
 @pytest.mark.parametrize("left", [False, True])
 def test_a_process_that_dies_while_it_writes_is_not_followed_by_a_second_letter(
-    writing: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch, left: bool
+    writing: EngineShop, post_office: PostOffice, left: bool
 ) -> None:
     customer, _ = subscribed(writing)
-    channel = writing.engine._pre_dunning.channel
-    assert channel is not None
-    real: Callable[[Message], None] = channel.send
+    real = writing.channel.real.send
 
-    def dies(_: Any, message: Message, **leave: Any) -> None:
+    def dies(message: Message, **leave: Any) -> None:
         if left:
             real(message, **leave)
         raise Crash
 
-    with monkeypatch.context() as patch:
-        patch.setattr(type(channel), "send", dies)
-        with pytest.raises(Crash):
-            writing.days_pass(customer, 29, step_hours=6)
+    with writing.channel.instead(send=dies), pytest.raises(Crash):
+        writing.days_pass(customer, 29, step_hours=6)
     writing.time.passes(minutes=10)
     writing.days_pass(customer, 1)
     assert len(post_office.to(ADDRESS)) == int(left)
@@ -182,15 +177,14 @@ def test_a_process_that_dies_while_it_writes_is_not_followed_by_a_second_letter(
 
 
 def test_stripe_being_away_when_a_renewal_is_announced_loses_nothing(
-    writing: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch
+    writing: EngineShop, post_office: PostOffice
 ) -> None:
     customer, _ = subscribed(writing)
 
     def away(*_: Any, **__: Any) -> Any:
         raise StripeUnavailable("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(writing.engine.gateway, "customer", away)
+    with writing.engine.gateway.instead(customer=away):
         writing.days_pass(customer, 26)
     writing.time.passes(hours=1)
     writing.days_pass(customer, 2, step_hours=6)

@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -30,6 +30,7 @@ from sandbox_shop import Shop
 from sqlalchemy import text
 
 from retry_engine.app.overrides import ACTIONS
+from retry_engine.bootstrap import Engine
 from retry_engine.domain.errors import Refused, RetryEngineError
 from retry_engine.recovery.gateway import OUR_KEYS, Gateway, PayResult
 from retry_engine.store import inbox as stored
@@ -78,10 +79,14 @@ class Mishaps:
 class WatchedGateway:
     """Stripe as the engine reaches it, with a witness at the till, and deaths on the way."""
 
-    def __init__(self, real: Any, engine: Any, mishaps: Mishaps) -> None:
+    def __init__(self, real: Any, engine: Callable[[], Engine], mishaps: Mishaps) -> None:
         self._real = real
-        self._engine = engine
+        self._engine_of_it = engine
         self._mishaps = mishaps
+
+    @property
+    def _engine(self) -> Engine:
+        return self._engine_of_it()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
@@ -466,15 +471,23 @@ def _stands(decline: dict[str, Any], charge: dict[str, Any]) -> bool:
 @pytest.fixture
 def machine(shop: Shop, database_url: str, redis_url: str) -> Iterator[type[Machine]]:
     time = RealTime()
-    engines = {
-        mode: build_engine(shop, database_url, redis_url, time, RETRY_ENGINE_MODE=mode)
-        for mode in ("takeover", "shadow")
-    }
     wrong = Mishaps()
-    for engine in engines.values():
-        # a held call is repeated at once: the sandbox's bad moments are counted, not timed
-        engine.gateway._sleep = lambda _seconds: None
-        engine.__dict__["gateway"] = WatchedGateway(engine.gateway, engine, wrong)
+    engines: dict[str, Engine] = {}
+
+    def start(mode: str) -> Engine:
+        return build_engine(
+            shop,
+            database_url,
+            redis_url,
+            time,
+            around=lambda real: WatchedGateway(real, lambda: engines[mode], wrong),
+            # a held call is repeated at once: the sandbox's bad moments are counted, not timed
+            sleep=lambda _seconds: None,
+            RETRY_ENGINE_MODE=mode,
+        )
+
+    for mode in ("takeover", "shadow"):
+        engines[mode] = start(mode)
 
     class Here(Machine):
         here = EngineShop(shop, engines["takeover"], time)

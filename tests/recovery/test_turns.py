@@ -53,7 +53,7 @@ def test_two_workers_never_charge_one_card_in_the_same_moment(
             execute, "charge_refusal", _after_both_looked(here, execute.charge_refusal)
         )
         workers = [
-            threading.Thread(target=one.run_action, args=(charge,))
+            threading.Thread(target=one.worker.run_action, args=(charge,))
             for one, charge in zip((engine, other), charges, strict=True)
         ]
         for worker in workers:

@@ -61,12 +61,11 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def hooked(
     shop: Shop, receiver: Receiver, database_url: str, redis_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[EngineShop]:  # fmt: skip
     time = RealTime()
-    monkeypatch.setattr("time.sleep", lambda _: None)
     with build_engine(
         shop, database_url, redis_url, time,
+        sleep=lambda _: None,
         RETRY_ENGINE_MESSAGES_URL=receiver.url,
         RETRY_ENGINE_MESSAGES_SECRET=SECRET,
         RETRY_ENGINE_PUBLIC_URL=PUBLIC,
