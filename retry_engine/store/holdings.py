@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from retry_engine.domain.actions import ENDS, LAST_DUTIES
+from retry_engine.domain.vocabulary import CloseReason
 from retry_engine.store.intents import GIVEN_UP
-from retry_engine.store.prepared import words
+from retry_engine.store.prepared import in_words, words
 
 # Who signs what nobody said: none of these is a person who has been told of anything.
 THE_POLICY = "the policy"
@@ -28,7 +29,10 @@ _CLOCKED = """
 """
 _STILL_TO_DO = "a.case_id = c.id and a.state in ('planned', 'claimed')"
 _ENDS = f"a.kind in {words(ENDS)}"
-_GIVEN_UP_UNPAID = "c.state = 'closed' and c.close_reason in ('exhausted', 'stopped', 'disputed')"
+_GIVEN_UP_UNPAID = (
+    "c.state = 'closed' and c.close_reason in"
+    f" ({in_words(reason for reason in CloseReason if reason.is_given_up)})"
+)
 
 # Held, and neither a look, a charge nor an end of it is planned, nor was one ever made.
 _NOTHING_PLANNED = f"""

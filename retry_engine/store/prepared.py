@@ -12,6 +12,11 @@ from sqlalchemy.sql.expression import ClauseElement
 _DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
+def in_words(words: Iterable[StrEnum]) -> str:
+    """Members of the vocabulary as a list in SQL."""
+    return ", ".join(f"'{word.value}'" for word in words)
+
+
 class Prepared:
     """A statement with named parameters; its values and results pass as the driver gives them.
 
