@@ -218,7 +218,7 @@ def test_nothing_is_given_while_the_engine_or_the_case_is_paused(
 
 
 def test_what_is_being_given_when_the_engine_is_paused_waits_though_it_is_taken_again(
-    giving: EngineShop, post_office: PostOffice, monkeypatch: pytest.MonkeyPatch
+    giving: EngineShop, post_office: PostOffice
 ) -> None:
     _, invoice, mail = offered(giving, post_office)
     token = page_of(mail).removeprefix("/r/")
@@ -226,8 +226,7 @@ def test_what_is_being_given_when_the_engine_is_paused_waits_though_it_is_taken_
     def silent(*_args: Any, **_more: Any) -> str:
         raise StripeUnavailable("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(giving.engine.gateway, "credit_invoice", silent)
+    with giving.engine.gateway.instead(credit_invoice=silent):
         giving.engine.customers.take_offer(token)
     giving.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     giving.engine.customers.take_offer(token)

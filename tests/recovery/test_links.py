@@ -77,7 +77,9 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
         assert reader(before).get(f"/r/{forged}").status_code == 404
         mac = links._signature(key, "letter", message.encode()).hex()
         with before.engine.database.transaction() as connection:
-            assert before.engine._link_keys.letter_named(connection, f"{message}.{mac}") is None
+            assert (
+                before.engine.suppressions.keys.letter_named(connection, f"{message}.{mac}") is None
+            )
     both, after = (writes(RETRY_ENGINE_LINK_SECRET=value) for value in (f"{_NEW},{_OLD}", _NEW))
     assert reader(before).get(path).status_code == 200
     assert reader(both).get(path).status_code == 200
