@@ -68,7 +68,7 @@ def _afterwards(
         return {"not_measured": [f"later cases and the backtest: the earlier cases alone: {why}"]}
     later = {
         "judged_on": f"cases opened from {parted.cut:%Y-%m-%d} on; model refit on the "
-        f"{parted.earlier_cases} before (pay cycles of countries from the whole log)",
+        f"{parted.earlier_cases} before",
         **of_later(log, parted.earlier.model, since=parted.cut, ended=ended, seed=seed),
     }
     decided_by = f"this kind of model, refit on {parted.earlier_cases} earlier cases"

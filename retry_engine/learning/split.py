@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retry_engine.decisioning.features import Rates
-from retry_engine.learning import replay, training
+from retry_engine.learning import training
 from retry_engine.learning.training import Rows, Trained
 
 Floats = npt.NDArray[np.float64]
@@ -32,25 +31,13 @@ class Split:
 def by_time(log: pd.DataFrame, rows: Rows, *, seed: int) -> Split:
     """A model of the cases before the last fifth by opening time.
 
-    Features are reused as they were at each retry, so nothing later is in them but one thing: the
-    countries' pay cycles, which were learnt from the whole log. `CannotLearn` where the earlier
-    cases carry no model.
+    All of it is made from what the log held by then, rates, pay cycles and offers too.
+    `CannotLearn` where the earlier cases carry no model.
     """
-    cut = float(np.quantile(rows.opened, 1 - LATER_SHARE))
-    inside = (rows.opened[rows.case] < cut) & (rows.at < cut)
-    rates, record = Rates(), replay.Record()
-    group_rows = training.no_group_rows()
-    moment = datetime.fromtimestamp(cut, UTC)
-    kept = set(rows.ids)
-    before = log[log["at"] < moment].reset_index(drop=True)
-    for retry in replay.walk(before, record, rates=rates, wanted=kept.__contains__):
-        training.count_retry(group_rows, retry)
-    earlier = replace(
-        of_rows(rows, inside), group_rows=dict(group_rows), rates=rates, record=record,
-        churn=training.churn_of(before),
-    )  # fmt: skip
-    cases = len(np.unique(rows.case[inside]))
-    return Split(moment, training.fit(earlier, seed=seed), cases)
+    cut = datetime.fromtimestamp(float(np.quantile(rows.opened, 1 - LATER_SHARE)), UTC)
+    before = log[log["at"] < cut].reset_index(drop=True)
+    earlier = training.rows_of(before, max_rows=max(len(rows.won), 1), seed=seed)
+    return Split(cut, training.fit(earlier, seed=seed), len(earlier.ids))
 
 
 def of_rows(rows: Rows, inside: Bools) -> Rows:
@@ -62,6 +49,7 @@ def of_rows(rows: Rows, inside: Bools) -> Rows:
         won=rows.won[inside],
         at=rows.at[inside],
         group=rows.group[inside],
+        fold=rows.fold[inside],
         case=case.astype(np.int64),
         ids=tuple(rows.ids[n] for n in numbers),
         opened=rows.opened[numbers],

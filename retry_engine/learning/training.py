@@ -1,6 +1,7 @@
 """From an attempt log to a success model.
 
-Rows are retries (`replay.walk`), each with its features as they were then; no fold splits a case.
+Rows are retries (`replay.walk`), each with its features as they were then; no fold splits a
+customer.
 The boosted trees of the folds are averaged, and the calibrator from their log hazard (and the
 prior's) to a chance is fitted on rows that the trees in question had not seen.
 """
@@ -8,7 +9,7 @@ prior's) to a chance is fitted on rows that the trees in question had not seen.
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ _WEIGHTS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 class Rows:
     """Retries as a table: `x` (n, features), `won` (n), `case` (n), `at` (n, UTC epoch seconds).
 
-    `case` counts into `ids` (invoices) and `opened` (UTC epoch seconds).
+    `case` counts into `ids` (invoices) and `opened` (UTC epoch seconds). `fold` (n) is the
+    customer's: the pay cycles behind a row's features were learnt without that fold's customers.
     """
 
     x: Matrix
@@ -56,6 +58,7 @@ class Rows:
     offered: tuple[uplift.Unit, ...] = ()
     churn: ChurnHazard = UNKNOWN
     log: str = ""  # the fingerprint of all its rows
+    fold: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,11 @@ def rows_of(
     attempts = log[log["kind"] == "attempt"]
     total = max(len(attempts) - attempts["invoice_id"].nunique(), 0)
     share = min(1.0, max_rows / max(total, 1))
-    pay_cycles = _pay_cycles_of(log, replay.record_of(log), seed=seed)
+    fold_of = _folds_of(attempts["customer_id"], seed)
+    pay_cycles, without = _pay_cycles_of(log, replay.record_of(log), fold_of, seed=seed)
     rates, record = Rates(), replay.Record()
     blocks: list[Matrix] = []
-    won, case, at, groups = [], [], [], []
+    won, case, at, groups, fold = [], [], [], [], []
     numbers: dict[str, int] = {}
     opened: dict[str, float] = {}
     group_rows = no_group_rows()
@@ -93,7 +97,9 @@ def rows_of(
     )
     for retry in drawn:
         slots = np.array([retry.attempt.at.timestamp()])
-        context = FeatureContext(retry.view, retry.method, slots, rates, pay_cycles)
+        fold.append(fold_of[retry.view.customer_id])
+        # with cycles that have not seen what came of it: else the feature tells the outcome
+        context = FeatureContext(retry.view, retry.method, slots, rates, without[fold[-1]])
         blocks.append(features.matrix(context))
         won.append(retry.won)
         case.append(numbers.setdefault(retry.view.case_id, len(numbers)))
@@ -108,7 +114,7 @@ def rows_of(
         x, np.array(won, dtype=bool), np.array(case, dtype=np.int64), np.array(at),
         np.array(groups, dtype=np.str_), dict(group_rows), rates, record, pay_cycles, total,
         tuple(numbers), np.array(list(opened.values())), tuple(uplift.units_of(log)),
-        churn_of(log), fingerprint.of_log(log),
+        churn_of(log), fingerprint.of_log(log), np.array(fold, dtype=np.int64),
     )  # fmt: skip
 
 
@@ -148,21 +154,39 @@ def _count_in_group(counts: list[float], context: FeatureContext) -> None:
         counts[low + 1] += places - low
 
 
+def _folds_of(customers: "pd.Series[str]", seed: int) -> dict[str, int]:
+    """A fold for each customer: a customer's cases share their pay cycle, and so their fold."""
+    names = np.unique(customers.to_numpy(dtype=object))
+    folds = np.random.default_rng([seed, 76]).permutation(np.arange(len(names)) % _FOLDS)
+    return dict(zip(names.tolist(), folds.tolist(), strict=True))
+
+
 def _pay_cycles_of(
-    log: pd.DataFrame, record: replay.Record, *, seed: int, most: int = 20_000
-) -> PayCycles:
-    """Pay cycles from the records of a sample of customers."""
+    log: pd.DataFrame,
+    record: replay.Record,
+    fold_of: Mapping[str, int],
+    *,
+    seed: int,
+    most: int = 20_000,
+) -> tuple[PayCycles, list[PayCycles]]:
+    """Pay cycles from the records of a sample of customers, and per fold from the others alone."""
     attempts = log[log["kind"] == "attempt"]
     about = attempts.groupby("customer_id", sort=True)[["customer_country", "customer_timezone"]]
     last = about.last()
     chosen = np.arange(len(last))
     if len(last) > most:
         chosen = np.sort(np.random.default_rng(seed).choice(len(last), most, replace=False))
-    told = (
-        pay_cycles.evidence(record.customers[customer], country=country, timezone=timezone)
+    told = [
+        (
+            fold_of[customer],
+            pay_cycles.evidence(record.customers[customer], country=country, timezone=timezone),
+        )
         for customer, country, timezone in last.iloc[chosen].itertuples(name=None)
-    )
-    return pay_cycles.learn(list(told))
+    ]
+    without = [
+        pay_cycles.learn([e for fold, e in told if fold != number]) for number in range(_FOLDS)
+    ]
+    return pay_cycles.learn([e for _, e in told]), without
 
 
 def train(
@@ -191,6 +215,8 @@ def fit(
             f"the log has {len(rows.won)} retries, {wins} of them successful: a model needs at "
             f"least {MIN_ROWS}, and {MIN_WINS} of either kind; the prior decides meanwhile"
         )
+    if len(np.unique(rows.fold)) < _FOLDS:
+        raise CannotLearn("the retries are of too few customers to hold some of them out")
     on_progress(
         f"training on {len(rows.won)} retries of {rows.case.max() + 1} cases, {wins} successful"
     )
@@ -211,8 +237,17 @@ def fit(
         offer_effects=uplift.learn(rows.offered),
         churn=rows.churn,
     )
-    chance = -np.expm1(-np.exp(np.minimum(calibrator.log_hazard(learnt, prior), 3.0)))
-    return Trained(model, rows, chance)
+    return Trained(model, rows, _held_out(rows, learnt, prior))
+
+
+def _held_out(rows: Rows, learnt: Floats, prior: Floats) -> Floats:
+    """Each row's chance by trees, pay cycles and calibrator that were fitted on other folds."""
+    hazard = np.empty(len(learnt))
+    for number in range(_FOLDS):
+        mine = rows.fold == number
+        fitted = fit_calibrator(learnt[~mine], prior[~mine], rows.won[~mine])
+        hazard[mine] = fitted.log_hazard(learnt[mine], prior[mine])
+    return -np.expm1(-np.exp(np.minimum(hazard, 3.0)))
 
 
 def _members(
@@ -223,7 +258,7 @@ def _members(
     All members' mean is less noisy than two twins' mean. Their differences tell by how much, and
     the log hazards are drawn together accordingly, so that the calibrator fits what will be served.
     """
-    fold = _folds(rows, seed)
+    fold = rows.fold
     shape = _shape(len(rows.won))
     members, unseen = [], np.zeros((_TWINS, len(rows.won)))
     for number in range(_FOLDS):
@@ -253,12 +288,6 @@ def _shape(rows: int) -> dict[str, Any]:
         "max_features": 0.3,
         "min_samples_leaf": max(20 if few else 30, rows // 4000),
     }
-
-
-def _folds(rows: Rows, seed: int) -> npt.NDArray[np.int64]:
-    per_case = np.random.default_rng(seed).integers(0, _FOLDS, int(rows.case.max()) + 1)
-    found: npt.NDArray[np.int64] = per_case[rows.case]
-    return found
 
 
 def fit_calibrator(learnt: Floats, prior: Floats, won: npt.NDArray[np.bool_]) -> Calibrator:
