@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from diary import OPENED, Diary, card
 
 from retry_engine.decisioning import planner
 from retry_engine.domain import network_rules
-from retry_engine.domain.decisions import DecisionKind
+from retry_engine.domain.decisions import Decision, DecisionKind
+from retry_engine.domain.messages import SentMessage
 from retry_engine.domain.policy import Policy, Value
 
 _TWO = Diary(methods=(card(), card("spare"))).declined("insufficient_funds")
@@ -104,3 +106,37 @@ def test_weighed_by_their_propensities_what_is_carried_out_covers_every_hour_onc
         # four standard deviations of so many draws
         spread = 4 / np.sqrt(inside.sum())
         assert float(np.array(weights)[inside].sum()) == pytest.approx(high - low, rel=spread)
+
+
+def _carried_out(case: Diary, policy: Policy, rng: Random) -> Decision:
+    """What is charged in the end, the case being asked again at messages and at random events."""
+    hours, said = 0.1, ()
+    decision = planner.decide(case.view(hours=hours), policy=policy, explain=False)
+    while True:
+        event = OPENED + timedelta(hours=hours + rng.uniform(6, 120))
+        message = decision.message_at
+        moment = min(event, message) if message else event
+        if decision.retry_at is None or moment >= decision.retry_at:
+            return decision
+        if moment == message:
+            said = (*said, SentMessage(at=moment))
+        hours = (moment - OPENED) / timedelta(hours=1) + 0.1
+        view = case.but(messages=said).view(hours=hours)
+        decision = planner.decide(view, policy=policy, explain=False)
+
+
+def test_each_day_and_method_is_covered_once_with_messages_events_and_plans_made_anew() -> None:
+    """The audit of propensities: the sum of 1 / p in a span of a method is the span's length."""
+    policy, count = _explores(1.0, 50.0), 700
+    one = Diary(methods=(card(), card("spare"))).declined("do_not_honor")
+    made = [_carried_out(one.but(case_id=f"rc_{n}"), policy, Random(n)) for n in range(count)]
+    assert all(decision.retry_at is not None for decision in made)
+    at = np.array([(d.retry_at or OPENED) - OPENED for d in made]) / timedelta(hours=1)
+    weights = np.array([1.0 / d.propensity / count for d in made])
+    for method in ("pm_main", "pm_spare"):
+        mine = np.array([d.payment_method_id == method for d in made])
+        for low, high in ((48, 144), (144, 240), (240, 480), (480, 714)):
+            inside = mine & (at >= low) & (at < high)
+            # four standard deviations of so many draws
+            spread = 4 / np.sqrt(inside.sum())
+            assert float(weights[inside].sum()) == pytest.approx(high - low, rel=spread)
