@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from diary import OPENED, Diary
@@ -22,7 +23,7 @@ ON = replace(Policy(), offers=Offers(enabled=True))
 NOW = OPENED + timedelta(days=6)
 
 
-def who_came_and_left(**changed: object) -> CaseView:
+def who_came_and_left(**changed: Any) -> CaseView:
     diary = Diary().declined("expired_card").but(amount=4000)
     said = SentMessage(at=NOW - timedelta(days=5), visited=True)
     return replace(diary.view(hours=144), **{"messages": (said,), **changed})
@@ -74,7 +75,7 @@ def test_a_method_that_will_be_tried_again_is_waited_for_unless_it_failed_severa
 
     planned = planner.decide(funds(), policy=Policy())
     assert planned.kind is DecisionKind.RETRY
-    by = {"policy": ON, "effects": discounts.PRIOR}
+    by: Any = {"policy": ON, "effects": discounts.PRIOR}
     assert discounts.with_offer(funds(), planned, **by).discount == 0
     attempts = funds().attempts
     tried = replace(funds(), attempts=attempts * 3)

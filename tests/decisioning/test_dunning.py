@@ -47,7 +47,7 @@ def test_a_message_says_no_more_of_a_decline_than_its_table_discloses(
     opaque = dunning.kind_of(Diary().declined("generic_decline").view(), wait)
     other = replace(code, discloses_reason=disclose == "yes")
     with monkeypatch.context() as patch:
-        patch.setitem(codes.table(), code.code, other)  # type: ignore[arg-type]  # read-only to all else
+        patch.setitem(codes.table(), code.code, other)
         codes.lookup.cache_clear()
         said = dunning.kind_of(Diary().declined(code.code).view(), wait)
     codes.lookup.cache_clear()

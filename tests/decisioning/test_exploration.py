@@ -21,7 +21,7 @@ def _explores(share: float, scale: float = 0.2) -> Policy:
     return Policy(value=Value(explore=share, explore_scale=scale))
 
 
-def _decisions(policy: Policy, count: int) -> list[planner.Decision]:
+def _decisions(policy: Policy, count: int) -> list[Decision]:
     views = [_TWO.but(case_id=f"rc_{n}").view(hours=1) for n in range(count)]
     return planner.decide_many(views, policy=policy)
 
@@ -98,7 +98,7 @@ def test_weighed_by_their_propensities_what_is_carried_out_covers_every_hour_onc
         assert decision.retry_at is not None
         if decision.retry_at > OPENED + timedelta(hours=asked_again):
             decision = planner.decide(case.view(hours=asked_again), policy=policy, explain=False)
-            assert decision.retry_at is not None
+        assert decision.retry_at is not None
         hours.append((decision.retry_at - OPENED) / timedelta(hours=1))
         weights.append(1.0 / decision.propensity / count)
     for low, high in ((96, 144), (144, 240), (240, 480), (480, 714)):

@@ -56,7 +56,7 @@ def test_a_technical_error_is_over_by_then() -> None:
         ("do_not_honor", {"network_decline_code": "04"}),
     ],
 )
-def test_what_the_networks_forbid_for_good_has_no_chance(code: str, more: dict[str, str]) -> None:
+def test_what_the_networks_forbid_for_good_has_no_chance(code: str, more: dict[str, Any]) -> None:
     found = look(Diary().declined(code, **more))
     assert found is not None
     assert found.chance == 0.0
@@ -100,7 +100,7 @@ def test_neither_a_wait_nor_the_amount_nor_an_indian_card_makes_it_hopeless() ->
         ("generic_decline", {"outcome_reason": "fraudulent"}),
     ],
 )
-def test_who_is_suspected_or_has_said_no_is_not_spoken_of(code: str, more: dict[str, str]) -> None:
+def test_who_is_suspected_or_has_said_no_is_not_spoken_of(code: str, more: dict[str, Any]) -> None:
     assert look(Diary().declined(code, **more)) is None
     assert look(Diary().declined(code, **more).declined("do_not_honor", hours=50)) is None
 

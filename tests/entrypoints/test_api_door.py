@@ -12,6 +12,7 @@ from starlette.requests import Request
 from unstorable import UNSTORABLE
 
 from retry_engine.domain.errors import reason_of
+from retry_engine.domain.vocabulary import Role
 from retry_engine.entrypoints.web.auth import Denied, Guard, Mistakes
 from retry_engine.settings import ApiToken
 
@@ -111,7 +112,7 @@ def test_an_address_is_suppressed_by_an_operator_and_not_kept(
     assert [(row.account, row.reason) for row in kept] == [
         ("", "complained"), ("acct_1", "complained"),
     ]  # fmt: skip
-    lift = {"email": "maria@example.com", "reason": "asked by phone"}
+    lift: dict[str, Any] = {"email": "maria@example.com", "reason": "asked by phone"}
     there = "/api/suppressions/lift"
     assert _as(guarded, VIEWER, "POST", there, json=lift) == 403
     assert _as(guarded, OPERATOR, "POST", there, json=lift) == 409  # it was their own word
@@ -250,7 +251,7 @@ class Waits:
 
 
 def _guard(waits: Waits) -> Guard:
-    token = ApiToken(name="ola", role="operator", token=SecretStr(OPERATOR))
+    token = ApiToken(name="ola", role=Role.OPERATOR, token=SecretStr(OPERATOR))
     return Guard(
         tokens=[token], metrics_token=None, open_to_loopback=False, clock=lambda: 0.0, sleep=waits
     )

@@ -106,14 +106,16 @@ def test_a_worker_lives_through_a_broker_that_goes_away(
         beat = subprocess.Popen([*argv, "beat"], env=environment, stdout=out, stderr=out)
         try:
             for turn in range(TIMES):
-                before = engine.health.status()["inbox_pending"]
+                before: int = engine.health.status()["inbox_pending"]
+
+                def is_falling(before: int = before) -> bool:
+                    return bool(engine.health.status()["inbox_pending"] < before + 20)
+
                 with engine.database.transaction() as connection:
                     for number in range(20):
                         stored.store(connection, _event(f"{turn}_{number}"))
                 engine.worker.sweep()
-                assert eventually(
-                    lambda n=before: engine.health.status()["inbox_pending"] < n + 20, within=40
-                ), _tail(log)
+                assert eventually(is_falling, within=40), _tail(log)
                 broker.dies()
                 eventually(lambda: False, within=(0.3, 1.0)[turn % 2])
                 broker.starts()

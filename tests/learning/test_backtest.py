@@ -94,6 +94,7 @@ def test_a_logged_propensity_corrects_the_first_retry() -> None:
         episodes.episodes_of(log, {log["invoice_id"][0]}, horizon=rollout.HORIZON)[0],
         first=episodes.FirstRetry(log["at"][0].to_pydatetime(), "pm", won=True, propensity=1 / 12),
     )
+    assert opening.first is not None
     trajectory = backtest._Trajectory(opening.view, [], 0, left=0.6, net=350.0)
     trajectory.first = ((opening.first.at, "pm"), 0.4, 1000.0, 390.0)
     result = backtest.Played(np.array([350.0]), np.array([0.4]), np.array([1.0]))

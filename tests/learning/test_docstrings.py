@@ -32,6 +32,7 @@ def _public(body: list[ast.stmt]) -> Iterator[ast.ClassDef | ast.FunctionDef]:
 
 
 def _has_arrays(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    told: list[ast.expr | None]
     if isinstance(node, ast.ClassDef):
         told = [n.annotation for n in node.body if isinstance(n, ast.AnnAssign)]
     else:

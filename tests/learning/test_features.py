@@ -72,7 +72,7 @@ def test_the_local_clock_follows_daylight_saving(log: pd.DataFrame) -> None:
     retry = next(r for r in replay.walk(log) if r.view.customer_timezone == "America/New_York")
     winter = datetime(2025, 3, 8, 17, tzinfo=UTC).timestamp()
     summer = datetime(2025, 3, 10, 17, tzinfo=UTC).timestamp()
-    context = FeatureContext(retry.view, retry.method, np.array([winter, summer]))
+    context = FeatureContext(retry.view, retry.method, np.array([winter, summer], dtype=np.float64))
     assert list(context.local % 86_400 / 3600) == [12.0, 13.0]
 
 
@@ -81,7 +81,7 @@ def test_a_moment_is_the_same_alone_and_on_the_curve_on_the_day_the_clock_change
 ) -> None:
     retry = next(r for r in replay.walk(log) if r.view.customer_timezone == "America/New_York")
     change = datetime(2025, 3, 9, 7, tzinfo=UTC).timestamp()
-    slots = change + np.arange(-20, 20) * 1800.0
+    slots = change + np.arange(-20, 20, dtype=np.float64) * 1800
     among = FeatureContext(retry.view, retry.method, slots).local
     alone = [FeatureContext(retry.view, retry.method, slots[[n]]).local[0] for n in range(40)]
     assert among.tolist() == alone

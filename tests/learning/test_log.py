@@ -59,6 +59,7 @@ def test_the_type_of_a_column_says_what_a_number_is(tmp_path: Path) -> None:
     frame["amount"] = gaps
     frame.to_parquet(path)
     assert log.validate(log.read(path))[0]["amount"].tolist()[0] == 2900
+    bad: Any
     for bad in (["29.00", "29.00"], [Decimal("29.00"), Decimal("29.00")]):
         frame["amount"] = bad
         frame.to_parquet(path)

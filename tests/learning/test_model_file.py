@@ -1,8 +1,10 @@
 import hashlib
 import io
 import json
+from collections.abc import Hashable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from simulators import rollout
 from simulators.daily_balance import daily_balance
 
 from retry_engine.decisioning import features, reasons
-from retry_engine.decisioning.success_model import Floats, Matrix
+from retry_engine.decisioning.success_model import Floats, LearntModel, Matrix
 from retry_engine.domain.errors import CannotLearn, InvalidInput
 from retry_engine.learning import fingerprint, model_file, replay, training
 from retry_engine.learning.log import validate
@@ -31,7 +33,7 @@ def trained(log: pd.DataFrame) -> Trained:
     return training.train(log, seed=2)
 
 
-def _read(content: bytes) -> model_file.LearntModel:
+def _read(content: bytes) -> LearntModel:
     return model_file.read(content, sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -50,7 +52,7 @@ def test_a_model_that_was_written_and_read_says_the_same(
 ) -> None:
     again = _read(model_file.write(trained.model))
     for retry in list(replay.walk(log))[-20:]:
-        slots = retry.view.now.timestamp() + np.arange(0, 20) * 10_800.0
+        slots = retry.view.now.timestamp() + np.arange(0, 20, dtype=np.float64) * 10_800
         np.testing.assert_array_equal(
             trained.model.success_probability(retry.view, retry.method, slots),
             again.success_probability(retry.view, retry.method, slots),
@@ -128,8 +130,9 @@ def test_other_rows_of_any_kind_or_other_code_make_another_version(
 ) -> None:
     as_it_is = _version(log, trained.rows)
     assert _version(log.copy(), trained.rows) == as_it_is
-    end = {"kind": "closed", "invoice_id": "in_new", "close_reason": "churned"}
-    closed = pd.concat([log, pd.DataFrame([{**log.iloc[-1].to_dict(), **end}])])
+    end: dict[Hashable, Any] = log.iloc[-1].to_dict()
+    end |= {"kind": "closed", "invoice_id": "in_new", "close_reason": "churned"}
+    closed = pd.concat([log, pd.DataFrame([end])])
     changed = log.copy()
     changed.loc[changed.index[0], "customer_country"] = "XX"
     others = [_version(closed, trained.rows), _version(changed, trained.rows)]

@@ -14,6 +14,8 @@ from sqlalchemy import text
 from retry_engine.learning.sigma import TITLE
 from retry_engine.settings import bundled
 
+BRANDS = {"visa": "Visa", "amex": "American Express"}  # as Sigma writes them
+
 pytestmark = pytest.mark.integration
 
 HEADER = "kind,invoice_id,customer_id,at,amount,currency,outcome,close_reason,charge_id"
@@ -147,7 +149,7 @@ def test_a_charge_that_was_read_from_stripe_keeps_what_sigma_does_not_know(
     customer, _, invoice = engine_shop.shop.failed_renewal("insufficient_funds")
     engine_shop.shop.stripe.v1.invoices.mark_uncollectible(invoice.id)
     since = engine_shop.time.now.replace(year=2026, month=1)
-    engine_shop.engine.backfill.run(since, on_progress=lambda _: None)
+    engine_shop.engine.backfill.run(since, account="", on_progress=lambda _: None)
     before = rows(engine_shop)
     charge = engine_shop.shop.ledger(invoice)[0]["charge"]
     told = f"attempt,{invoice.id},{customer.id},2026-04-02T07:00:00Z,2000,usd,failed,,{charge}"
@@ -203,7 +205,7 @@ def sigma_rows(here: EngineShop) -> Iterator[tuple[str, dict[str, Any]]]:
                 "outcome_network_advice_code": outcome["network_advice_code"],
                 "outcome_network_decline_code": outcome["network_decline_code"],
                 "outcome_risk_level": outcome["risk_level"],
-                "card_brand": {"visa": "Visa", "amex": "American Express"}.get(card.get("brand")),
+                "card_brand": BRANDS.get(str(card.get("brand"))),
                 **{
                     f"card_{n}": card.get(n)
                     for n in ("funding", "country", "exp_year", "exp_month", "fingerprint")
@@ -272,11 +274,11 @@ def queried(here: EngineShop, database_url: str) -> str:
         # the shop lives at another time than the database server
         query = query.replace("current_date", "date '2026-05-01'")
         found = connection.execute(query)
-        names = [column.name for column in found.description or ()]
-        frame = pd.DataFrame(found.fetchall(), columns=names)
+        headings = [column.name for column in found.description or ()]
+        frame = pd.DataFrame(found.fetchall(), columns=headings)
         connection.rollback()
     frame["amount"] = frame["amount"].astype("Int64")
-    return frame.to_csv(index=False)
+    return str(frame.to_csv(index=False))
 
 
 def test_the_shipped_query_says_what_reading_the_api_says(
@@ -308,7 +310,7 @@ def test_the_shipped_query_says_what_reading_the_api_says(
     with engine_shop.engine.database.transaction() as connection:
         connection.execute(text("truncate attempt_log"))
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    engine_shop.engine.backfill.run(since, on_progress=lambda _: None)
+    engine_shop.engine.backfill.run(since, account="", on_progress=lambda _: None)
     order = operator.itemgetter("at", "invoice_id", "kind")
     by_api = rows(engine_shop)
     assert sorted(by_sigma, key=order) == sorted(by_api, key=order)

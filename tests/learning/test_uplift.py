@@ -1,6 +1,7 @@
 """What discounts do is learnt from offers drawn at random."""
 
 from random import Random
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -72,11 +73,13 @@ def test_what_no_message_showed_stays_as_it_was_believed() -> None:
     assert learnt.gain[""] < discounts.PRIOR.gain[""]
 
 
-def _story(*events: dict[str, object]) -> list[uplift.Unit]:
+def _story(*events: dict[str, Any]) -> list[uplift.Unit]:
     start = pd.Timestamp("2026-01-01", tz="UTC")
     about = {"invoice_id": "in_1", "customer_id": "cus_1"}
-    failed = {"kind": "attempt", "amount": 1000, "currency": "usd", "outcome": "failed",
-              "decline_code": "insufficient_funds", "day": 0}  # fmt: skip
+    failed: dict[str, Any] = {
+        "kind": "attempt", "amount": 1000, "currency": "usd", "outcome": "failed",
+        "decline_code": "insufficient_funds", "day": 0,
+    }  # fmt: skip
     rows = [{**about, **e, "at": start + pd.Timedelta(days=e["day"])} for e in (failed, *events)]
     checked, _ = log.validate(pd.DataFrame(rows))
     return uplift.units_of(checked)

@@ -10,16 +10,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
+from processes import children, descendants, eventually, running
 
 from retry_engine.adapters import embedded, server_programs
 from retry_engine.adapters.embedded import EmbeddedServers
 from retry_engine.domain.errors import SettingsError, StoreUnavailable
-from tests.platform.processes import children, descendants, eventually, running
 
 pytestmark = pytest.mark.integration
 
@@ -213,7 +214,7 @@ def test_no_other_user_reaches_the_servers_or_their_data(home: Path) -> None:
 
         for uid in (pwd.getpwnam("nobody").pw_uid, SOMEBODY):
             for name in ("redis.sock", ".s.PGSQL.5432"):
-                assert not in_the_shoes_of(uid, lambda name=name: connect(name))
+                assert not in_the_shoes_of(uid, partial(connect, name))
             assert not in_the_shoes_of(uid, lambda: next((home / "postgres").iterdir()))
         assert in_the_shoes_of(owner, lambda: connect("redis.sock"))
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import descendants, eventually, running
 
 from retry_engine.entrypoints.supervisor import Child, ChildFailed, Supervisor
-from tests.platform.processes import descendants, eventually, running
 
 pytestmark = pytest.mark.integration
 

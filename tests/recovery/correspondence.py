@@ -106,16 +106,7 @@ def wayward(writes: Writing, mortal: Mortal) -> EngineShop:
 def failed(here: EngineShop, *script: Any, address: str = ADDRESS, **facts: Any) -> tuple[Any, Any]:
     """(customer, invoice): somebody who can be written to, and whose renewal fails."""
     customer, _ = here.shop.customer_with("succeeded", *script)
-    here.shop.stripe.v1.customers.update(
-        customer.id,
-        {
-            "email": address,
-            "name": "Maria",
-            "address": {"country": "DE"},
-            "preferred_locales": ["de-DE"],
-            **facts,
-        },
-    )
+    here.shop.stripe.v1.customers.update(customer.id, _maria(email=address, **facts))
     here.shop.subscribed(customer)
     here.shop.advances(customer, days=31, hours=2)
     here.works()
@@ -153,6 +144,11 @@ def in_arrears(
     return customer, sorted(open_, key=lambda invoice: prices.index(invoice.amount_due))
 
 
+def _maria(**facts: Any) -> Any:
+    german: dict[str, Any] = {"address": {"country": "DE"}, "preferred_locales": ["de-DE"]}
+    return {"name": "Maria", **german, **facts}
+
+
 def subscribed(
     here: EngineShop, *script: Any, expiry: tuple[int, int] = SOON, **facts: Any
 ) -> tuple[Any, Any]:
@@ -160,16 +156,7 @@ def subscribed(
     customer, method = here.shop.customer_with(*(script or ("succeeded", "succeeded")))
     v1 = here.shop.stripe.v1
     v1.payment_methods.update(method.id, {"card": {"exp_month": expiry[0], "exp_year": expiry[1]}})
-    v1.customers.update(
-        customer.id,
-        {
-            "email": ADDRESS,
-            "name": "Maria",
-            "address": {"country": "DE"},
-            "preferred_locales": ["de-DE"],
-            **facts,
-        },
-    )
+    v1.customers.update(customer.id, _maria(email=ADDRESS, **facts))
     subscription = here.shop.subscribed(customer)
     here.works()
     return customer, subscription

@@ -64,9 +64,10 @@ class Door:
         body = json.dumps(event).encode()
         at = int(self._time.now.timestamp())
         signed = hmac.new(SECRET.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-        return self._client.post(
+        answer: httpx.Response = self._client.post(
             "/webhooks/stripe", content=body, headers={"Stripe-Signature": f"t={at},v1={signed}"}
         )
+        return answer
 
     def _close(self) -> None:
         if self._client is not None:

@@ -177,7 +177,7 @@ def _warnings(here: EngineShop) -> list[tuple[str, bool]]:
     """Of every planned warning: its state, and whether it says that the account withdrew."""
     with here.engine.database.connection() as connection:
         found = connection.execute(text("select state, result like '%withdrew%' from renewals"))
-        return [tuple(row) for row in found]  # type: ignore[misc]
+        return [(row[0], row[1]) for row in found]
 
 
 @pytest.mark.parametrize("kind", ["retry", "message", "hand_back"])

@@ -80,10 +80,11 @@ def test_only_the_gate_makes_permits() -> None:
 
 def test_every_request_of_the_adapter_that_writes_lies_behind_a_permit() -> None:
     parts = [ast.parse(file.read_text()) for file in ADAPTER.glob("*.py")]
+    places: list[ast.Module | ast.ClassDef] = [*parts]
+    places += [n for tree in parts for n in tree.body if isinstance(n, ast.ClassDef)]
     methods = {
         node.name: node
-        for tree in parts
-        for place in (tree, *(n for n in tree.body if isinstance(n, ast.ClassDef)))
+        for place in places
         for node in place.body
         if isinstance(node, ast.FunctionDef) and node.name != "__init__"
     }

@@ -59,7 +59,7 @@ def charge_of(here: EngineShop, charge_id: str) -> dict[str, Any]:
     return dict(here.shop.sandbox.platform.tables["charge"][charge_id])
 
 
-LOST = {"reason": "lost_card", "network_decline_code": "41"}
+LOST: dict[str, Any] = {"reason": "lost_card", "network_decline_code": "41"}
 
 
 @pytest.mark.parametrize("by_event", [True, False])
@@ -93,7 +93,10 @@ def test_of_a_charge_that_stripe_does_not_know_only_a_decline_is_believed(
     tells(engine_shop, kind, told)
     assert engine_shop.case(invoice)["state"] == "needs_customer"
     assert len(recorded(engine_shop, "ch_unknown")) == (kind == "charge.failed")
-    for broken in ({}, {"created": None}, {"amount": None}, {"payment_method_details": []}):
+    lacking: list[dict[str, Any]] = [
+        {}, {"created": None}, {"amount": None}, {"payment_method_details": []},
+    ]  # fmt: skip
+    for broken in lacking:
         body = {"id": f"ch_{len(str(broken))}", "object": "charge", "customer": customer.id}
         tells(engine_shop, kind, {**body, **broken})
     assert engine_shop.engine.health.status()["events_dead"] == 0

@@ -15,6 +15,7 @@ from retry_engine.decisioning import discounts
 from retry_engine.decisioning.churn import UNKNOWN, ChurnHazard
 from retry_engine.domain.case_view import CaseView
 from retry_engine.domain.errors import StripeForbidden, StripeUnavailable
+from retry_engine.domain.vocabulary import RiskFlagKind
 from retry_engine.recovery.messaging.channel import Message
 from retry_engine.store import risk_flags
 
@@ -309,14 +310,15 @@ def test_nobody_is_asked_without_a_risk_or_with_a_suspicion(
     customer, _ = recovered(here, "do_not_honor")
     v1 = here.shop.stripe.v1
     if "new" in why:
+        customer_now: Any = v1.customers.retrieve(customer.id)
         v1.payment_methods.update(
-            v1.customers.retrieve(customer.id).invoice_settings.default_payment_method,
+            str(customer_now.invoice_settings.default_payment_method),
             {"card": {"exp_month": 11, "exp_year": 2033}},
         )
     if "dispute" in why:
         with here.engine.database.transaction() as connection:
             risk_flags.add(
-                connection, account="", object_id="dp_1", kind="dispute",
+                connection, account="", object_id="dp_1", kind=RiskFlagKind.DISPUTE,
                 customer_id=customer.id, charge_id="ch_1", at=datetime(2026, 4, 12, tzinfo=UTC),
             )  # fmt: skip
     goes_on(here, customer)

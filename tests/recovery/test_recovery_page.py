@@ -74,7 +74,7 @@ def opens(browser: webdriver.Chrome) -> Iterator[Opens]:
 
 def link_in(mail: Any) -> str:
     text = mail.get_body(("plain",)).get_content()
-    return next(word for word in text.split() if "/r/" in word or "/c/" in word)
+    return next(str(word) for word in text.split() if "/r/" in word or "/c/" in word)
 
 
 def waits(browser: webdriver.Chrome, css: str) -> Any:
@@ -157,7 +157,8 @@ def with_offer(
 
 def default_of(here: EngineShop, customer: Any) -> str | None:
     (subscription,) = here.shop.stripe.v1.subscriptions.list({"customer": customer.id}).data
-    found: str | None = subscription.default_payment_method
+    found = subscription.default_payment_method
+    assert found is None or isinstance(found, str)
     return found
 
 

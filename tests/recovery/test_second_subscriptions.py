@@ -92,8 +92,9 @@ def test_one_that_serves_nobody_holds_nothing(engine_shop: EngineShop, ended: st
         v1.subscriptions.cancel(_signs_up_again(engine_shop, customer, price).id)
     else:
         bad = engine_shop.another_method(customer, "do_not_honor")
-        wanted: Any = {"items": [{"price": price}], "default_payment_method": bad.id}
-        assert v1.subscriptions.create({"customer": customer.id, **wanted}).status == ended
+        wanted: Any = {"customer": customer.id, "items": [{"price": price}]}
+        wanted["default_payment_method"] = bad.id
+        assert v1.subscriptions.create(wanted).status == ended
     engine_shop.works()
     assert engine_shop.case(invoice)["state"] == "open"
 

@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         self.customers: list[Any] = []
         self.ended: set[str] = set()
         self.undelivered: list[dict[str, Any]] = []
-        self.renewed: dict[str, int] = {}
+        self.renewed: dict[tuple[str, str], int] = {}
         self.told.clear()
         here = self.here
         self.mishaps.next_look = self.mishaps.next_charge = None
@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_rules_hold(self) -> None:
-        cards: dict[str, dict[str, Any]] = {}
+        cards: dict[tuple[str, str], dict[str, Any]] = {}
         # of another customer's clock, and by an event that may be late, nobody knows in time
         declined: dict[tuple[str, str], list[dict[str, Any]]] = {}
         tries: dict[str, int] = {}
@@ -415,9 +415,9 @@ class Machine(RuleBasedStateMachine):
     def _note_renewal(self, customer: Any) -> None:
         """From that place of the ledger on it is another credential of the same number."""
         method_id = customer.invoice_settings.default_payment_method
-        now = self.here.shop.stripe.v1.customers.retrieve(customer.id)
+        now: Any = self.here.shop.stripe.v1.customers.retrieve(customer.id)
         method_id = now.invoice_settings.default_payment_method or method_id
-        method = self.here.shop.stripe.v1.payment_methods.retrieve(method_id)
+        method: Any = self.here.shop.stripe.v1.payment_methods.retrieve(method_id)
         self.renewed[(customer.id, method.card.fingerprint)] = len(self._ledger())
 
     def _wanted_by_people(self) -> set[str]:

@@ -142,7 +142,8 @@ def test_two_living_subscriptions_are_told_apart_by_price_and_status(shop: Shop)
     other = shop.subscribed(customer)
 
     def found(**more: Any) -> list[str]:
-        listed = v1.subscriptions.list({"customer": customer.id, "limit": 1, **more})
+        wanted: Any = {"customer": customer.id, "limit": 1, **more}
+        listed = v1.subscriptions.list(wanted)
         return [s.id for s in listed.auto_paging_iter()]
 
     assert found(price=price) == [third.id, again.id, first.id]

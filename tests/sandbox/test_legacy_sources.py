@@ -10,7 +10,8 @@ from stripe_schema import object_errors
 
 def on_a_clock(shop: Shop, **more: Any) -> Any:
     clock = shop.stripe.v1.test_helpers.test_clocks.create({"frozen_time": int(START.timestamp())})
-    return shop.stripe.v1.customers.create({"test_clock": clock.id, **more})
+    wanted: Any = {"test_clock": clock.id, **more}
+    return shop.stripe.v1.customers.create(wanted)
 
 
 def test_a_source_given_with_a_customer_is_what_renewals_are_charged_to(shop: Shop) -> None:
@@ -42,7 +43,7 @@ def test_sources_are_listed_changed_and_deleted_and_the_next_becomes_the_default
     method = shop.stripe.v1.payment_methods.retrieve(first.id)
     assert method.card is not None
     assert (method.id, method.card.exp_year) == (first.id, 2031)
-    assert sources.delete(customer.id, first.id).deleted
+    assert sources.delete(customer.id, first.id).to_dict()["deleted"] is True
     told = shop.stripe.v1.customers.retrieve(customer.id, {"expand": ["default_source"]})
     assert told.default_source.id == second.id  # type: ignore[union-attr]
     with pytest.raises(stripe.InvalidRequestError) as gone:

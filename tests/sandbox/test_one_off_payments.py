@@ -33,7 +33,7 @@ def test_a_payment_is_made_held_captured_in_part_and_given_up(shop: Shop) -> Non
         "payment_intent.created", "payment_intent.succeeded", "payment_intent.canceled",
         "payment_intent.amount_capturable_updated", "charge.captured", "charge.succeeded",
     } <= shop.inbox.types()  # fmt: skip
-    rows = [*intents.list().data, *shop.stripe.v1.charges.list().data]
+    rows: list[Any] = [*intents.list().data, *shop.stripe.v1.charges.list().data]
     assert [error for row in rows for error in object_errors(row.to_dict())] == []
 
 
@@ -96,6 +96,7 @@ def test_a_customer_is_made_with_a_test_card_as_the_guides_do(shop: Shop) -> Non
          "invoice_settings": {"default_payment_method": "pm_card_visa"}}
     )  # fmt: skip
     saved = shop.stripe.v1.customers.payment_methods.list(customer.id).data
+    assert customer.invoice_settings is not None
     assert [m.id for m in saved] == [customer.invoice_settings.default_payment_method]
     with pytest.raises(stripe.CardError):
         shop.stripe.v1.customers.create({"payment_method": "pm_card_chargeDeclined"})

@@ -18,7 +18,7 @@ ITEM = (
     {"amount": 1900, "currency": "usd", "customer": "${customer:id}"},
 )
 INVOICE = ("invoice", "/v1/invoices", {"customer": "${customer:id}"})
-OPEN = ("open", "/v1/invoices/${invoice:id}/finalize", {})
+OPEN: tuple[str, str, dict[str, Any]] = ("open", "/v1/invoices/${invoice:id}/finalize", {})
 PRODUCT = ("product", "/v1/products", {"name": "Magazine"})
 PRICE = (
     "price",

@@ -30,7 +30,7 @@ def play(http: httpx.Client, fixture: dict[str, Any]) -> Played:
         reply = http.request(
             method,
             path,
-            params=pairs if method != "POST" else None,
+            params=dict(pairs) if method != "POST" else None,
             content=urlencode(pairs) if method == "POST" else None,
             headers={"Content-Type": "application/x-www-form-urlencoded"},
             auth=("sk_test_trigger", ""),

@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retry_engine import telemetry
 from retry_engine.bootstrap import Engine, build_light
@@ -22,9 +22,6 @@ from retry_engine.entrypoints.web.auth import Guard
 from retry_engine.entrypoints.web.connections import BACKLOG, Keeper, PatientProtocol
 from retry_engine.entrypoints.web.webhook_door import (
     Inbox,
-    Receive,
-    Scope,
-    Send,
     Signatures,
     WebhookDoor,
 )
@@ -35,7 +32,7 @@ _WEBHOOK_PATH = "/webhooks/stripe"
 
 def create_app(
     engine: Engine, *, clock: Callable[[], float], host: str = "", keeper: Keeper | None = None
-) -> Callable[[Scope, Receive, Send], Any]:
+) -> ASGIApp:
     """The ASGI application, served at `host`.
 
     `clock` gives epoch seconds, for the signatures' age.
@@ -100,7 +97,7 @@ def create_app(
         elif scope["type"] == "http" and _holds_nul(scope):
             await problems.send_problem(send, 400, "Bad Request", "the address holds NUL")
         else:
-            await app(scope, receive, send)  # type: ignore[arg-type]  # ASGI's types are wider
+            await app(scope, receive, send)
 
     return entrance
 
@@ -125,9 +122,7 @@ async def _crash(_request: Request, _error: Exception) -> Response:
     return problems.response(500, "an error on our side; it has been logged")
 
 
-def server_config(
-    application: Callable[[Scope, Receive, Send], Any], keeper: Keeper, *, host: str, port: int
-) -> uvicorn.Config:
+def server_config(application: ASGIApp, keeper: Keeper, *, host: str, port: int) -> uvicorn.Config:
     """How it is served, here and in the tests."""
     return uvicorn.Config(
         application,

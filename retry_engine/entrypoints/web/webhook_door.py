@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
+from starlette.types import Receive, Scope, Send
 
 from retry_engine.domain import strict_json
 from retry_engine.entrypoints.web.problems import send_problem
@@ -27,9 +28,6 @@ from retry_engine.store import inbox
 
 log = structlog.get_logger()
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 LARGEST_BODY = 1024 * 1024
 _TOLERANCE_SECONDS = 300
