@@ -9,6 +9,7 @@ import pytest
 from retry_engine.decisioning import features
 from retry_engine.learning import card, metrics, split, training
 from retry_engine.learning.log import validate
+from retry_engine.learning.trees import outcome
 
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def coin_flips(seed: int, customers: int = 700) -> pd.DataFrame:
 
 
 def auc(score: np.ndarray, won: np.ndarray) -> float:
-    found = metrics.harrell(metrics.outcome(won), score)
+    found = metrics.harrell(outcome(won), score)
     assert found is not None
     return found
 

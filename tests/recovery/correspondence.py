@@ -66,7 +66,7 @@ def writes(
     engines: list[Any] = []
 
     def start(
-        policy: str = "", *, model: Any = None, channel: Any = None, **environment: str
+        policy: str = "", *, model: Any = None, channel: Any = None, **environment: Any
     ) -> EngineShop:
         if policy:
             file = tmp_path / "policy.toml"

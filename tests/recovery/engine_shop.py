@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from ports import Intercepted
+from ports import Intercepted, port
 from sandbox_shop import SECRET, Shop, inbox, shop
 from sqlalchemy import text
 from starlette.testclient import TestClient
@@ -52,8 +52,8 @@ class Door:
         self._engine = engine
         self._time = time
         self._client: TestClient | None = None
-        self._close_engine = engine.close
-        engine.close = self._close
+        self._broker = port(engine.broker)
+        self._broker.from_now_on(close=self._close)
 
     def send(self, event: Mapping[str, Any]) -> httpx.Response:
         """What Stripe hears when it sends that."""
@@ -73,7 +73,7 @@ class Door:
         if self._client is not None:
             self._client.__exit__(None, None, None)
             self._client = None
-        self._close_engine()
+        self._broker.real.close()
 
 
 @dataclass
@@ -91,7 +91,7 @@ class EngineShop:
     @property
     def channel(self) -> Intercepted:
         """The way to customers, which a test may intercept."""
-        return self.engine.messenger.channel
+        return port(self.engine.messenger.channel)
 
     def sends(self, *events: Mapping[str, Any]) -> None:
         """Stripe sends these, and is told of each that it is safe."""
@@ -202,11 +202,12 @@ def build_engine(
                 found, gateway=lambda: gateway, clock=time, sleep=sleep
             )
             channel = Intercepted(named)
+    broker: Any = Intercepted(LateBroker(found.redis_url, concurrency=1))
     return bootstrap.build(
         found,
         gateway=gateway,
         channel=channel,
-        broker=Intercepted(LateBroker(found.redis_url, concurrency=1)),
+        broker=broker,
         model=model,
         clock=time,
         sleep=sleep,

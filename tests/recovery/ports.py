@@ -28,3 +28,9 @@ class Intercepted:
     def from_now_on(self, **calls: Callable[..., Any]) -> None:
         """These answer, until the end of the test."""
         self._instead.update(calls)
+
+
+def port(given: object) -> Intercepted:
+    """That port of an engine which the tests have built: one that can be intercepted."""
+    assert isinstance(given, Intercepted)
+    return given

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from engine_shop import EngineShop
+from ports import port
 from sqlalchemy import text
 
 from retry_engine.domain.errors import StripeForbidden, StripeUnavailable
@@ -133,7 +134,7 @@ def test_a_charge_of_an_account_that_withdrew_is_told_of_and_found_out_when_it_i
         here.shop.sandbox.account(account).withdrawn = True
         raise StripeUnavailable("no answer")
 
-    here.engine.gateway.from_now_on(pay=pays_and_is_not_heard)
+    port(here.engine.gateway).from_now_on(pay=pays_and_is_not_heard)
     theirs = here.shop.sandbox.account(account)
     for _ in range(30):
         if not theirs.withdrawn:
@@ -317,8 +318,8 @@ def test_an_account_that_refuses_all_is_not_asked_a_thousand_times(engine_shop: 
         raise StripeForbidden("403")
 
     published: list[int] = []
-    engine_shop.engine.broker.from_now_on(publish_actions=published.extend)
-    engine_shop.engine.gateway.from_now_on(invoice=invoice)
+    port(engine_shop.engine.broker).from_now_on(publish_actions=published.extend)
+    port(engine_shop.engine.gateway).from_now_on(invoice=invoice)
     for _ in range(60):
         engine_shop.time.passes(seconds=1)
         engine_shop.engine.worker.dispatch()
@@ -376,7 +377,7 @@ def test_what_no_worker_took_up_is_no_failure(engine_shop: EngineShop) -> None:
             raise RuntimeError("a hiccup")
         return real(*arguments)
 
-    engine_shop.engine.gateway.from_now_on(invoice=hiccup)
+    port(engine_shop.engine.gateway).from_now_on(invoice=hiccup)
     engine_shop.engine.worker.run_action(action)
     assert engine_shop.case(invoice)["state"] == "open"
     engine_shop.time.passes(seconds=5)

@@ -32,7 +32,7 @@ def test_the_setting_names_every_billing_reason_of_stripes() -> None:
 def test_a_case_is_opened_for_renewals_and_for_what_the_policy_names_besides(
     shop: Shop, database_url: str, redis_url: str, tmp_path: Path, more: set[str]
 ) -> None:
-    environment = {}
+    environment: dict[str, Any] = {}
     if more:
         policy = tmp_path / "policy.toml"
         named = ", ".join(f'"{reason}"' for reason in sorted(RENEWALS | more))

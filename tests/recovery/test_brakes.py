@@ -2,11 +2,12 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from engine_shop import EngineShop, build_engine
+from ports import port
 from sqlalchemy import text
 
 from retry_engine.domain.errors import (
@@ -60,9 +61,9 @@ class HeldGateway:
         self.here = here
         self.where = where
         self.reached, self.go_on = threading.Event(), threading.Event()
-        self._real = here.engine.gateway
-        self._pay = self._real.pay
-        self._real.pay = self._held_pay
+        stripe = port(here.engine.gateway)
+        self._pay: Callable[..., PayResult] = stripe.real.pay
+        stripe.from_now_on(pay=self._held_pay)
 
     def _held_pay(self, *of: Any, **how: Any) -> PayResult:
         if self.where == "before":
@@ -104,7 +105,7 @@ def dies_with_the_answer(here: EngineShop, action: int) -> None:
         real(*of, **how)
         raise Crash
 
-    here.engine.gateway.from_now_on(pay=dies)
+    port(here.engine.gateway).from_now_on(pay=dies)
     with contextlib.suppress(Crash):
         here.engine.worker.run_action(action)
 
@@ -251,7 +252,7 @@ def test_only_what_was_sent_and_refused_makes_a_case_one_whose_charges_fail(
             raise StripeRejected("no such thing", status=400, code=None)
         return real(*of, before_sending=before_sending, **how)
 
-    here.engine.gateway.from_now_on(pay=pays)
+    port(here.engine.gateway).from_now_on(pay=pays)
     for _ in range(12):
         here.days_pass(customer, 1)
         here.engine.operations.set_engine(action="resume", reason="over", by="ops")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from correspondence import ADDRESS, Writing, comes, failed, page_of, pays_at_stripe, reader, words
 from engine_shop import EngineShop
+from ports import port
 from post_office import PostOffice
 from sqlalchemy import text
 
@@ -154,7 +155,7 @@ def test_a_process_that_dies_while_giving_gives_once(
     death: type[BaseException],
 ) -> None:
     _, invoice, mail = offered(giving, post_office)
-    gateway = giving.engine.gateway
+    gateway = port(giving.engine.gateway)
     real = gateway.credit_invoice
 
     def dies(*args: Any, **more: Any) -> str:
@@ -185,7 +186,7 @@ def test_a_process_that_dies_while_taking_back_takes_back_once(
     customer, invoice, mail = offered(giving, post_office)
     reader(giving).post(f"{page_of(mail)}/offer")
     giving.works()
-    gateway = giving.engine.gateway
+    gateway = port(giving.engine.gateway)
     real = gateway.void_credit_note
 
     def dies(*args: Any, **more: Any) -> None:
@@ -226,7 +227,7 @@ def test_what_is_being_given_when_the_engine_is_paused_waits_though_it_is_taken_
     def silent(*_args: Any, **_more: Any) -> str:
         raise StripeUnavailable("no answer")
 
-    with giving.engine.gateway.instead(credit_invoice=silent):
+    with port(giving.engine.gateway).instead(credit_invoice=silent):
         giving.engine.customers.take_offer(token)
     giving.engine.operations.set_engine(action="pause", reason="a test", by="ops")
     giving.engine.customers.take_offer(token)

@@ -274,7 +274,7 @@ def test_two_workers_with_a_message_each_write_one_letter(
     _, invoices = in_arrears(writing, *LOST, leave="message")
     due = [messages_of(writing, invoice)[0] for invoice in invoices]
     meeting = Meeting(writing.engine.gateway)
-    ports = {"gateway": meeting, "channel": mortal}
+    ports: dict[str, Any] = {"gateway": meeting, "channel": mortal}
     with (
         build_engine(shop, database_url, redis_url, writing.time, **ports) as one,
         build_engine(shop, database_url, redis_url, writing.time, **ports) as two,
@@ -370,9 +370,9 @@ def test_no_order_of_things_writes_twice_or_about_what_it_must_not_or_forgets_on
     for invoice, amount, is_gone in zip(invoices, AMOUNTS, gone, strict=True):
         messages = here.case(invoice)["messages"]
         states = [message["state"] for message in messages]
-        told = sum(amount in words(mail) for mail in mails)
-        assert states.count("sent") <= told <= states.count("sent") + states.count("unknown")
-        assert is_gone or not wants or told, steps
+        times = sum(amount in words(mail) for mail in mails)
+        assert states.count("sent") <= times <= states.count("sent") + states.count("unknown")
+        assert is_gone or not wants or times, steps
         letters += [
             datetime.fromisoformat(m["at"])
             for m in messages

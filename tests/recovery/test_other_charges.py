@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from engine_shop import EngineShop
+from ports import port
 from sqlalchemy import text
 
 from retry_engine.domain.errors import StripeUnavailable
@@ -157,7 +158,7 @@ def test_the_engines_own_charge_is_no_other_one_however_its_answer_got_lost(
     customer, _, first = engine_shop.fails("insufficient_funds", "insufficient_funds", "succeeded")
     engine_shop.shop.subscribed(customer)
     engine_shop.works()
-    gateway = engine_shop.engine.gateway
+    gateway = port(engine_shop.engine.gateway)
     real = gateway.pay
 
     def lost(*args: Any, **more: Any) -> Any:
@@ -249,7 +250,7 @@ def test_a_default_that_stripe_does_not_list_is_a_method_all_the_same(
     engine_shop: EngineShop,
 ) -> None:
     customer, method, invoice = engine_shop.fails("insufficient_funds", "succeeded")
-    gateway = engine_shop.engine.gateway
+    gateway = port(engine_shop.engine.gateway)
     real = gateway.payment_methods
     gateway.from_now_on(payment_methods=lambda *a: [m for m in real(*a) if m.id != method.id])
     tells(engine_shop, "invoice.updated", {"id": invoice.id, "object": "invoice"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from engine_shop import EngineShop, RealTime, build_engine
+from ports import port
 from sandbox_shop import Shop
 from sqlalchemy import text
 
@@ -24,7 +25,7 @@ def with_policy(shop: Shop, database_url: str, redis_url: str, tmp_path: Path) -
     """An engine on that policy file, with further settings."""
     made = []
 
-    def make(policy: str, **environment: str) -> EngineShop:
+    def make(policy: str, **environment: Any) -> EngineShop:
         file, time = tmp_path / "policy.toml", RealTime()
         file.write_text(policy)
         environment["RETRY_ENGINE_CONFIG"] = str(file)
@@ -318,7 +319,7 @@ def test_an_end_that_stripe_keeps_refusing_stays_visible_and_is_tried_daily(
             asked.append(on)
         raise StripeRejected("Stripe invoices.update: 400", code="invoice_not_editable", status=400)
 
-    with here.engine.gateway.instead(set_auto_advance=no):
+    with port(here.engine.gateway).instead(set_auto_advance=no):
         if act == "exhausted":
             _act(here, invoice, "pause")
             here.days_pass(customer, 31, step_hours=24 * 31)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from correspondence import ADDRESS, Writing, comes, failed, page_of, pays_at_stripe, reader
 from engine_shop import EngineShop
+from ports import port
 from post_office import PostOffice
 
 from retry_engine.domain.errors import StripeUnavailable
@@ -109,7 +110,7 @@ def test_a_process_that_dies_while_it_gives_a_coupon_gives_one(
 ) -> None:
     here = writes(COUPONS)
     customer, invoice, page = offered(here, post_office)
-    gateway = here.engine.gateway
+    gateway = port(here.engine.gateway)
     real = gateway.give_coupon
 
     def dies(*args: Any, **more: Any) -> str:
@@ -165,7 +166,7 @@ def test_a_process_that_dies_while_it_moves_the_day_moves_it_once(
     here = writes(CHANGES)
     customer, invoice, page = short_of_money(here, post_office)
     day = days(reader(here).get(page).text)[0]
-    gateway = here.engine.gateway
+    gateway = port(here.engine.gateway)
     real = gateway.move_renewals
 
     def dies(*args: Any, **more: Any) -> None:

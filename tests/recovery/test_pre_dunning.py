@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from correspondence import ADDRESS, PUBLIC, SOON, Writing, reader, subscribed, words
 from engine_shop import EngineShop
+from ports import port
 from post_office import PostOffice
 from sqlalchemy import text
 
@@ -147,7 +148,7 @@ def test_whose_account_does_not_answer_keeps_no_other_warning_waiting(
             raise StripeForbidden("no access")
         return real(account, wanted)
 
-    with here.engine.gateway.instead(customer=customer):
+    with port(here.engine.gateway).instead(customer=customer):
         here.shop.advances(other, hours=6)
         here.works()
         assert len(post_office.to("ola@example.com")) == 1
@@ -185,7 +186,7 @@ def test_stripe_being_away_when_a_renewal_is_announced_loses_nothing(
     def away(*_: Any, **__: Any) -> Any:
         raise StripeUnavailable("no answer")
 
-    with writing.engine.gateway.instead(customer=away):
+    with port(writing.engine.gateway).instead(customer=away):
         writing.days_pass(customer, 26)
     writing.time.passes(hours=1)
     writing.days_pass(customer, 2, step_hours=6)

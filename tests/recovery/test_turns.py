@@ -1,16 +1,15 @@
 """Several invoices that are to be charged on one card: never at once, and in which order."""
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
-from sqlalchemy import text
-
-from retry_engine.recovery.charging import execute
+from sqlalchemy import Engine, event, text
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +37,7 @@ def due(here: EngineShop, *customers: Any, wanted: int) -> list[int]:
 
 
 def test_two_workers_never_charge_one_card_in_the_same_moment(
-    shop: Shop, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, database_url: str, redis_url: str
 ) -> None:
     """The same card with two customers: nothing but the card itself is between them."""
     time = RealTime()
@@ -49,38 +48,40 @@ def test_two_workers_never_charge_one_card_in_the_same_moment(
         here = EngineShop(shop, engine, time)
         customers = [here.fails(*POOR)[0] for _ in range(2)]
         charges = due(here, *customers, wanted=2)
-        monkeypatch.setattr(
-            execute, "charge_refusal", _after_both_looked(here, execute.charge_refusal)
-        )
         workers = [
             threading.Thread(target=one.worker.run_action, args=(charge,))
             for one, charge in zip((engine, other), charges, strict=True)
         ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(60)
+        with _both_have_looked(here):
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join(60)
     assert len([row for row in shop.ledger() if row["source"] == "api"]) == 1
 
 
-def _after_both_looked(here: EngineShop, real: Callable[..., Any]) -> Callable[..., Any]:
-    """The rules as asked by who does not go on before the other was asked too, or waits for it."""
-    asked: list[None] = []
+@contextlib.contextmanager
+def _both_have_looked(here: EngineShop) -> Iterator[None]:
+    """Who would record an intent does not go on before the other would too, or waits for it."""
+    arrived: list[None] = []
     both = threading.Event()
 
-    def slow(*arguments: Any, **more: Any) -> Any:
-        answer = real(*arguments, **more)
-        asked.append(None)
-        if len(asked) == 2:
+    def hold(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("INSERT INTO attempts"):
+            return
+        arrived.append(None)
+        if len(arrived) == 2:
             both.set()
-        for _ in range(1000):
+        for _turn in range(1000):
             with here.engine.database.connection() as connection:
                 waits = connection.execute(_WAITING_FOR_A_CARD).scalar_one()
             if waits or both.wait(0.01):
                 break
-        return answer
 
-    return slow
+    event.listen(Engine, "before_cursor_execute", hold)
+    yield
+    event.remove(Engine, "before_cursor_execute", hold)
+    assert arrived
 
 
 def test_the_invoice_that_is_worth_more_is_charged_first_and_the_other_is_planned_anew(
