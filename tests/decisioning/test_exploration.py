@@ -110,7 +110,8 @@ def test_weighed_by_their_propensities_what_is_carried_out_covers_every_hour_onc
 
 def _carried_out(case: Diary, policy: Policy, rng: Random) -> Decision:
     """What is charged in the end, the case being asked again at messages and at random events."""
-    hours, said = 0.1, ()
+    hours = 0.1
+    said: tuple[SentMessage, ...] = ()
     decision = planner.decide(case.view(hours=hours), policy=policy, explain=False)
     while True:
         event = OPENED + timedelta(hours=hours + rng.uniform(6, 120))
