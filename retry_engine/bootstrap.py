@@ -19,6 +19,7 @@ from retry_engine.app.doctor import Doctor
 from retry_engine.app.health import Health
 from retry_engine.app.operations import Operations
 from retry_engine.app.overrides import Overrides
+from retry_engine.app.standings import Standings
 from retry_engine.app.suppressions import Suppressions
 from retry_engine.domain.errors import RetryEngineError, SettingsError
 from retry_engine.learning.promoted import PromotedModel
@@ -281,6 +282,18 @@ class Engine:
     def suppressions(self) -> Suppressions:
         """To whom nobody writes any more."""
         return Suppressions(database=self.database, keys=self._link_keys, clock=self.clock)
+
+    @cached_property
+    def standings(self) -> Standings:
+        """Who is in recovery, for the business's own application."""
+        leads_to_pages = self._policy.messages.way_back == "page"
+        return Standings(
+            database=self.database,
+            keys=self._link_keys,
+            gate=self._gate,
+            pages=self.settings.public_url if leads_to_pages else None,
+            clock=self.clock,
+        )
 
     @cached_property
     def customers(self) -> "CustomerService":

@@ -1,5 +1,6 @@
 """`/api`: the handlers parse, call one method of the engine, and answer."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,7 @@ from retry_engine.entrypoints.web.auth import Caller, Guard
 
 Handler = Callable[[Request, Caller], Awaitable[Any]]
 _LARGEST_BODY = 64 * 1024
+_ACCOUNT = r"^acct_[A-Za-z0-9_]+$"
 
 
 class _Strict(BaseModel):
@@ -55,7 +57,7 @@ class SuppressionBody(_Strict):
 
     email: str = Field(min_length=3, max_length=320)
     reason: Literal["bounced", "complained", "unsubscribed"]
-    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9_]+$")
+    account: str | None = Field(default=None, pattern=_ACCOUNT)
     note: str | None = Field(default=None, min_length=1, max_length=2000)
 
 
@@ -64,7 +66,7 @@ class LiftBody(_Strict):
 
     email: str = Field(min_length=3, max_length=320)
     reason: str = Field(min_length=1, max_length=2000)
-    account: str | None = Field(default=None, pattern=r"^acct_[A-Za-z0-9_]+$")
+    account: str | None = Field(default=None, pattern=_ACCOUNT)
     against_their_wish: bool = False
 
 
@@ -97,6 +99,7 @@ def routes(engine: Engine, guard: Guard) -> list[Route]:
         route("/api/suppressions", "POST", api.suppress),
         route("/api/suppressions/lift", "POST", api.unsuppress),
         route("/api/customers/{customer}/payment-options", "GET", api.payment_options),
+        route("/api/customers/{customer}/standing", "GET", api.standing),
     ]
 
 
@@ -164,6 +167,13 @@ class _Api:
             self._engine.customers.payment_options, request.path_params["customer"]
         )
 
+    async def standing(self, request: Request, _caller: Caller) -> Any:
+        return await run_in_threadpool(
+            self._engine.standings.of_customer,
+            request.path_params["customer"],
+            account=_account(_query(request, "account")),
+        )
+
     async def suppress(self, request: Request, caller: Caller) -> Any:
         body = await _body(request, SuppressionBody)
         return await run_in_threadpool(
@@ -228,6 +238,13 @@ def _limit(query: dict[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3):
         raise BadRequest("limit is no whole number of that size; expected 1 to 200")
     return int(text)
+
+
+def _account(query: dict[str, str]) -> str | None:
+    account = query.get("account")
+    if account is not None and re.fullmatch(_ACCOUNT, account, re.ASCII) is None:
+        raise BadRequest(f"account is {account[:50]!r}; expected a connected account (acct_…)")
+    return account
 
 
 async def _body(request: Request, shape: type[_T]) -> _T:

@@ -188,6 +188,46 @@ _SCHEMAS: dict[str, Any] = {
             "offer": {"type": ["object", "null"]},
         }
     ),
+    "Standing": _object(
+        {
+            "in_recovery": {
+                "type": "boolean",
+                "description": "a case of theirs is not closed, in whatever state: also while it "
+                "is paused, in review, waits for them or for a bank debit. In shadow and in the "
+                "holdout too: Stripe retries there, but the payment has failed all the same, and "
+                "who treats those customers otherwise compares two things at once",
+            },
+            "since": {**_MAYBE_TIME, "description": "when the oldest of the cases opened"},
+            "amount": {
+                "type": ["integer", "null"],
+                "description": "minor units still owed, summed over the cases in `currency`",
+            },
+            "currency": {
+                **_MAYBE_TEXT,
+                "description": "of the oldest case; what is owed in another is not in `amount`, "
+                "its cases are in `cases`",
+            },
+            "next_try": {
+                **_MAYBE_TIME,
+                "description": "when a saved method is charged next, the earliest over the cases: "
+                "by the engine, in shadow and in the holdout by Stripe, on each case's own clock. "
+                "null where no charge is planned: also while the engine or the case is paused",
+            },
+            "gives_up_at": {
+                **_MAYBE_TIME,
+                "description": "when the last of the cases has reached its horizon: a period of "
+                "grace until then ends no earlier than the engine's work",
+            },
+            "link": {
+                **_MAYBE_TEXT,
+                "description": "the page of the last letter about the oldest case that may be "
+                "paid there. null where none was written or none may be, and where the policy's "
+                "letters lead elsewhere. Whoever has it may see and pay the bill: show it to this "
+                "customer alone",
+            },
+            "cases": {"type": "array", "items": _TEXT, "description": "ids, the oldest first"},
+        }
+    ),
     "Switch": _object({"paused": {"type": "boolean"}, "reason": _TEXT, "by": _TEXT, "at": _TIME}),
     "SwitchAsItStands": _object(
         {
@@ -298,6 +338,23 @@ _PATHS: dict[str, Any] = {
             "What Stripe's Payment Element gets for this customer",
             _ref("PaymentOptions"),
             parameters=(_parameter("customer", _TEXT, place="path"),),
+        )
+    },
+    "/api/customers/{customer}/standing": {
+        "get": _operation(
+            "Whether this customer is in recovery, for periods of grace and banners",
+            _ref("Standing"),
+            parameters=(
+                _parameter("customer", _TEXT, place="path"),
+                _parameter(
+                    "account",
+                    {
+                        "type": "string",
+                        "description": "acct_…; without it yours, or the connected one where "
+                        "this customer has a case",
+                    },
+                ),
+            ),
         )
     },
     "/api/suppressions": {

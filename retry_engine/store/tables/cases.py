@@ -58,7 +58,7 @@ cases = Table(
     time_column("charges_read_at"),  # the customer's charges up to then are recorded
     Column("auto_advance_found", Boolean),  # null: taken over before this was noted
     UniqueConstraint("account", "invoice_id", name="cases_invoice"),
-    Index("cases_customer", "account", "customer_id"),
+    Index("cases_customer", "customer_id", "account"),  # asked for without an account too
     Index("cases_subscription", "account", "subscription_id"),
     Index("cases_payment_intent", "payment_intent_id"),
     Index("cases_opened", "opened_at", "id"),
