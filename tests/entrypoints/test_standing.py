@@ -14,7 +14,7 @@ from sqlalchemy import event
 pytestmark = pytest.mark.integration
 
 KEYS = {"in_recovery", "since", "amount", "currency", "next_try", "gives_up_at", "link", "cases"}
-NOTHING = {**dict.fromkeys(KEYS), "in_recovery": False, "cases": []}
+NOTHING: dict[str, Any] = {**dict.fromkeys(KEYS), "in_recovery": False, "cases": []}
 OPENED = datetime(2030, 3, 1, 9, tzinfo=UTC)
 
 
