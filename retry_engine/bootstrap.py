@@ -45,8 +45,10 @@ if TYPE_CHECKING:  # heavy, and needed by some processes only
 
     from retry_engine.adapters.broker import Broker
     from retry_engine.adapters.email import EmailChannel
+    from retry_engine.adapters.host_application import HostApplication
     from retry_engine.adapters.stripe.gateway import StripeGateway
     from retry_engine.app.customers import CustomerService
+    from retry_engine.app.outbound import Outbound
     from retry_engine.app.worker import Worker
     from retry_engine.learning.backfill import Backfill
     from retry_engine.learning.model_registry import ModelRegistry
@@ -260,6 +262,7 @@ class Engine:
             dispatcher=self._dispatcher,
             absent=AbsentAccounts(database=self.database, clock=self.clock),
             overrides=self._overrides,
+            outbound=self._outbound,
             is_live=settings.is_live,
             speaks=self._speaks,
             retention=Retention(events=settings.keep_events, dead_events=settings.keep_dead_events),
@@ -400,6 +403,28 @@ class Engine:
 
     def _email(self) -> "EmailChannel":
         return email_channel(self.settings, clock=self.clock)
+
+    @cached_property
+    def _outbound(self) -> "Outbound | None":
+        from retry_engine.app.outbound import Outbound  # noqa: PLC0415  # a worker's
+
+        if self.settings.events_url is None:
+            return None
+        return Outbound(
+            database=self.database,
+            receiver=lambda: self._host_application,
+            queue=self.broker,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _host_application(self) -> "HostApplication":
+        from retry_engine.adapters.host_application import HostApplication  # noqa: PLC0415  # httpx
+
+        url, secret = self.settings.events_url, self.settings.events_secret
+        if url is None or secret is None:
+            raise SettingsError("RETRY_ENGINE_EVENTS_URL is not set; expected https://…")
+        return HostApplication(url=url, secret=secret.get_secret_value(), clock=self.clock)
 
     # -- parts of the recovery
 

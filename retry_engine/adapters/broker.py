@@ -11,7 +11,7 @@ from retry_engine.adapters import redis_transport
 
 log = structlog.get_logger()
 
-EVENTS, ACTIONS, DISPATCH = "events", "actions", "dispatch"
+EVENTS, ACTIONS, DISPATCH, OUTBOUND = "events", "actions", "dispatch", "outbound"
 
 # Several ids in one message: the broker's cost is per message, the work's is per id.
 _EVENTS_A_MESSAGE, _ACTIONS_A_MESSAGE = 20, 8
@@ -55,6 +55,7 @@ def application(redis_url: str, *, concurrency: int, in_web: bool = False) -> Ce
         task_routes={
             "events.process": {"queue": EVENTS},
             "actions.run": {"queue": ACTIONS},
+            "outbound.deliver": {"queue": OUTBOUND},
             "engine.dispatch": {"queue": DISPATCH},
             "engine.sweep": {"queue": DISPATCH},
             "engine.housekeeping": {"queue": DISPATCH},
@@ -86,6 +87,10 @@ class Broker:
     def publish_actions(self, ids: Sequence[int]) -> None:
         """Ask workers to carry out these claimed actions."""
         self._publish("actions.run", ids, _ACTIONS_A_MESSAGE)
+
+    def publish_outbound(self, ids: Sequence[str]) -> None:
+        """Ask a worker to deliver these claimed outbox rows, in one call of the receiver."""
+        self._publish("outbound.deliver", ids, len(ids))
 
     def _publish(self, task: str, ids: Sequence[Any], a_message: int) -> None:
         try:

@@ -23,6 +23,10 @@ class LateBroker:
         """Ask workers to carry out these claimed actions."""
         self._broker().publish_actions(ids)
 
+    def publish_outbound(self, ids: Sequence[str]) -> None:
+        """Ask a worker to deliver these claimed outbox rows."""
+        self._broker().publish_outbound(ids)
+
     def is_reachable(self) -> bool:
         """Whether the broker answers within two seconds."""
         return self._broker().is_reachable()

@@ -11,8 +11,6 @@ must take one id once: a call whose answer was lost is made again. Who sends it 
 only.
 """
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from tenacity import (
 )
 
 from retry_engine import presentation
+from retry_engine.adapters import signed_call
 from retry_engine.domain.errors import MailNotSent, MailRefused, MailUnknown
 from retry_engine.domain.names import shown_name
 from retry_engine.domain.policy import Messages
@@ -87,11 +86,7 @@ class WebhookChannel:
 
     def _call(self, message_id: str, body: bytes) -> None:
         at = int(self.clock().timestamp())
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": message_id,
-            "Retry-Engine-Signature": f"t={at},v1={signature(self.secret, at, body)}",
-        }
+        headers = signed_call.headers(self.secret, at, body, **{"Idempotency-Key": message_id})
         try:
             answer = httpx.post(self.url, content=body, headers=headers, timeout=_TIMEOUT)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -105,11 +100,6 @@ class WebhookChannel:
             raise _Again(f"HTTP {status}", left=True)
         if not answer.is_success:
             raise MailRefused(f"the messages' address: HTTP {status}", address=status in _GONE)
-
-
-def signature(secret: str, at: int, body: bytes) -> str:
-    """What the receiver compares with."""
-    return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
 
 
 def _document(message: Message, message_policy: Messages) -> dict[str, Any]:

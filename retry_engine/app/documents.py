@@ -1,8 +1,6 @@
 """Cases, attempts, decisions and reviews as documents: the same for the CLI and for `/api`."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -10,16 +8,16 @@ from retry_engine.domain.case_states import CaseState
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.offers import OfferState
 from retry_engine.domain.vocabulary import ReviewState
+from retry_engine.recovery import case_document
+from retry_engine.recovery.case_document import Document
 from retry_engine.store import (
     attempts,
     decisions,
     engine_state,
-    intents,
     messages,
     offers,
     overrides,
     reviews,
-    schedule,
 )
 from retry_engine.store import cases as rows
 from retry_engine.store.attempts import AttemptRow
@@ -29,10 +27,11 @@ from retry_engine.store.engine_state import ActRow, EngineState
 from retry_engine.store.messages import MessageOfCase
 from retry_engine.store.overrides import OverrideRow
 from retry_engine.store.reviews import Review
-from retry_engine.store.schedule import Action
 
-Document = dict[str, Any]
 _LIMIT = 200
+
+# one case, as in a list; and a time, RFC 3339 in UTC
+case, text = case_document.one, case_document.text
 
 
 def list_cases(
@@ -51,7 +50,7 @@ def list_cases(
     found, next_cursor = rows.page(
         connection, state=state, customer_id=customer, limit=limit, cursor=cursor
     )
-    return _page(_cases(connection, found, real_now), next_cursor)
+    return _page(case_document.many(connection, found, real_now), next_cursor)
 
 
 def list_reviews(
@@ -79,53 +78,6 @@ def _check_limit(limit: int) -> None:
 
 def _page(data: list[Document], next_cursor: str | None) -> Document:
     return {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor}
-
-
-def case(connection: Connection, case: Case, real_now: datetime) -> Document:
-    """One case, as in a list."""
-    return _cases(connection, [case], real_now)[0]
-
-
-def _cases(connection: Connection, found: Sequence[Case], real_now: datetime) -> list[Document]:
-    ids = [c.id for c in found]
-    made = intents.count_by_case(connection, ids)
-    planned = schedule.planned_retries(connection, ids)
-    return [
-        _case(c, made.get(c.id, 0), planned.get(c.id), rows.time_of(connection, c, real_now))
-        for c in found
-    ]
-
-
-def _case(case: Case, attempts_made: int, planned: Action | None, now: datetime) -> Document:
-    return {
-        "id": case.id,
-        "account": case.account or None,
-        "invoice": case.invoice_id,
-        "customer": case.customer_id,
-        "subscription": case.subscription_id,
-        "state": case.state,
-        "amount_remaining": case.amount_remaining,
-        "currency": case.currency,
-        "opened_at": text(case.opened_at),
-        "closed_at": text(case.closed_at),
-        "close_reason": case.close_reason,
-        "mode": case.mode,
-        "attempts_made": attempts_made,
-        "next_action": _next_action(planned),
-        "clock": {"test_clock": case.test_clock, "now": text(now)},
-        "policy_version": case.policy_version,
-        "deadline_at": text(case.deadline_at),
-    }
-
-
-def _next_action(planned: Action | None) -> Document | None:
-    if planned is None:
-        return None
-    return {
-        "kind": planned.kind,
-        "at": text(planned.due_at),
-        "payment_method": planned.payment_method_id,
-    }
 
 
 def whole_case(connection: Connection, case_: Case, real_now: datetime) -> Document:
@@ -306,10 +258,3 @@ def review(review: Review, *, now: datetime) -> Document:
         "decided_by": review.decided_by,
         "verdict_reason": review.verdict_reason,
     }
-
-
-def text(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC."""
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

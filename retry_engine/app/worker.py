@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection
 
+from retry_engine.app.outbound import Outbound
 from retry_engine.app.overrides import Override, Overrides
 from retry_engine.domain.actions import LAST_DUTIES, ActionState
 from retry_engine.domain.errors import (
@@ -33,7 +34,7 @@ from retry_engine.recovery.actions import Rooms
 from retry_engine.recovery.dispatch import LEASE, Dispatcher
 from retry_engine.recovery.intake import SIGMA_RUN, Intake
 from retry_engine.recovery.messaging.pre_dunning import PreDunning
-from retry_engine.store import breakers, holdings, inbox, renewals, schedule
+from retry_engine.store import breakers, holdings, inbox, outbox, renewals, schedule
 from retry_engine.store import cases as rows
 from retry_engine.store.database import CaseBusy, Database, alone
 
@@ -72,6 +73,7 @@ class Retention:
 class Worker:
     """`sigma` is made when first needed: it takes a second.
 
+    `outbound` is None where no host application is to be told anything.
     `is_live`: the key's mode; events of the other mode are not ours. `speaks`: there is a channel.
     """
 
@@ -84,10 +86,16 @@ class Worker:
     dispatcher: Dispatcher
     absent: AbsentAccounts
     overrides: Overrides
+    outbound: Outbound | None
     is_live: bool
     speaks: bool
     retention: Retention
     clock: Callable[[], datetime]
+
+    def begin(self) -> None:
+        """Say whether there is a host application; whoever changes a case goes by that."""
+        with self.database.transaction() as connection:
+            outbox.set_wanted(connection, self.outbound is not None)
 
     # -- events
 
@@ -265,11 +273,21 @@ class Worker:
         with suppress(RetryEngineError):
             self.overrides.override(action.case_id, asked)
 
+    # -- the host application
+
+    def deliver(self, ids: Sequence[str]) -> None:
+        """Tell the host application what was claimed of the outbox."""
+        if self.outbound is not None:
+            self.outbound.deliver(ids)
+
     # -- ticks
 
     def dispatch(self) -> int:
         """Hand what is due to the workers; how many actions that were."""
-        return self.dispatcher.dispatch()
+        found = self.dispatcher.dispatch()
+        if self.outbound is not None:
+            self.outbound.dispatch()
+        return found
 
     def forewarn(self) -> int:
         """Write to whom a renewal will fail; how many were looked at."""
@@ -283,7 +301,7 @@ class Worker:
     def sweep(self) -> None:
         """Find again what the broker lost."""
         self.dispatcher.sweep()
-        self.dispatcher.dispatch()
+        self.dispatch()
 
     def housekeeping(self) -> None:
         """Read the clocks that nobody told us of, and let old handled events go."""
@@ -292,6 +310,8 @@ class Worker:
             clocks = rows.watched_clocks(connection, read_before=now - _CLOCK_IS_OLD)
             inbox.forget(connection, before=now - self.retention.events)
             inbox.strip_dead(connection, before=now - self.retention.dead_events, now=now)
+        if self.outbound is not None:
+            self.outbound.give_up_old()
         for account, clock_id in clocks:
             with suppress(StripeRejected, StripeUnavailable, StripeForbidden):
                 self.intake.read_clock(account, clock_id)

@@ -295,6 +295,25 @@ class EventState(StrEnum):
     ASIDE = "aside"  # of the other mode: not ours to handle
 
 
+class OutboundType(StrEnum):
+    """What the host application is told of."""
+
+    OPENED = "recovery.opened"
+    NEEDS_CUSTOMER = "recovery.needs_customer"
+    MESSAGE_SENT = "recovery.message_sent"
+    RECOVERED = "recovery.recovered"
+    GIVEN_UP = "recovery.given_up"
+    CLOSED = "recovery.closed"
+
+
+class OutboundState(StrEnum):
+    """How far an event to the host application has come."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
 class Cause(StrEnum):
     """Why an account answers nothing."""
 

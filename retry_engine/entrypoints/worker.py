@@ -38,7 +38,13 @@ class _EngineOfThisProcess:
 
     def __call__(self) -> bootstrap.Engine:
         if self._engine is None:
-            self._engine = bootstrap.build(self._settings, known=self._known)
+            built = bootstrap.build(self._settings, known=self._known)
+            try:
+                built.worker.begin()
+            except BaseException:
+                built.close()
+                raise
+            self._engine = built
         return self._engine
 
     def close(self) -> None:
@@ -63,6 +69,10 @@ def register(app: Celery, engine: Callable[[], bootstrap.Engine]) -> None:
     @task("actions.run")
     def run_actions(ids: list[int]) -> None:
         engine().worker.run_actions(ids)
+
+    @task("outbound.deliver")
+    def deliver(ids: list[str]) -> None:
+        engine().worker.deliver(ids)
 
     @task("engine.dispatch")
     def dispatch() -> None:
@@ -109,7 +119,7 @@ def run_worker(settings: Settings) -> int:
         app=app,
         pool="prefork",
         concurrency=settings.worker_concurrency,
-        queues=["events", "actions", "dispatch"],
+        queues=["events", "actions", "dispatch", "outbound"],
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

@@ -14,7 +14,8 @@ from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.policy import Policy
-from retry_engine.domain.vocabulary import ReviewState
+from retry_engine.domain.vocabulary import OutboundType, ReviewState
+from retry_engine.recovery import telling
 from retry_engine.recovery.gateway import CustomerFacts, InvoiceFacts
 from retry_engine.store import cases as rows
 from retry_engine.store import engine_state, intents, offers, reviews, schedule
@@ -72,6 +73,7 @@ def open_case(
         return None
     _record(context, case, "opened", None, case.state, cause=cause)
     schedule.plan(context.connection, case, ActionKind.REFRESH, at=context.now)
+    _tell(context, case, OutboundType.OPENED)
     return case
 
 
@@ -100,7 +102,9 @@ def move(
     """
     target = case_states.apply(CaseState(case.state), transition)
     moved = rows.change(context.connection, case.id, state=target, **values)
-    _record(context, case, transition, case.state, target, cause=cause, by=by)
+    recorded = _record(context, case, transition, case.state, target, cause=cause, by=by)
+    if target is CaseState.NEEDS_CUSTOMER:
+        _tell(context, moved, OutboundType.NEEDS_CUSTOMER, about=str(recorded))
     if target in (CaseState.PAUSED, CaseState.IN_REVIEW):
         _find_out(context, case)
     return moved
@@ -138,6 +142,7 @@ def close(
     follows = what_follows(reason, mode=case.mode, taken_over=case.taken_over, give_back=give_back)
     if follows is not None:
         schedule.plan(context.connection, closed, follows, at=context.now)
+    _tell(context, closed, *telling.of_end(reason))
     return closed
 
 
@@ -264,7 +269,10 @@ def turned_out_paid(context: CaseContext, case: Case) -> Case:
         return case
     cause = f"closed as {case.close_reason}; the engine's last charge turned out to be paid"
     _record(context, case, "turned_out_paid", case.state, case.state, cause=cause)
-    return rows.change(context.connection, case.id, close_reason=CloseReason.RECOVERED_BY_ENGINE)
+    reason = CloseReason.RECOVERED_BY_ENGINE
+    case = rows.change(context.connection, case.id, close_reason=reason)
+    _tell(context, case, OutboundType.RECOVERED)
+    return case
 
 
 def _find_out(context: CaseContext, case: Case) -> None:
@@ -292,8 +300,8 @@ def _record(
     *,
     cause: str,
     by: str | None = None,
-) -> None:
-    rows.record_transition(
+) -> int:
+    return rows.record_transition(
         context.connection,
         case_id=case.id,
         at=context.now,
@@ -302,4 +310,10 @@ def _record(
         to_state=target,
         cause=cause[:500],
         by=by,
+    )
+
+
+def _tell(context: CaseContext, case: Case, *types: OutboundType, about: str = "") -> None:
+    telling.tell(
+        context.connection, case, *types, at=context.now, real_now=context.real_now, about=about
     )

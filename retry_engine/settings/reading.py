@@ -33,6 +33,8 @@ class Settings(BaseModel):
     mail_from: str = ""
     messages_url: str | None = None
     messages_secret: SecretStr | None = None
+    events_url: str | None = Field(default=None, repr=False)
+    events_secret: SecretStr | None = None
     public_url: str | None = None
     link_secrets: tuple[SecretStr, ...] = ()
     stripe_publishable_key: str | None = None
@@ -78,6 +80,8 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
             "RETRY_ENGINE_MESSAGES_URL", env.get("RETRY_ENGINE_MESSAGES_URL")
         ),
         messages_secret=values.messages_secret(env),
+        events_url=values.events_url(env),
+        events_secret=values.events_secret(env),
         public_url=values.http_url("RETRY_ENGINE_PUBLIC_URL", env.get("RETRY_ENGINE_PUBLIC_URL")),
         link_secrets=values.link_secrets(env.get("RETRY_ENGINE_LINK_SECRET", "")),
         stripe_publishable_key=values.publishable_key(env.get("STRIPE_PUBLISHABLE_KEY")),

@@ -192,6 +192,39 @@ def messages_secret(env: Mapping[str, str]) -> SecretStr | None:
     return SecretStr(value)
 
 
+def events_url(env: Mapping[str, str]) -> str | None:
+    """Where the host application is told of its customers' cases."""
+    name = "RETRY_ENGINE_EVENTS_URL"
+    if name not in env:
+        return None
+    url = env[name]
+    if not _has_host(url, ("http", "https")):
+        raise SettingsError(f"{name} is not a valid address; expected https://…")
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise SettingsError(
+            f"{name} is plain http to another machine; expected https://…, or http:// to localhost"
+        )
+    return url
+
+
+def events_secret(env: Mapping[str, str]) -> SecretStr | None:
+    """What calls of the events' address are signed with."""
+    name, url = "RETRY_ENGINE_EVENTS_SECRET", "RETRY_ENGINE_EVENTS_URL"
+    value = env.get(name)
+    if value is not None and url not in env:
+        raise SettingsError(f"{name} is set and {url} is not; expected both or neither")
+    if value is None and url not in env:
+        return None
+    if value is None or len(value) < 16:
+        found = "not set" if value is None else _masked(value)
+        raise SettingsError(
+            f"{name} is {found}; expected a text of 16 characters or more to sign the calls of "
+            f"{url} with"
+        )
+    return SecretStr(value)
+
+
 def link_secrets(value: str) -> tuple[SecretStr, ...]:
     """What links are signed with: the first, all are good."""
     found = [part.strip() for part in value.split(",") if part.strip()]

@@ -281,9 +281,10 @@ class TransitionRow:
 _TRANSITION = Reader(TransitionRow)
 
 
-def record_transition(connection: Connection, **values: Any) -> None:
-    """Append to the case's history of states."""
-    connection.execute(case_transitions.insert().values(**values))
+def record_transition(connection: Connection, **values: Any) -> int:
+    """Append to the case's history of states; the entry's id."""
+    statement = case_transitions.insert().values(**values).returning(case_transitions.c.id)
+    return int(connection.execute(statement).scalar_one())
 
 
 def transitions(connection: Connection, case_id: str) -> list[TransitionRow]:

@@ -128,6 +128,13 @@ def finish(connection: Connection, action_id: int, *, state: str, error: str | N
     )
 
 
+def in_letter(connection: Connection, action_id: int) -> list[MessageRow]:
+    """What the action's letter said, of each case that it was about."""
+    letter = select(messages.c.id).where(messages.c.action_id == action_id).scalar_subquery()
+    query = select(*_COLUMNS).where((messages.c.id == letter) | (messages.c.said_in == letter))
+    return _READER.all(connection.execute(query.order_by(messages.c.id)))
+
+
 def also_about(connection: Connection, action_id: int) -> Sequence[str]:
     """The other cases that the action's letter was about."""
     letter = select(messages.c.id).where(messages.c.action_id == action_id).scalar_subquery()

@@ -21,6 +21,7 @@ from retry_engine.domain.vocabulary import (
     LoggedEnd,
     LogKind,
     Mode,
+    OutboundType,
     Outcome,
     OverrideAction,
     Retryable,
@@ -42,6 +43,8 @@ IN_THE_CONTRACT: dict[type[StrEnum], str] = {
     LogKind: "attempt message offer method_changed closed",
     LoggedEnd: "recovered voided uncollectible churned exhausted",
     BillingInterval: "day week month year",
+    OutboundType: "recovery.opened recovery.needs_customer recovery.message_sent"
+    " recovery.recovered recovery.given_up recovery.closed",
 }
 
 

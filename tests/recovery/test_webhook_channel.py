@@ -12,7 +12,7 @@ from correspondence import ADDRESS, PUBLIC, failed, in_arrears
 from engine_shop import EngineShop, RealTime, build_engine
 from sandbox_shop import Shop
 
-from retry_engine.adapters import webhook_channel
+from retry_engine.adapters import signed_call
 from retry_engine.domain.errors import SettingsError
 
 pytestmark = pytest.mark.integration
@@ -37,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             at, _, signed = self.headers["Retry-Engine-Signature"].partition(",v1=")
-            assert signed == webhook_channel.signature(SECRET, int(at.removeprefix("t=")), body)
+            assert signed == signed_call.signature(SECRET, int(at.removeprefix("t=")), body)
             told.calls.append((dict(self.headers), json.loads(body)))
             status = told.answers.pop(0) if told.answers else 200
             if status == 0:  # the answer is lost

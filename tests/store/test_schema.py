@@ -28,6 +28,8 @@ from retry_engine.domain.vocabulary import (
     Mode,
     ModelState,
     OfferState,
+    OutboundState,
+    OutboundType,
     Outcome,
     RenewalState,
     ReviewState,
@@ -258,6 +260,8 @@ VOCABULARIES: dict[tuple[str, str], type[StrEnum]] = {
     ("models", "state"): ModelState,
     ("offers", "state"): OfferState,
     ("offers", "way"): Way,
+    ("outbox", "state"): OutboundState,
+    ("outbox", "type"): OutboundType,
     ("renewals", "state"): RenewalState,
     ("reviews", "state"): ReviewState,
     ("risk_flags", "kind"): RiskFlagKind,
@@ -287,7 +291,7 @@ def _words_in_the_database(connection: Connection) -> dict[tuple[str, str], set[
     for table, definition in connection.execute(text(query)):
         column = re.match(r"CHECK \(\((\w+) = ANY", definition)
         if column is not None:
-            found[table, column[1]] = set(re.findall(r"'(\w+)'", definition))
+            found[table, column[1]] = set(re.findall(r"'([\w.]+)'", definition))
     return found
 
 

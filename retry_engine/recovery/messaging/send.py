@@ -30,7 +30,8 @@ from retry_engine.domain.offers import OfferState, Way
 from retry_engine.domain.policy import Messages
 from retry_engine.domain.stripe_states import InvoiceStatus
 from retry_engine.domain.timezones import zone_of
-from retry_engine.recovery import cases, promises
+from retry_engine.domain.vocabulary import OutboundType
+from retry_engine.recovery import case_document, cases, promises, telling
 from retry_engine.recovery.case_view import read_view
 from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.gate import Gate, Permit
@@ -455,7 +456,28 @@ class Messenger:
                 schedule.finish(connection, action.id, result=f"not sent: {error}")
                 self._once_more(context, case, action)
                 return
+            if state == "sent":
+                self._tell(context, action)
             self._done(connection, case, action, state)
+
+    def _tell(self, context: CaseContext, action: Action) -> None:
+        """The host application hears of it, for each of the invoices that the letter is about."""
+        for said in messages.in_letter(context.connection, action.id):
+            document = {
+                "at": case_document.text(said.at),
+                "kind": said.kind,
+                "channel": said.channel,
+                "language": said.language,
+            }
+            telling.tell(
+                context.connection,
+                rows.find(context.connection, said.case_id),
+                OutboundType.MESSAGE_SENT,
+                at=said.at,
+                real_now=context.real_now,
+                about=str(said.id),
+                message=document,
+            )
 
     def _once_more(
         self, context: CaseContext, case: Case, action: Action, *, gap: timedelta = _TRY_AGAIN

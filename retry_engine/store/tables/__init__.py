@@ -39,6 +39,7 @@ from retry_engine.store.tables.learning import (
     backfills,
     models,
 )
+from retry_engine.store.tables.outbound import outbound_door, outbox
 
 __all__ = [
     "actions",
@@ -58,6 +59,8 @@ __all__ = [
     "metadata",
     "models",
     "offers",
+    "outbound_door",
+    "outbox",
     "overrides",
     "payment_methods",
     "policies",

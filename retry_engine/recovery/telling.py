@@ -1,0 +1,79 @@
+"""What the host application is told of a case, kept in the transaction that it tells of.
+
+    a case is opened                          recovery.opened
+    it comes to wait for its customer         recovery.needs_customer, each time
+    a letter about it has left                recovery.message_sent, each letter
+    it closes, the invoice paid               recovery.recovered, recovery.closed
+    it closes, and we leave the invoice owed  recovery.given_up, recovery.closed
+    it closes otherwise                       recovery.closed
+    a closed case turns out to be paid        recovery.recovered, unless it was told
+
+Of cases that the engine recovers, and of no others: in shadow, and in the holdout, Stripe does, and
+whoever treats those customers otherwise because of us would spoil what they are there to measure.
+
+An event's id is made of what it tells of. So the same thing, found out twice, is told once.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from retry_engine.domain.vocabulary import CloseReason, Mode, OutboundType
+from retry_engine.recovery import case_document
+from retry_engine.recovery.case_document import Document
+from retry_engine.store import outbox
+from retry_engine.store.cases import Case
+
+
+def tell(
+    connection: Connection,
+    case: Case,
+    *types: OutboundType,
+    at: datetime,
+    real_now: datetime,
+    about: str = "",
+    **more: Document,
+) -> None:
+    """Keep an event of each type, with the case as it is now, for delivery.
+
+    `about` tells apart what may happen to a case more than once; `more` stands beside the case.
+    """
+    if case.mode is not Mode.TAKEOVER or not types or not outbox.is_wanted(connection):
+        return
+    document = case_document.one(connection, case, real_now)
+    for kind in types:
+        event_id = id_of(kind, case.id, about)
+        event = {
+            "id": event_id,
+            "type": kind,
+            "created": case_document.text(at),
+            "account": case.account or None,
+            "data": {"case": document, **more},
+        }
+        outbox.add(
+            connection,
+            id=event_id,
+            type=kind,
+            account=case.account,
+            case_id=case.id,
+            created=at,
+            body=json.dumps(event, ensure_ascii=False),
+            now=real_now,
+        )
+
+
+def id_of(kind: OutboundType, case_id: str, about: str = "") -> str:
+    """The event's id: the same for the same thing."""
+    digest = hashlib.blake2b(f"{kind} {case_id} {about}".encode(), digest_size=12)
+    return f"revt_{digest.hexdigest()}"
+
+
+def of_end(reason: CloseReason) -> tuple[OutboundType, ...]:
+    """What is told where a case ends so."""
+    if reason.is_paid:
+        return OutboundType.RECOVERED, OutboundType.CLOSED
+    if reason.is_given_up:
+        return OutboundType.GIVEN_UP, OutboundType.CLOSED
+    return (OutboundType.CLOSED,)
