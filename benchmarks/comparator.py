@@ -21,7 +21,9 @@ class Boosters:
         self.members = members
 
     def log_hazard(self, rows: np.ndarray) -> np.ndarray:
-        return np.mean([log_hazard(np.asarray(m.predict(rows))) for m in self.members], axis=0)
+        each = [log_hazard(np.asarray(m.predict(rows))) for m in self.members]
+        mean: np.ndarray = np.mean(each, axis=0)
+        return mean
 
     def contributions(self, row: np.ndarray, background: np.ndarray) -> np.ndarray:
         raise NotImplementedError("the comparator explains nothing")

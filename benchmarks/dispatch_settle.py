@@ -29,6 +29,7 @@ from typing import Any
 
 import psycopg
 import redis
+from celery import Celery
 
 from retry_engine import bootstrap, settings
 from retry_engine.adapters.embedded import EmbeddedServers
@@ -187,10 +188,9 @@ app.Worker(pool="prefork", concurrency=found.worker_concurrency, queues=["noop"]
 """
 
 
-def drain(engine: bootstrap.Engine, redis_path: str, count: int) -> float:
+def drain(app: Celery, redis_path: str, count: int) -> float:
     """Seconds until that many no-op tasks have been published and acknowledged."""
     client = redis.Redis(unix_socket_path=redis_path)
-    app = engine.broker.app
     begun = time.perf_counter()
     with app.producer_pool.acquire(block=True) as producer:
         for number in range(count):
@@ -278,10 +278,17 @@ def main() -> None:
             engine.migrate()
             if given.planned:
                 tomorrow = datetime.now(UTC) + timedelta(days=1)
-                fill(servers.postgres_dsn, engine.policy.version, 10_000_000, given.planned,
+                version = engine.settings.policy.version
+                fill(servers.postgres_dsn, version, 10_000_000, given.planned,
                      due=tomorrow, later=True)  # fmt: skip
             _run(engine, environment, servers.postgres_dsn, path, given, busy, port)
     stub.terminate()
+
+
+def _quietly(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _run(
@@ -293,21 +300,21 @@ def _run(
     busy: Any,
     port: int,
 ) -> None:
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    noops = bootstrap.celery_application(engine.settings)
     command = [sys.executable, "-m", "retry_engine.entrypoints.cli", "worker"]
     ratios, of_floor = [], []
     for number in range(given.rounds + 1):
-        noop: Any = subprocess.Popen([sys.executable, "-c", _NOOP], **quiet)
-        drain(engine, path, 50)  # until it is there
-        bare = given.cases / drain(engine, path, given.cases)
+        noop: Any = _quietly([sys.executable, "-c", _NOOP], environment)
+        drain(noops, path, 50)  # until it is there
+        bare = given.cases / drain(noops, path, given.cases)
         noop.terminate()
         noop.wait()
-        worker: Any = subprocess.Popen(command, **quiet)
+        worker: Any = _quietly(command, environment)
         first = 1 + number * given.cases * 2
         past = datetime.now(UTC) - timedelta(hours=1)
-        fill(dsn, engine.policy.version, first, 50, due=past, later=False)
+        fill(dsn, engine.settings.policy.version, first, 50, due=past, later=False)
         charges(engine, 50)  # until it is there
-        fill(dsn, engine.policy.version, first + 50, given.cases, due=past, later=False)
+        fill(dsn, engine.settings.policy.version, first + 50, given.cases, due=past, later=False)
         stub_before = busy.value
         seconds = charges(engine, given.cases)
         in_stub = (busy.value - stub_before) / (os.cpu_count() or 1)

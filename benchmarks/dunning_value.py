@@ -42,7 +42,7 @@ def net_share(figures: dict[str, Any]) -> float:
         for key in ("money_recovered", "money_failed")
     )
     mails = figures.get("people", {}).get("deeds", {}).get("gets_mail", 0)
-    return (came - _ATTEMPT * figures["attempts"] - _MESSAGE * mails) / owed
+    return float((came - _ATTEMPT * figures["attempts"] - _MESSAGE * mails) / owed)
 
 
 def moved_share(figures: dict[str, Any]) -> float:
@@ -53,7 +53,7 @@ def moved_share(figures: dict[str, Any]) -> float:
         for key in ("moved", "wasted")
     }
     owed = sum(_RATES[c] * amount for c, amount in figures["money_failed"].items())
-    return (sums["moved"] - sums["wasted"]) / owed
+    return float((sums["moved"] - sums["wasted"]) / owed)
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     wanted = [(seed, arm) for seed in seeds for arm in _ARMS]
     with ThreadPoolExecutor(given.at_once) as pool:
-        runs = pool.map(lambda job: play(*job, given.invoices), wanted)
+        runs = pool.map(lambda job: play(job[0], job[1], given.invoices), wanted)
         shares: dict[str, list[float]] = {arm: [] for arm in _ARMS}
         moved: list[float] = []
         for (seed, arm), figures in zip(wanted, runs, strict=True):

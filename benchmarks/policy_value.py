@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 from comparator import comparator
@@ -25,7 +26,7 @@ START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 LATER = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
-def populations(name: str, seed: int, invoices: int, test: int) -> tuple:
+def populations(name: str, seed: int, invoices: int, test: int) -> tuple[Any, ...]:
     """History's log, the cases to play, and the bank."""
     if name == "sandbox":
         log: list[rollout.Row] = []

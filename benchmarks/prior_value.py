@@ -193,7 +193,7 @@ def breaches(account: Account) -> int:
     """Counted over the ledger alone: gaps and ceilings per card, attempts per invoice."""
     found = 0
     cards: dict[str, list[int]] = {}
-    made: dict[str, int] = {}
+    made: dict[str | None, int] = {}
     for entry in sorted(account.ledger, key=lambda t: t.at):
         card = entry.fingerprint or entry.payment_method
         before = cards.setdefault(card, [])
