@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from retry_engine.domain.case_view import CaseView
-from retry_engine.domain.decisions import Decision
+from retry_engine.domain.decisions import Decision, Reason
 from retry_engine.domain.payment_methods import PaymentMethod
 from retry_engine.domain.policy import Messages, Policy
 from retry_engine.domain.renewal_risk import RenewalRisk
 
 if TYPE_CHECKING:  # numpy: loaded where something is decided, and nowhere else
     from retry_engine.decisioning.planner import Curve
+    from retry_engine.decisioning.reasons import Charge
     from retry_engine.decisioning.success_model import LearntModel
 
 PRIOR_VERSION = "prior-1"
@@ -59,6 +60,24 @@ class Decisions:
         model = self.model()
         version = model.version if model else PRIOR_VERSION
         return version, list(planner.curves(view, policy=policy, model=model))
+
+    def compared(
+        self, view: CaseView, asked: "Charge", chosen: "Charge | None"
+    ) -> tuple[float, float | None, tuple[Reason, ...]]:
+        """The chances of two charges by the model that decides now, and why they are not the same.
+
+        Points are of the first against the second.
+        """
+        from retry_engine.decisioning import planner  # noqa: PLC0415  # numpy
+
+        return planner.compared(view, asked, chosen, model=self.model())
+
+    @staticmethod
+    def in_words(method: PaymentMethod) -> str:
+        """A method without its number: `default Visa debit card`."""
+        from retry_engine.decisioning import reasons  # noqa: PLC0415  # numpy
+
+        return reasons.describe(method)
 
     def renewal_risk(
         self, view: CaseView, method: PaymentMethod, at: datetime

@@ -172,10 +172,11 @@ def _attempt(number: int, row: AttemptRow) -> Document:
 
 def decisions_of(connection: Connection, case: Case) -> list[Document]:
     """The case's decisions, oldest first."""
-    return [_decision(row) for row in decisions.of_case(connection, case.id)]
+    return [decision(row) for row in decisions.of_case(connection, case.id)]
 
 
-def _decision(row: DecisionRow) -> Document:
+def decision(row: DecisionRow) -> Document:
+    """One decision with its explanation."""
     return {
         "at": text(row.at),
         "kind": row.kind,

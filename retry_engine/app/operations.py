@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from retry_engine.app import documents
+from retry_engine.app import documents, explanations
 from retry_engine.app.decisions import Decisions
+from retry_engine.app.explanations import Question
 from retry_engine.app.overrides import Override, Overrides, Progress
 from retry_engine.domain.errors import RetryEngineError
-from retry_engine.recovery.case_view import read_view
-from retry_engine.recovery.cases import CaseContext
 from retry_engine.recovery.dispatch import Dispatcher
 from retry_engine.recovery.policies import Policies
 from retry_engine.store import cases as rows
@@ -56,31 +55,25 @@ class Operations:
         with self.database.transaction() as connection:
             return documents.whole_case(connection, rows.find(connection, ref), self.clock())
 
-    def explain_case(self, ref: str) -> dict[str, Any]:
-        """Why the last decision was made, and the chances as they look now."""
-        real_now = self.clock()
+    def explain_case(
+        self, ref: str, *, at: datetime | None = None, payment_method: str | None = None
+    ) -> dict[str, Any]:
+        """Why the last decision was made, and the chances as they look now.
+
+        With a moment or a method also why not then, or on that.
+        """
+        question = None
+        if at is not None or payment_method is not None:
+            question = Question(at=at, payment_method=payment_method)
         with self.database.transaction() as connection:
-            case = rows.find(connection, ref)
-            now = rows.time_of(connection, case, real_now)
-            view = read_view(CaseContext(connection=connection, now=now, real_now=real_now), case)
-            decisions = documents.decisions_of(connection, case)
-        policy = self.policies.of(case.policy_version)
-        model_version, curves = self.decisions.curves(view, policy)
-        return {
-            "case": case.id,
-            "state": case.state,
-            "decision": decisions[-1] if decisions else None,
-            "model_version": model_version,
-            "curves": [
-                {
-                    "payment_method": curve.method.id,
-                    "at": [documents.text(datetime.fromtimestamp(t, UTC)) for t in curve.at],
-                    "success_probability": [round(float(p), 4) for p in curve.chance],
-                    "permitted": [bool(p) for p in curve.permitted],
-                }
-                for curve in curves
-            ],
-        }
+            return explanations.explain(
+                connection,
+                rows.find(connection, ref),
+                question,
+                policies=self.policies,
+                decider=self.decisions,
+                real_now=self.clock(),
+            )
 
     def list_reviews(
         self, *, state: str | None = "open", limit: int = 50, cursor: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from retry_engine.app import documents
+from retry_engine.app import documents, moments
 from retry_engine.domain.actions import ActionKind
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.errors import BadRequest, Refused, RetryEngineError, TransitionRefused
@@ -43,8 +43,6 @@ ACTIONS = ("retry", "pause", "resume", "stop", "release", "hold", "note", "migra
 
 # What starts something waits so long for a charge or an update that is under way.
 _WAIT_SECONDS = 50.0
-# A time this much in the past was meant as now: clocks differ, and people take a moment.
-_JUST_NOW = timedelta(minutes=5)
 # These keep charges from being sent as soon as they are written; see `recovery.fence`.
 _BRAKES = ("pause", "stop", "hold")
 # How often is looked whether what is under way has ended.
@@ -316,13 +314,8 @@ class Overrides:
         self, context: CaseContext, case: Case, wanted: Override
     ) -> tuple[datetime, str | None]:
         """When and on what; a moment that has only just passed is now."""
-        at = wanted.at or context.now
-        if at < context.now - _JUST_NOW:
-            raise BadRequest(
-                f"{documents.text(at)} is past; expected a time from {documents.text(context.now)}"
-                " on, the case's own now"
-            )
-        return max(at, context.now), wanted.payment_method or self._usual_method(context, case)
+        at = moments.to_come(wanted.at or context.now, context.now)
+        return at, wanted.payment_method or self._usual_method(context, case)
 
     def _warnings(self, context: CaseContext, case: Case, wanted: Override) -> list[str]:
         """What the engine's own pacing, or its rules about Stripe's retries, say against it."""
@@ -481,8 +474,8 @@ def _check(wanted: Override) -> None:
     _check_reason(wanted.reason)
     if wanted.action != "retry" and (wanted.at or wanted.payment_method):
         raise BadRequest("a time and a payment method go with the action retry only")
-    if wanted.at is not None and wanted.at.tzinfo is None:
-        raise BadRequest("the time has no zone; expected RFC 3339, such as 2026-03-01T09:00:00Z")
+    if wanted.at is not None:
+        moments.with_zone(wanted.at)
 
 
 def _check_reason(reason: str) -> None:

@@ -189,6 +189,23 @@ def curves(
     )
 
 
+def compared(
+    view: CaseView, asked: Charge, chosen: Charge | None, *, model: SuccessModel | None = None
+) -> tuple[float, float | None, tuple[Reason, ...]]:
+    """The chances of two charges of a case, and why they are not the same.
+
+    The points of the reasons are of `asked` against `chosen`: they have the sign of the difference.
+    """
+    model = model or PriorModel()
+    charges = [charge for charge in (asked, chosen) if charge is not None]
+    found = model.success_probabilities(
+        [(view, method, np.array([at.timestamp()])) for method, at in charges]
+    )
+    there, *here = (float(np.broadcast_to(chance, (1,))[0]) for chance in found)
+    reasons = explanation.of_charge(view, *asked, model=model, other=chosen)
+    return there, here[0] if here else None, reasons
+
+
 # -- the dynamic program
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select, update
 
 from retry_engine.domain.decisions import Decision, DecisionKind
 from retry_engine.domain.messages import MessageKind
-from retry_engine.store.tables import decisions
+from retry_engine.domain.vocabulary import Outcome
+from retry_engine.store.tables import actions, attempts, decisions
 from retry_engine.store.typed_rows import Reader
 
 
@@ -87,6 +88,40 @@ def mark_carried_out(connection: Connection, decision_id: int) -> None:
     connection.execute(
         update(decisions).where(decisions.c.id == decision_id).values(carried_out=True)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A charge of the engine's, and what asked for it: a decision of its own, or a person."""
+
+    at: datetime
+    payment_method_id: str | None
+    outcome: Outcome
+    decline_code: str | None
+    requested_by: str | None
+    decision_id: int | None
+
+
+_CHARGE = Reader(Charge)
+
+
+def last_charge(connection: Connection, case_id: str) -> Charge | None:
+    """The newest charge of a case that the engine made."""
+    statement = (
+        select(
+            attempts.c.at,
+            attempts.c.payment_method_id,
+            attempts.c.outcome,
+            attempts.c.decline_code,
+            actions.c.requested_by,
+            actions.c.decision_id,
+        )
+        .select_from(attempts.outerjoin(actions, actions.c.id == attempts.c.action_id))
+        .where(attempts.c.case_id == case_id, ~attempts.c.abandoned)
+        .where(attempts.c.action_id.is_not(None))  # the engine's own
+        .order_by(attempts.c.at.desc(), attempts.c.id.desc())
+    )
+    return _CHARGE.first(connection.execute(statement.limit(1)))
 
 
 def get(connection: Connection, decision_id: int) -> DecisionRow | None:

@@ -38,10 +38,20 @@ def show_case(case: Case, as_json: Json = False) -> None:
 
 
 @group.command("explain")
-def explain_case(case: Case, as_json: Json = False) -> None:
-    """Why the engine decided what it did, with the chances drawn over the days."""
+def explain_case(
+    case: Case,
+    at: Annotated[str | None, typer.Option(help="Why not then? (RFC 3339)")] = None,
+    method: Annotated[str | None, typer.Option(help="Why not on that? (pm_…)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Why the engine decided what it did, with the chances drawn over the days.
+
+    With --at or --method also why not then, or on that: by which rule, until when, and how much
+    more or less likely it is to succeed.
+    """
+    wanted = time_of(at) if at is not None else None
     with open_engine() as engine:
-        found = engine.operations.explain_case(case)
+        found = engine.operations.explain_case(case, at=wanted, payment_method=method)
     show(found, as_json, lambda why: _rendering().show_explanation(why))
 
 

@@ -1,7 +1,9 @@
 """Cases: a page, one life, one explanation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
@@ -10,33 +12,117 @@ from rich.text import Text
 from retry_engine.domain.money import plain
 from retry_engine.entrypoints.rendering.terminal import Document, console_of_stdout, styled, when
 
+# Methods in words, by id.
+Methods = Mapping[str, str]
+
 
 def show_explanation(why: Document) -> None:
-    """The last decision in words, then each method's chance, half a day a column."""
+    """What was charged and why, what comes next and why, and why not at the moment asked about.
+
+    In the customer's own time; the chances are drawn below, half a day a column.
+    """
     console = console_of_stdout()
-    decision = why["decision"]
-    if decision is None:
-        console.print("Nothing has been decided for this case.")
-        return
-    chance = decision["success_probability"]
-    console.print(
-        f"{when(decision['at'])}  {decision['kind'].replace('_', ' ')}"
-        + (f" on {decision['payment_method']}" if decision["payment_method"] else "")
-        + (f" at {when(decision['retry_at'])}" if decision["retry_at"] else "")
-        + (f", chance {chance:.0%}" if chance is not None else "")
-        + f"  ({decision['model_version']}, policy {decision['policy_version']})",
-    )
-    for reason in decision["explanation"]:
-        points = reason.get("points")
-        amount = "" if points is None else f"{points:+5.0f} points  "
-        console.print(Text(f"  {amount}{reason['text']}"))
+    zone = ZoneInfo(why["timezone"])
+    methods = {curve["payment_method"]: curve["method"] for curve in why["curves"]}
+    console.print(f"{why['case']} is {why['state']}. Times are the customer's ({zone.key}).")
+    for text in (*_charged(why, methods, zone), *_comes(why, methods, zone)):
+        console.print(Text(text))
+    if "asked" in why:
+        console.print()
+        for text in _asked(why["asked"], methods, zone):
+            console.print(Text(text))
+        if why["model_version"] != why["deciding_model"]:
+            decides, answers = why["deciding_model"], why["model_version"]
+            console.print(f"  These chances are by {answers}; the workers decide by {decides}.")
     for curve in why["curves"]:
         console.print()
-        console.print(Text(f"{curve['payment_method']}, chance now by {why['model_version']}"))
-        _draw(console, curve)
+        name = f"{curve['method']} ({curve['payment_method']})"
+        console.print(Text(f"{name}, chance now by {why['model_version']}"))
+        _draw(console, curve, zone)
 
 
-def _draw(console: Console, curve: Document, *, a_column: int = 4, height: int = 6) -> None:
+def _charged(why: Document, methods: Methods, zone: ZoneInfo) -> Iterator[str]:
+    charge = why["last_charge"]
+    if charge is None:
+        yield "The engine has charged nothing yet."
+        return
+    code = f" ({charge['decline_code']})" if charge["decline_code"] else ""
+    yield (
+        f"Charged on {_local(charge['at'], zone)} on the {_method(charge, methods)}: "
+        f"{charge['outcome']}{code}."
+    )
+    if charge["requested_by"]:
+        yield f"  {charge['requested_by']} wanted it then."
+    elif charge["decision"]:
+        yield from _because(charge["decision"], zone)
+
+
+def _comes(why: Document, methods: Methods, zone: ZoneInfo) -> Iterator[str]:
+    decision, charge = why["decision"], why["last_charge"]
+    if decision is None:
+        yield "Nothing has been decided for this case."
+        return
+    if charge is not None and charge["decision"] == decision:
+        yield "Nothing has been decided since."
+        return
+    if decision["kind"] == "retry":
+        chance = f"{decision['success_probability']:.0%}"
+        yield (
+            f"Decided next: a charge on {_local(decision['retry_at'], zone)} on the "
+            f"{_method(decision, methods)}, chance {chance}."
+        )
+    else:
+        yield f"Decided next: {decision['kind'].replace('_', ' ')}."
+    yield from _because(decision, zone)
+
+
+def _because(decision: Document, zone: ZoneInfo) -> Iterator[str]:
+    yield (
+        f"  Decided on {_local(decision['at'], zone)} by {decision['model_version']}, "
+        f"policy {decision['policy_version']}, because"
+    )
+    yield from _points(decision["explanation"])
+
+
+def _points(reasons: Sequence[Document]) -> Iterator[str]:
+    for reason in reasons:
+        points = reason.get("points")
+        amount = "" if points is None else f"{points:+5.0f} points  "
+        yield f"  - {amount}{reason['text']}"
+
+
+def _asked(asked: Document, methods: Methods, zone: ZoneInfo) -> Iterator[str]:
+    on = f" on the {_method(asked, methods)}" if asked["payment_method"] else ""
+    yield f"And {_local(asked['at'], zone)}{on}?"
+    if asked["reason"]:
+        yield f"  Not then: {asked['reason']}."
+    if asked["overridable"]:
+        yield "  A person may charge then all the same: cases retry --at"
+    chance, difference = asked["success_probability"], asked["difference"]
+    if chance is None:
+        return
+    against = "; no charge is planned to compare it with"
+    if difference is not None:
+        chosen = f"the {_local(asked['chosen']['at'], zone)} that is planned"
+        against = f", as likely as {chosen}"
+        if abs(difference) >= 0.5:
+            than = "lower" if difference < 0 else "higher"
+            against = f", {abs(difference):.0f} points {than} than {chosen}"
+    yield f"  Its chance is {chance:.0%}{against}."
+    yield from _points(asked["explanation"])
+
+
+def _method(of: Document, methods: Methods) -> str:
+    return methods.get(of["payment_method"]) or str(of["payment_method"])
+
+
+def _local(at: str, zone: ZoneInfo) -> str:
+    return f"{datetime.fromisoformat(at).astimezone(zone):%a %-d %b %Y %H:%M}"
+
+
+def _draw(
+    console: Console, curve: Document, zone: ZoneInfo, *, a_column: int = 4, height: int = 6
+) -> None:
     chances, permitted = curve["success_probability"], curve["permitted"]
     columns = range(0, len(chances), a_column)
     tops = [max(chances[i : i + a_column]) for i in columns]
@@ -46,7 +132,8 @@ def _draw(console: Console, curve: Document, *, a_column: int = 4, height: int =
         console.print(Text(f"{(level + 1) / height:4.0%} │{line}"))
     console.print(Text("     └" + "".join("─" if ok else "x" for ok in free)))
     if curve["at"]:
-        console.print(Text(f"      {when(curve['at'][0])} … {when(curve['at'][-1])}; x: forbidden"))
+        first, last = (_local(curve["at"][place], zone) for place in (0, -1))
+        console.print(Text(f"      {first} … {last}; x: forbidden"))
 
 
 def show_cases(page: Document) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -91,6 +91,7 @@ def routes(engine: Engine, guard: Guard) -> list[Route]:
         route("/api/status", "GET", api.status),
         route("/api/cases", "GET", api.list_cases),
         route("/api/cases/{case}", "GET", api.show_case),
+        route("/api/cases/{case}/explain", "GET", api.explain),
         route("/api/cases/{case}/override", "POST", api.override),
         route("/api/reviews", "GET", api.list_reviews),
         route("/api/reviews/{review}", "POST", api.decide_review),
@@ -126,6 +127,15 @@ class _Api:
     async def show_case(self, request: Request, _caller: Caller) -> Any:
         return await run_in_threadpool(
             self._engine.operations.show_case, request.path_params["case"]
+        )
+
+    async def explain(self, request: Request, _caller: Caller) -> Any:
+        query = _query(request, "at", "payment_method")
+        return await run_in_threadpool(
+            self._engine.operations.explain_case,
+            request.path_params["case"],
+            at=_time(query, "at"),
+            payment_method=query.get("payment_method"),
         )
 
     async def override(self, request: Request, caller: Caller) -> Any:
@@ -238,6 +248,23 @@ def _limit(query: dict[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3):
         raise BadRequest("limit is no whole number of that size; expected 1 to 200")
     return int(text)
+
+
+def _time(query: dict[str, str], name: str) -> datetime | None:
+    given = query.get(name)
+    if given is None:
+        return None
+    # in a query a plus that nobody has encoded arrives as a space
+    text = re.sub(r"^(\S+T\S+) (\d\d:\d\d)$", r"\1+\2", given, flags=re.ASCII)
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadRequest(
+        f"{name} is {given[:50]!r}; expected RFC 3339 with a zone, such as 2026-03-01T09:00:00Z"
+    )
 
 
 def _account(query: dict[str, str]) -> str | None:

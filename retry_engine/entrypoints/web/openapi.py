@@ -125,6 +125,106 @@ _SCHEMAS: dict[str, Any] = {
             "candidates": {"type": "array"},
         }
     ),
+    "Explanation": _object(
+        {
+            "case": _TEXT,
+            "state": {"enum": [s.value for s in CaseState]},
+            "timezone": {**_TEXT, "description": "the customer's, IANA"},
+            "decision": {
+                "oneOf": [{"type": "null"}, _ref("Decision")],
+                "description": "the last one; its own `model_version` says who decided",
+            },
+            "last_charge": {
+                "oneOf": [
+                    {"type": "null"},
+                    _object(
+                        {
+                            "at": _TIME,
+                            "payment_method": _MAYBE_TEXT,
+                            "outcome": {"enum": [o.value for o in Outcome]},
+                            "decline_code": _MAYBE_TEXT,
+                            "requested_by": _MAYBE_TEXT,
+                            "decision": {"oneOf": [{"type": "null"}, _ref("Decision")]},
+                        }
+                    ),
+                ],
+                "description": "the engine's newest charge, and who wanted it: a person or that "
+                "decision",
+            },
+            "model_version": {
+                **_TEXT,
+                "description": "whose chances `curves` and `asked` are. The web process loads no "
+                "learnt model: here it is the documented prior; at the terminal, `cases explain` "
+                "answers by the model that decides",
+            },
+            "deciding_model": {**_TEXT, "description": "the model that the workers decide by"},
+            "curves": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "payment_method": _TEXT,
+                        "method": {**_TEXT, "description": "in words"},
+                        "at": {"type": "array", "items": _TIME},
+                        "success_probability": {"type": "array", "items": {"type": "number"}},
+                        "permitted": {"type": "array", "items": {"type": "boolean"}},
+                    }
+                ),
+            },
+            "asked": _ref("Asked"),
+        },
+        optional=("asked",),
+    ),
+    "Asked": _object(
+        {
+            "at": _TIME,
+            "payment_method": _MAYBE_TEXT,
+            "success_probability": {
+                "type": ["number", "null"],
+                "description": "of a charge then, permitted or not; null beyond the case's horizon",
+            },
+            "permitted": {
+                "type": "boolean",
+                "description": "whether the engine would charge then, were it to choose so",
+            },
+            "forbidden_by": {
+                **_MAYBE_TEXT,
+                "description": "the rule, or case_closed, case_paused, case_in_review, holdout, "
+                "engine_paused, no_payment_method",
+            },
+            "forbidden_until": {
+                **_MAYBE_TIME,
+                "description": "from when on no rule forbids it any more; null where only "
+                "something else than time can change it",
+            },
+            "difference": {
+                "type": ["number", "null"],
+                "description": "percentage points, the asked moment's chance less the chosen "
+                "one's: -12 is 12 points lower. null where no charge is planned",
+            },
+            "reason": {**_MAYBE_TEXT, "description": "why it is forbidden, as a sentence"},
+            "overridable": {
+                "type": "boolean",
+                "description": "only the engine's own pacing is against it: a person may",
+            },
+            "chosen": {
+                "oneOf": [
+                    {"type": "null"},
+                    _object(
+                        {
+                            "at": _TIME,
+                            "payment_method": _TEXT,
+                            "success_probability": {"type": "number"},
+                        }
+                    ),
+                ]
+            },
+            "explanation": {
+                "type": "array",
+                "items": _object({"text": _TEXT, "points": {"type": ["number", "null"]}}),
+                "description": "what makes the difference; points by a learnt model only",
+            },
+        }
+    ),
     "AfterOverride": {
         "allOf": [
             _ref("WholeCase"),
@@ -312,6 +412,21 @@ _PATHS: dict[str, Any] = {
     },
     "/api/cases/{case}": {
         "get": _operation("One case with its history", _ref("WholeCase"), parameters=(_CASE_ID,))
+    },
+    "/api/cases/{case}/explain": {
+        "get": _operation(
+            "Why the engine decided what it did; with a moment or a method, why not then or on "
+            "that",
+            _ref("Explanation"),
+            parameters=(
+                _CASE_ID,
+                _parameter("at", {**_TIME, "description": "not past; else the chosen moment"}),
+                _parameter(
+                    "payment_method",
+                    {**_TEXT, "description": "one of the customer's; else the chosen one"},
+                ),
+            ),
+        )
     },
     "/api/cases/{case}/override": {
         "post": _operation(
