@@ -19,6 +19,7 @@ from retry_engine.app.doctor import Doctor
 from retry_engine.app.health import Health
 from retry_engine.app.operations import Operations
 from retry_engine.app.overrides import Overrides
+from retry_engine.app.report import Reports
 from retry_engine.app.standings import Standings
 from retry_engine.app.suppressions import Suppressions
 from retry_engine.domain.errors import RetryEngineError, SettingsError
@@ -280,6 +281,11 @@ class Engine:
             dispatcher=self._dispatcher,
             clock=self.clock,
         )
+
+    @cached_property
+    def reports(self) -> Reports:
+        """What was recovered, and whether it can be told what that is due to."""
+        return Reports(database=self.database, policy=self._policy.report, clock=self.clock)
 
     @cached_property
     def suppressions(self) -> Suppressions:

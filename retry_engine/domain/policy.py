@@ -143,6 +143,17 @@ class End:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """`[report]`: the currency of a total, and what one unit of another is worth in it.
+
+    It decides nothing about a case, so that it is no part of a policy's version.
+    """
+
+    currency: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One version of the whole; `version` names its content. A case keeps the one it opened on."""
 
@@ -156,6 +167,7 @@ class Policy:
     messages: Messages = field(default_factory=Messages)
     offers: Offers = field(default_factory=Offers)
     end: End = field(default_factory=End)
+    report: Report = field(default_factory=Report)
 
 
 SECTIONS: Mapping[str, Any] = {

@@ -67,6 +67,14 @@ class CloseReason(StrEnum):
         return self in (CloseReason.EXHAUSTED, CloseReason.STOPPED, CloseReason.DISPUTED)
 
 
+class CaseResult(StrEnum):
+    """What a case has come to, as it is counted: whoever brought the money."""
+
+    RECOVERED = "recovered"
+    LOST = "lost"  # closed, and not paid
+    OPEN = "open"
+
+
 class Mode(StrEnum):
     """Of the engine, and of a case as it was opened. The engine itself is never in `holdout`."""
 

@@ -5,6 +5,7 @@ native speakers of all languages.
 """
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -373,6 +374,11 @@ def unsubscribe_page(language: str, *, done: bool, message_policy: Messages) -> 
             done=done,
         )
     )
+
+
+def report_page(*, heading: str, sections: Sequence[Mapping[str, Any]]) -> str:
+    """The report as a page for people of the business; each section has texts only."""
+    return _pages().get_template("report.html").render(heading=heading, sections=sections)
 
 
 def _language(wanted: str, default: str) -> str:

@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from retry_engine.domain.errors import SettingsError
+from retry_engine.domain.errors import InvalidInput, SettingsError
+from retry_engine.domain.money import known_currency
 from retry_engine.domain.policy import OFFER_FEATURES, SECTIONS, Policy
 from retry_engine.domain.vocabulary import BillingReason
 
@@ -82,7 +83,8 @@ def read_policy(path: str | None) -> Policy:
         file = Path(path).expanduser()
         content = _toml(file, "RETRY_ENGINE_CONFIG")
         policy = _overlay(policy, content, f"RETRY_ENGINE_CONFIG ({file})")
-    content = {name: _plain(getattr(policy, name)) for name in SECTIONS}
+    _check_report(policy, path or "default.toml")
+    content = {name: _plain(getattr(policy, name)) for name in SECTIONS if name != "report"}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return replace(policy, version=f"policy-{digest}")
 
@@ -125,6 +127,8 @@ def _value(key: str, value: Any, default: Any, path: str) -> Any:
         value = float(value)
     if wanted is tuple:
         return _list(key, value, path)
+    if wanted is dict:
+        return _rates(key, value, path)
     if isinstance(default, StrEnum) and isinstance(value, str):
         return _word(key, value, type(default), path)
     if type(value) is not wanted:
@@ -154,6 +158,34 @@ def _list(key: str, value: Any, path: str) -> tuple[str, ...]:
             f"{path}: {key} is {value!r}; expected a list of any of {', '.join(known)}"
         )
     return tuple(known[known.index(part)] for part in sorted(set(value)))
+
+
+def _rates(key: str, value: Any, path: str) -> dict[str, float]:
+    """What one unit of each currency is worth in the reporting currency."""
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: {key} is {value!r}; expected currencies and their rates")
+    for currency, rate in value.items():
+        _currency(f"{key}.{currency}", currency, path)
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not is_number or not 0 < rate < float("inf"):
+            raise SettingsError(f"{path}: {key}.{currency} is {rate!r}; expected a number above 0")
+    return {currency: float(rate) for currency, rate in value.items()}
+
+
+def _currency(key: str, value: str, path: str) -> None:
+    try:
+        known_currency(value, of=key)
+    except InvalidInput as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _check_report(policy: Policy, path: str) -> None:
+    """Rates are worth something only in a currency."""
+    report = policy.report
+    if report.currency:
+        _currency("report.currency", report.currency, path)
+    elif report.rates:
+        raise SettingsError(f"{path}: report.rates without report.currency; expected both")
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def test_the_help_names_the_commands(tmp_path: Path) -> None:
         assert name in shown
 
 
-@pytest.mark.parametrize("command", ["history", "model", "report", "nonsense"])
+@pytest.mark.parametrize("command", ["history", "model", "nonsense"])
 def test_what_is_no_command_or_half_of_one_is_bad_usage(command: str, tmp_path: Path) -> None:
     assert run(command, cwd=tmp_path).returncode == 2
 

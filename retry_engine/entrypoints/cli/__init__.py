@@ -18,6 +18,7 @@ from retry_engine.entrypoints.cli import (
     messages,
     model,
     processes,
+    report,
     reviews,
 )
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(processes.commands)
 app.add_typer(health.commands)
+app.add_typer(report.commands)
 app.add_typer(cases.group, name="cases")
 app.add_typer(reviews.group, name="reviews")
 app.add_typer(engine.group, name="engine")

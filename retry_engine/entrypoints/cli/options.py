@@ -2,12 +2,13 @@
 
 import getpass
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from retry_engine.domain import times
 from retry_engine.domain.errors import BadRequest, SettingsError
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -46,19 +47,9 @@ def time_of(text: str) -> datetime:
     return at
 
 
-def since_of(text: str) -> datetime:
+def since_of(text: str, *, option: str = "--since") -> datetime:
     """What `--since` says: a time, or the beginning of a day in UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is not None and at.tzinfo is None and len(text) == len("2026-01-31"):
-        return at.replace(tzinfo=UTC)
-    if at is None or at.tzinfo is None:
-        raise BadRequest(
-            f"--since is {text!r}; expected a day such as 2026-01-31, or RFC 3339 with a zone"
-        )
-    return at.astimezone(UTC)
+    return times.moment(text, of=option)
 
 
 def port_of(given: int | None) -> int:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from retry_engine.bootstrap import Engine
-from retry_engine.domain import strict_json
+from retry_engine.domain import strict_json, times
 from retry_engine.domain.errors import BadRequest, RetryEngineError
 from retry_engine.entrypoints.web import openapi, problems
 from retry_engine.entrypoints.web.auth import Caller, Guard
@@ -93,6 +93,7 @@ def routes(engine: Engine, guard: Guard) -> list[Route]:
         route("/api/cases/{case}", "GET", api.show_case),
         route("/api/cases/{case}/explain", "GET", api.explain),
         route("/api/cases/{case}/override", "POST", api.override),
+        route("/api/report", "GET", api.report),
         route("/api/reviews", "GET", api.list_reviews),
         route("/api/reviews/{review}", "POST", api.decide_review),
         route("/api/engine", "POST", api.set_engine),
@@ -151,6 +152,15 @@ class _Api:
             by=caller.name,
             at=at,
             payment_method=body.payment_method,
+        )
+
+    async def report(self, request: Request, _caller: Caller) -> Any:
+        query = _query(request, "since", "until", "account")
+        return await run_in_threadpool(
+            self._engine.reports.report,
+            since=_moment(query, "since"),
+            until=_moment(query, "until"),
+            account=query.get("account"),
         )
 
     async def list_reviews(self, request: Request, _caller: Caller) -> Any:
@@ -241,6 +251,11 @@ def _query(request: Request, *known: str) -> dict[str, str]:
         expected = ", ".join(known) or "none"
         raise BadRequest(f"unknown parameter {unknown[0][:50]!r}; expected {expected}")
     return {name: value for name, value in request.query_params.items() if value}
+
+
+def _moment(query: dict[str, str], name: str) -> datetime | None:
+    """A time, or the beginning of a day in UTC."""
+    return times.moment(query[name], of=name) if name in query else None
 
 
 def _limit(query: dict[str, str]) -> int:

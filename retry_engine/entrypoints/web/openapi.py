@@ -55,7 +55,54 @@ _CASE = {
     "policy_version": _TEXT,
     "deadline_at": _TIME,
 }
+_MAYBE_SHARE: dict[str, Any] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_COUNTED = {
+    "cases": _object(dict.fromkeys(("failed", "recovered", "lost", "open"), _COUNT)),
+    "rate": _MAYBE_SHARE,
+    "money": {
+        "type": "object",
+        "description": "by currency, minor units, of the cases that are over",
+        "additionalProperties": _object(
+            dict.fromkeys(("failed", "recovered", "cost", "discounts"), _AMOUNT)
+        ),
+    },
+}
+_SPLIT: dict[str, Any] = {
+    "type": "array",
+    "items": _object(
+        {"key": _TEXT, "failed": _COUNT, "recovered": _COUNT, "rate": _MAYBE_SHARE},
+    ),
+}
 _SCHEMAS: dict[str, Any] = {
+    "Report": _object(
+        {
+            "since": _MAYBE_TIME,
+            "until": _TIME,
+            "account": _MAYBE_TEXT,
+            **_COUNTED,
+            "total": {"type": ["object", "null"], "description": "in the reporting currency"},
+            "lift": {"oneOf": [{"type": "null"}, {"type": "object"}]},
+            "by": _object(dict.fromkeys(("decline_code", "method", "attempt", "country"), _SPLIT)),
+            "recovered_through": {
+                "type": "array",
+                "items": _object({"key": _TEXT, "recovered": _COUNT, "share": _MAYBE_SHARE}),
+            },
+            "cohorts": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "month": _TEXT,
+                        "failed": _COUNT,
+                        "recovered": _COUNT,
+                        "open": _COUNT,
+                        "mature": {"type": "boolean"},
+                    }
+                ),
+            },
+            "apart": _object(dict.fromkeys(("shadow", "holdout"), _object(_COUNTED))),
+            "denominators": {"type": "object", "additionalProperties": _TEXT},
+        }
+    ),
     "Case": _object(_CASE),
     "WholeCase": _object(
         {
@@ -434,6 +481,17 @@ _PATHS: dict[str, Any] = {
             _ref("AfterOverride"),
             parameters=(_CASE_ID,),
             body="Override",
+        )
+    },
+    "/api/report": {
+        "get": _operation(
+            "What was recovered of what failed, and whether it can be told what that is due to",
+            _ref("Report"),
+            parameters=(
+                _parameter("since", {**_TEXT, "description": "opened from then on: day or time"}),
+                _parameter("until", {**_TEXT, "description": "opened before then: day or time"}),
+                _parameter("account", {**_TEXT, "pattern": "^acct_[A-Za-z0-9_]+$"}),
+            ),
         )
     },
     "/api/reviews": {
