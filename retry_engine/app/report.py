@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from retry_engine.app.documents import Document, text
+from retry_engine.app.documents import text
 from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
 from retry_engine.domain.policy import Report as ReportPolicy
@@ -24,6 +24,7 @@ from retry_engine.store import reporting
 from retry_engine.store.database import Database
 from retry_engine.store.reporting import AttemptNumber, Group, Window
 
+Document = dict[str, Any]
 MATURES_AFTER = timedelta(days=30)
 _ACCOUNT = re.compile(r"acct_[A-Za-z0-9_]+")
 _APART = (Mode.SHADOW, Mode.HOLDOUT)

@@ -99,7 +99,8 @@ def cost_on_record(here: EngineShop, *invoices: Any) -> int:
     """What the engine's charges and the letters about them came to."""
     found = [here.case(invoice) for invoice in invoices]
     letters = sum(m["state"] == "sent" for case in found for m in case["messages"])
-    return 7 * sum(case["attempts_made"] for case in found) + 3 * letters
+    charges: int = sum(case["attempts_made"] for case in found)
+    return 7 * charges + 3 * letters
 
 
 def test_the_report_of_a_played_month_equals_the_record(
