@@ -98,7 +98,7 @@ def month(writes: Writing, post_office: PostOffice) -> tuple[EngineShop, dict[st
 def cost_on_record(here: EngineShop, *invoices: Any) -> int:
     """What the engine's charges and the letters about them came to."""
     found = [here.case(invoice) for invoice in invoices]
-    letters = sum(m["state"] == "sent" for case in found for m in case["messages"])
+    letters: int = sum(m["state"] == "sent" for case in found for m in case["messages"])
     charges: int = sum(case["attempts_made"] for case in found)
     return 7 * charges + 3 * letters
 
