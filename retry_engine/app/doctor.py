@@ -9,7 +9,12 @@ from retry_engine.app.checks import Check, check_part
 from retry_engine.app.decisions import PRIOR_VERSION
 from retry_engine.app.health import Health
 from retry_engine.app.stripe_checks import Inspected, check_stripe
-from retry_engine.domain.errors import BrokerUnavailable, RetryEngineError, SettingsError
+from retry_engine.domain.errors import (
+    BrokerUnavailable,
+    RetryEngineError,
+    SettingsError,
+    StoreUnavailable,
+)
 from retry_engine.domain.modes import Mode
 from retry_engine.domain.offers import Way
 from retry_engine.domain.policy import Policy
@@ -52,6 +57,7 @@ class Doctor:
     mail: Callable[[], Mail] | None
     models: Callable[[], Models]
     webhook_secrets: int
+    misspelt: Sequence[str]
     is_live: bool
     speaks: bool
     clock: Callable[[], datetime]
@@ -62,6 +68,7 @@ class Doctor:
             check_part("database", self._database, mend="check DATABASE_URL; run migrate"),
             check_part("broker", self._broker, mend="check REDIS_URL"),
             self._secrets(),
+            self._settings(),
         ]
         if self.mail is not None:
             mend = "check SMTP_URL: its host, port, user, password, and that it is encrypted"
@@ -80,10 +87,19 @@ class Doctor:
             heard=EVENT_TYPES,
             now=self.clock(),
         )
-        checks += [self._modes(), self._events(), self._accounts(), *self._held()]
+        checks += _of_the_record("modes", lambda: [self._modes()])
+        checks += _of_the_record("events", lambda: [self._events()])
+        checks += _of_the_record("accounts", lambda: [self._accounts()])
+        checks += _of_the_record("invoices held", self._held)
         mend = "train anew: `retry-engine model train`; until then the prior decides"
         checks.append(check_part("model", self._model, mend=mend))
         return checks
+
+    def _settings(self) -> Check:
+        if not self.misspelt:
+            return Check(name="settings", status="ok", detail="every variable of ours is known")
+        detail, mend = "; ".join(self.misspelt), "correct the name, or remove the variable"
+        return Check(name="settings", status="warn", detail=detail, mend=mend)
 
     def _writes(self) -> list[str]:
         """What the engine may have to write at Stripe."""
@@ -220,6 +236,15 @@ class Doctor:
         with self.database.transaction() as connection:
             paused = engine_state.read(connection).paused
         return check_held(self.health.held(), paused=paused)
+
+
+def _of_the_record(name: str, look: Callable[[], list[Check]]) -> list[Check]:
+    """Its rows; where the record cannot be read one that says so, and the others go on."""
+    try:
+        return look()
+    except StoreUnavailable:
+        detail, mend = "not looked at: the database cannot be reached", "see the row `database`"
+        return [Check(name=name, status="warn", detail=detail, mend=mend)]
 
 
 # Of each way in which an invoice is held: how bad that is, in words, and what mends it.

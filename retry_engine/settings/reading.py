@@ -13,6 +13,7 @@ from retry_engine.domain.errors import SettingsError
 from retry_engine.domain.policy import Policy
 from retry_engine.domain.vocabulary import Mode
 from retry_engine.settings import values
+from retry_engine.settings.names import misspelt
 from retry_engine.settings.policy_file import read_policy
 from retry_engine.settings.values import STRIPE_JS, ApiToken
 
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     stripe_requests_per_second: float = 25.0
     keep_events: timedelta = timedelta(days=90)
     keep_dead_events: timedelta = timedelta(days=180)
+    misspelt: tuple[str, ...] = ()  # a text for each variable that looks like ours and is none
 
     @property
     def is_live(self) -> bool:
@@ -103,6 +105,7 @@ def load(environ: Mapping[str, str], *, dotenv: Path | None = None) -> Settings:
         keep_dead_events=timedelta(
             days=_whole(env, "RETRY_ENGINE_KEEP_DEAD_EVENTS_DAYS", 180, 7, 3650)
         ),
+        misspelt=misspelt(given),
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 import pytest
 from returned_mail import bounce, complaint, recipient
 from sandbox_shop import Shop
+
+import retry_engine
+from retry_engine.settings import names
 
 pytestmark = pytest.mark.integration
 
@@ -262,3 +267,90 @@ def test_a_mail_that_is_no_report_is_refused_in_one_line(
     missing = run("messages", "bounce", "none.eml", env=env, cwd=tmp_path)
     assert missing.returncode == 2
     assert "none.eml cannot be read" in _one_line(missing)
+
+
+# -- what is said of oneself, and of what went wrong
+
+
+def test_the_version_is_told() -> None:
+    found = run("--version")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert re.fullmatch(r"retry-engine \d+\.\d+\.\d+\S*\n", found.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (("cases", "show", "in_none"), 1, "NotFound"),
+        (("cases", "list", "--state", "merry"), 2, "BadRequest"),
+        (("cases", "list", "--limt", "3"), 2, "BadUsage"),
+        (("cases", "explain", "in_none", "--at", "friday"), 2, "BadRequest"),
+    ],
+)
+def test_who_asks_for_a_document_gets_the_error_as_one_and_the_reason_beside_it(
+    env: dict[str, str], tmp_path: Path, arguments: tuple[str, ...], code: int, kind: str
+) -> None:
+    with_json = run(*arguments, "--json", env=env, cwd=tmp_path)
+    error = json.loads(with_json.stdout)["error"]
+    assert (with_json.returncode, error["exit_code"], error["kind"]) == (code, code, kind)
+    assert " ".join(error["message"].split()[:3]) in with_json.stderr
+    plain = run(*arguments, env=env, cwd=tmp_path)
+    assert (plain.returncode, plain.stdout) == (code, "")
+
+
+@pytest.mark.parametrize("command", ["web", "up", "sandbox"])
+def test_a_port_that_is_taken_is_one_line(
+    env: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        more = {"STRIPE_API_KEY": "sk_test_cli0000000", "STRIPE_WEBHOOK_SECRET": "whsec_cli"}
+        found = run(command, "--port", port, env={**env, **more}, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith(f"retry-engine: cannot listen on 127.0.0.1 port {port}: ")
+
+
+def test_a_misspelt_variable_is_named_by_each_command_and_by_the_doctor(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RETRY_ENGINE_WORKRES=8\n")
+    odd = {"RETRY_ENGINE_PUBLC_URL": "https://x.example", "RETRY_ENGINE_PORT_8000_TCP": "tcp://"}
+    told = {
+        "RETRY_ENGINE_PUBLC_URL": "did you mean RETRY_ENGINE_PUBLIC_URL?",
+        "RETRY_ENGINE_WORKRES": "did you mean RETRY_ENGINE_WORKERS?",
+    }
+    status = run("status", "--json", env={**env, **odd}, cwd=tmp_path)
+    assert json.loads(status.stdout)["mode"]
+    doctor = run("doctor", "--json", env={**env, **odd}, cwd=tmp_path)
+    (row,) = (row for row in json.loads(doctor.stdout) if row["name"] == "settings")
+    assert row["status"] == "warn"
+    for name, meant in told.items():
+        for said in (status.stderr, row["detail"]):
+            assert f"{name} is no setting and has no effect; {meant}" in said
+    assert "8000_TCP" not in status.stderr
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    sources = (Path(retry_engine.__file__).parent).rglob("*.py")
+    read = {
+        name
+        for source in sources
+        if source.name != "names.py"
+        for name in re.findall(r"RETRY_ENGINE_[A-Z_]*[A-Z]", source.read_text(encoding="utf-8"))
+    }
+    assert read == names.OURS
+
+
+def test_the_doctor_goes_through_its_rows_while_the_database_is_down(tmp_path: Path) -> None:
+    away = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1",
+        "STRIPE_API_KEY": "sk_test_cli0000000", "STRIPE_API_BASE": "http://127.0.0.1:1",
+    }  # fmt: skip
+    found = run("doctor", "--json", env=away, cwd=tmp_path)
+    rows = {row["name"]: row["status"] for row in json.loads(found.stdout)}
+    assert found.returncode == 1
+    assert (rows["database"], rows["broker"], rows["settings"]) == ("fail", "fail", "ok")
+    assert {"stripe key", "webhook secret"} <= set(rows)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -21,6 +21,7 @@ from retry_engine.entrypoints.cli import (
     report,
     reviews,
 )
+from retry_engine.entrypoints.cli.output import print_json
 
 app = typer.Typer(
     name="retry-engine",
@@ -30,6 +31,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # 50 ms
+
+        print(f"retry-engine {version('retry-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Which one this is."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.add_typer(processes.commands)
 app.add_typer(health.commands)
 app.add_typer(report.commands)
@@ -59,16 +80,22 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # noqa: BLE001  # the last net: one line, not a traceback
-        return _complain(error)
+        return _complain(
+            error, as_json="--json" in (sys.argv[1:] if arguments is None else arguments)
+        )
     return code if isinstance(code, int) else 0
 
 
-def _complain(error: Exception) -> int:
-    """One line on stderr; the exit code says whose fault it is."""
+def _complain(error: Exception, *, as_json: bool) -> int:
+    """One line on stderr; the exit code says whose fault it is.
+
+    Where a document was asked for the reason is one on stdout as well.
+    """
     if isinstance(error, TyperException):  # bad usage, which typer explains itself
         show: Callable[[], None] | None = getattr(error, "show", None)
         show() if show else sys.stderr.write(f"retry-engine: {error}\n")
-        return 2
+        told = getattr(error, "format_message", lambda: str(error))()
+        return _ended(2, "BadUsage", told, as_json=as_json)
     if not isinstance(error, RetryEngineError):
         if os.environ.get("RETRY_ENGINE_DEBUG"):
             raise error
@@ -78,4 +105,11 @@ def _complain(error: Exception) -> int:
     detail = getattr(error, "detail", "")
     text = " ".join(clean_text(f"{error}: {detail}" if detail else str(error)).split())
     sys.stderr.write(f"retry-engine: {text}\n")
-    return 2 if isinstance(error, (SettingsError, BadRequest)) else 1
+    code = 2 if isinstance(error, (SettingsError, BadRequest)) else 1
+    return _ended(code, type(error).__name__, text, as_json=as_json)
+
+
+def _ended(code: int, kind: str, text: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"error": {"kind": kind, "message": text, "exit_code": code}})
+    return code

@@ -12,6 +12,7 @@ from retry_engine.entrypoints.cli.session import (
     read_settings,
     with_servers,
 )
+from retry_engine.entrypoints.listening import must_be_free
 
 commands = typer.Typer()
 
@@ -53,6 +54,7 @@ def up(host: Host = None, port: Port = None) -> None:
     with with_servers(read_settings(webhooks=True)) as (settings, environment):
         telemetry.configure("up", log_format=settings.log_format)
         bring_to_schema(settings)
+        must_be_free(host_of(host), port_of(port))
         address = ["--host", host_of(host), "--port", str(port_of(port))]
         children = [
             Child(name=name, argv=command_of(name, *arguments), env=environment)
@@ -75,6 +77,9 @@ def sandbox(
     """A sandbox Stripe alone, for trying the engine without an account."""
     from retry_engine.sandbox.server import serve
 
+    must_be_free(host, port)
+    if smtp_port is not None:
+        must_be_free(host, smtp_port)
     serve(
         host=host,
         port=port,
@@ -100,7 +105,9 @@ def web(host: Host = None, port: Port = None) -> None:
     """The web process: webhooks, API, probes, metrics."""
     from retry_engine.entrypoints.web.app import serve
 
-    with with_servers(read_settings(webhooks=True)) as (settings, environment):
+    settings = read_settings(webhooks=True)
+    must_be_free(host_of(host), port_of(port))
+    with with_servers(settings) as (settings, environment):
         if not environment:
             serve(settings, host=host_of(host), port=port_of(port))
         else:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from retry_engine.domain.errors import SettingsError
+from retry_engine.entrypoints.cli.output import say
 
 if TYPE_CHECKING:  # each command imports what it needs: `--help` must not wait for a database
     from retry_engine.bootstrap import Engine
@@ -21,6 +22,8 @@ def read_settings(*, stripe: bool = False, webhooks: bool = False) -> "Settings"
     from retry_engine import settings
 
     found = settings.from_process()
+    for text in found.misspelt:
+        say(f"retry-engine: {text}")
     if (stripe or webhooks) and found.stripe_api_key is None:
         raise SettingsError(
             "STRIPE_API_KEY is not set; expected a secret (sk_…) or restricted key (rk_…)"
