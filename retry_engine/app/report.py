@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,11 +19,12 @@ from sqlalchemy import Connection
 from retry_engine.app.documents import text
 from retry_engine.domain import money
 from retry_engine.domain.errors import BadRequest
+from retry_engine.domain.lift import FEWEST, Arm, Stratum, lift
 from retry_engine.domain.policy import Report as ReportPolicy
 from retry_engine.domain.vocabulary import CaseResult, Mode
 from retry_engine.store import reporting
 from retry_engine.store.database import Database
-from retry_engine.store.reporting import AttemptNumber, Group, Window
+from retry_engine.store.reporting import AttemptNumber, Drawn, Group, Window
 
 Document = dict[str, Any]
 MATURES_AFTER = timedelta(days=30)
@@ -30,13 +32,21 @@ _ACCOUNT = re.compile(r"acct_[A-Za-z0-9_]+")
 _APART = (Mode.SHADOW, Mode.HOLDOUT)
 _MONEY = ("failed", "recovered", "cost", "discounts")
 DENOMINATORS = {
-    "rate": "recovered of the cases that are over (recovered and lost); open ones are in neither",
+    "rate": (
+        "recovered of the cases that are over, which are recovered or lost (ended unpaid); open "
+        "ones are in neither"
+    ),
     "money": "of the cases that are over; failed is what was owed when they opened",
     "by.decline_code": "cases that are over, by the failure that opened them",
     "by.method": "cases that are over, by the method of the failure that opened them",
     "by.attempt": "cases that are over and had that attempt; the first is what opened them",
     "by.country": "cases that are over, by the customer's country",
     "recovered_through": "cases that were recovered",
+    "lift": (
+        "customers, each once, by their first case, 30 days after its opening, as they were drawn "
+        f"and whoever brought the money; nothing is told below {FEWEST} recovered, and as many "
+        "not, in the smaller arm"
+    ),
     "cohorts": "all cases that opened in that month (UTC), open ones too",
 }
 
@@ -73,6 +83,7 @@ class Reports:
     def _report(self, connection: Connection, window: Window, now: datetime) -> Document:
         found = reporting.groups(connection, window, now=now, matures_after=MATURES_AFTER)
         numbers = reporting.attempt_numbers(connection, window)
+        drawn = reporting.drawn_customers(connection, window, now=now, matures_after=MATURES_AFTER)
         newest = reporting.last_opened(connection, window) or now
         own = [group for group in found if group.mode is Mode.TAKEOVER]
         return {
@@ -82,7 +93,7 @@ class Reports:
             "account": window.account,
             **_figures(own),
             "total": _total(_money(own), self.policy),
-            "lift": None,
+            "lift": _lift(drawn),
             "by": _by(own, numbers),
             "recovered_through": _through(own),
             "cohorts": _cohorts(own),
@@ -191,6 +202,44 @@ def _through(own: Sequence[Group]) -> list[Document]:
         {"key": r["key"], "recovered": r["recovered"], "share": _rate(r["recovered"], _count(paid))}
         for r in rows
     ]
+
+
+def _lift(drawn: Sequence[Drawn]) -> Document | None:
+    """Against the holdout; None where no case opened while there was one."""
+    if not drawn:
+        return None
+    shares = sorted({group.share for group in drawn})
+    found = lift(
+        [
+            Stratum(
+                holdout=share,
+                treated=_arm(g for g in drawn if g.share == share and g.mode is Mode.TAKEOVER),
+                held_out=_arm(g for g in drawn if g.share == share and g.mode is Mode.HOLDOUT),
+            )
+            for share in shares
+        ]
+    )
+    low, high = found.interval
+    cases_a_customer = sum(g.cases for g in drawn) / sum(g.customers for g in drawn)
+    return {
+        "verdict": found.verdict,
+        "rate_difference": None if found.difference is None else round(found.difference, 6),
+        "interval": [round(low, 6), round(high, 6)],
+        "customers": {"treated": found.treated, "holdout": found.held_out},
+        "more_cases_needed": ceil(found.more_needed * cases_a_customer),
+        "sample_ratio_p": found.sample_ratio_p,
+        "maturing": sum(g.customers for g in drawn if not g.mature),
+        "recovered": {"treated": found.treated_recovered, "holdout": found.held_out_recovered},
+    }
+
+
+def _arm(groups: Iterable[Drawn]) -> Arm:
+    groups = list(groups)
+    return Arm(
+        drawn=sum(g.customers for g in groups),
+        mature=sum(g.customers for g in groups if g.mature),
+        recovered=sum(g.customers for g in groups if g.mature and g.recovered),
+    )
 
 
 def _cohorts(own: Sequence[Group]) -> list[Document]:

@@ -75,6 +75,15 @@ class CaseResult(StrEnum):
     OPEN = "open"
 
 
+class LiftVerdict(StrEnum):
+    """What can be told of the engine against the holdout."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    CANNOT_TELL = "cannot_tell"
+    UNHEALTHY = "unhealthy"  # the arms are not as large as they were drawn: nothing is believed
+
+
 class Mode(StrEnum):
     """Of the engine, and of a case as it was opened. The engine itself is never in `holdout`."""
 

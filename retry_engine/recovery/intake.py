@@ -46,6 +46,7 @@ _SETTLED = (
     "invoice.marked_uncollectible",
     "invoice.deleted",
 )
+_PAID = ("invoice.paid", "invoice.payment_succeeded")
 _DECLINED = (Outcome.FAILED, Outcome.REQUIRES_ACTION)
 # The objects of a payment; whose other payments concern the same customer's cases too.
 _PAYMENTS = ("charge.", "payment_intent.")
@@ -264,6 +265,9 @@ class Intake:
                 renewals.drop(connection, event.account, result=gone, customer_id=event.object_id)
             if event.type in _SETTLED and event.object_id is not None:
                 rows.let_go(connection, event.account, event.object_id)
+            if event.type in _PAID and event.object_id is not None:
+                at = _paid_at(event, body) or real_now
+                rows.paid_after_all(connection, event.account, event.object_id, at=at)
             inbox.finish(connection, event.id, now=real_now)
 
     def _charge_beside(self, event: StoredEvent, body: Mapping[str, Any]) -> ChargeFacts | None:
@@ -455,3 +459,10 @@ def _id(value: Any) -> str | None:
 def _created(body: Mapping[str, Any]) -> datetime | None:
     created = body.get("created")
     return datetime.fromtimestamp(created, UTC) if isinstance(created, int) else None
+
+
+def _paid_at(event: StoredEvent, body: Mapping[str, Any]) -> datetime | None:
+    """By the invoice's own word, else when the event was made."""
+    moments = body.get("status_transitions")
+    told = moments.get("paid_at") if isinstance(moments, Mapping) else None
+    return _created({"created": told}) or _created(event.payload)

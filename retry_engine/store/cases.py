@@ -363,6 +363,17 @@ def let_go(connection: Connection, account: str, invoice_id: str) -> None:
     )
 
 
+def paid_after_all(connection: Connection, account: str, invoice_id: str, *, at: datetime) -> None:
+    """The invoice of a case that had ended unpaid was paid, by whomever; its end stays its end."""
+    unpaid = [reason for reason in CloseReason if not reason.is_paid]
+    connection.execute(
+        update(cases)
+        .where(cases.c.account == account, cases.c.invoice_id == invoice_id)
+        .where(cases.c.close_reason.in_(unpaid), cases.c.paid_late_at.is_(None))
+        .values(paid_late_at=at)
+    )
+
+
 def clock_time(connection: Connection, account: str, clock_id: str) -> datetime | None:
     """A test clock's time as last read, or None."""
     statement = select(clocks.c.frozen_time).where(

@@ -166,3 +166,58 @@ def last_opened(connection: Connection, window: Window) -> datetime | None:
     query = text(f"select max(c.opened_at) from cases c where {_ASKED}")  # noqa: S608
     found: datetime | None = connection.execute(query, window.values).scalar()
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Customers that are alike to the comparison; `share` of all were drawn into the holdout then.
+
+    `cases` is how many cases the window holds of them, the first of each counts.
+    """
+
+    share: float
+    mode: Mode
+    mature: bool
+    recovered: bool
+    customers: int
+    cases: int
+
+
+_DRAWN = Reader(Drawn)
+_COMPARED = text(
+    f"""
+    with eligible as (
+      select c.account, c.customer_id, c.mode, c.opened_at, c.id,
+             (p.content->'comparison'->>'holdout')::float as share,
+             c.opened_at + :matures_after <= coalesce(k.frozen_time, :now) as mature,
+             least(case when c.close_reason in ({_PAID}) then c.closed_at end, c.paid_late_at)
+               <= c.opened_at + :matures_after as recovered
+      from cases c
+      join policies p on p.version = coalesce(
+        (select o.before->>'policy_version' from overrides o
+         where o.case_id = c.id and o.action = 'migrate_policy' order by o.id limit 1),
+        c.policy_version)
+      left join clocks k on k.account = c.account and k.id = c.test_clock
+      where c.mode in ('takeover', 'holdout') and {_ASKED}
+    ), counted as (
+      select *, row_number() over (partition by account, customer_id order by opened_at, id) as n,
+             count(*) over (partition by account, customer_id) as cases
+      from eligible where share > 0 and share < 1
+    )
+    select share, mode, mature, coalesce(recovered, false) as recovered,
+           count(*) as customers, sum(cases)::bigint as cases
+    from counted where n = 1
+    group by 1, 2, 3, 4
+    """  # noqa: S608  # constants only
+)
+
+
+def drawn_customers(
+    connection: Connection, window: Window, *, now: datetime, matures_after: timedelta
+) -> list[Drawn]:
+    """Customers by arm, by their first case in the window that opened while there was a holdout.
+
+    Recovered: paid by anybody within `matures_after` of its opening, also after the engine's end.
+    """
+    values = {**window.values, "now": now, "matures_after": matures_after}
+    return _DRAWN.all(connection.execute(_COMPARED, values))

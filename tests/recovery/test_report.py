@@ -205,15 +205,16 @@ KNOWN = """
     insert into policies (version, content) values ('p', jsonb_build_object(
       'value', jsonb_build_object('attempt_cost', 10, 'message_cost', 5),
       'comparison', jsonb_build_object('holdout', cast(:holdout as float))))
+    on conflict do nothing
 """
 MAY = datetime(2029, 5, 1, tzinfo=UTC)
 
 
-def ended(here: EngineShop, *cases: dict[str, Any], holdout: float = 0.0) -> None:
+def ended(here: EngineShop, *cases: dict[str, Any], holdout: float = 0.0, first: int = 0) -> None:
     """Cases that are over, as rows: what matters is which of them are counted."""
     with here.engine.database.transaction() as connection:
         connection.execute(text(KNOWN), {"holdout": holdout})
-        for number, case in enumerate(cases):
+        for number, case in enumerate(cases, start=first):
             values = {
                 "id": f"case_{number}",
                 "account": "",
@@ -245,6 +246,93 @@ def test_an_account_and_a_time_are_counted_by_themselves(engine_shop: EngineShop
     for wrong in ({"since": june, "until": MAY}, {"account": "mine"}, {"account": "acct_\0"}):
         with pytest.raises(BadRequest):
             report(**wrong)
+
+
+# -- against the holdout
+
+
+def arms(*, treated: int, held_out: int, ours: int, theirs: int) -> list[dict[str, Any]]:
+    """Customers with a case each, of whom `ours` and `theirs` are recovered."""
+    sides = (("takeover", treated, ours), ("holdout", held_out, theirs))
+    return [
+        {"mode": mode, "reason": "recovered_elsewhere" if number < paid else "exhausted"}
+        for mode, drawn, paid in sides
+        for number in range(drawn)
+    ]
+
+
+def lift_of(here: EngineShop) -> dict[str, Any]:
+    found = here.engine.reports.report()
+    has_the_contracts_shape(found)
+    lift: dict[str, Any] = found["lift"]
+    return lift
+
+
+def test_what_the_engine_adds_is_told_by_customer(
+    engine_shop: EngineShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended(engine_shop, *arms(treated=800, held_out=200, ours=600, theirs=90), holdout=0.2)
+    lift = lift_of(engine_shop)
+    assert (lift["verdict"], lift["rate_difference"]) == ("higher", 0.3)
+    assert lift["customers"] == {"treated": 800, "holdout": 200}
+    low, high = lift["interval"]
+    assert 0 < low < 0.3 < high
+    assert lift["more_cases_needed"] == 0
+    drawn.show_report(engine_shop.engine.reports.report())
+    assert "more are recovered than in the holdout" in capsys.readouterr().out
+    # and the holdout's own are no part of what the engine did
+    assert engine_shop.engine.reports.report()["cases"]["failed"] == 800
+
+
+def test_too_few_and_uneven_arms_tell_nothing(engine_shop: EngineShop) -> None:
+    ended(engine_shop, *arms(treated=40, held_out=10, ours=40, theirs=0), holdout=0.2)
+    lift = lift_of(engine_shop)
+    assert (lift["verdict"], lift["interval"]) == ("cannot_tell", [-1.0, 1.0])
+    assert lift["more_cases_needed"] > 0
+    again = [{**case, "customer": f"other_{n}"} for n, case in enumerate(arms(
+        treated=900, held_out=0, ours=900, theirs=0
+    ))]  # fmt: skip
+    ended(engine_shop, *again, holdout=0.2, first=50)
+    assert lift_of(engine_shop)["verdict"] == "unhealthy"
+
+
+def test_a_customer_counts_once_and_for_30_days_only(engine_shop: EngineShop) -> None:
+    one = {"customer": "cus_1", "reason": "exhausted"}
+    later = {"opened": MAY + timedelta(days=40)}
+    too_late = {"closed": MAY + timedelta(days=31)}
+    young = {"opened": datetime(2029, 12, 20, tzinfo=UTC)}
+    ended(
+        engine_shop,
+        one,
+        {**one, **later, "reason": "recovered_by_engine"},  # the first case decided
+        {"customer": "cus_2", **too_late},
+        {"customer": "cus_3"},
+        {"customer": "cus_4", **young},
+        {"customer": "cus_5", "mode": "shadow"},
+        {"customer": "cus_6", "mode": "holdout"},
+        holdout=0.5,
+    )
+    lift = lift_of(engine_shop)
+    assert lift["customers"] == {"treated": 3, "holdout": 1}
+    assert lift["recovered"] == {"treated": 1, "holdout": 1}
+    assert lift["maturing"] == 1
+
+
+def test_money_that_comes_after_the_engine_has_given_up_counts_for_the_treated(
+    writes: Writing,
+) -> None:
+    """Else it would be held against the engine that it ends its cases sooner than Stripe does."""
+    here = writes("[comparison]\nholdout = 0.000001\n")
+    customer, _, invoice = here.fails("insufficient_funds", "succeeded")
+    here.engine.operations.override(invoice.id, action="release", reason="a test", by="ola")
+    here.works()
+    here.shop.advances(customer, days=4)  # Stripe's own retry
+    here.works()
+    assert here.shop.stripe.v1.invoices.retrieve(invoice.id).status == "paid"
+    here.days_pass(customer, 30, step_hours=400)
+    found = here.engine.reports.report()
+    assert found["cases"]["lost"] == 1  # as the case ended
+    assert found["lift"]["recovered"]["treated"] == 1
 
 
 def test_no_total_is_made_up_for_a_currency_without_a_rate(writes: Writing) -> None:

@@ -57,6 +57,7 @@ def sections(report: Document) -> list[Section]:
     of = report["denominators"]
     return [
         Section("Recovered", of["rate"], _COUNTED, [_counted("", report)]),
+        *_lift(report["lift"], of["lift"]),
         Section("Money", of["money"], _MONEY, [*_money(report), *_total(report["total"])]),
         *(
             Section(title, of[f"by.{name}"], _SPLIT, [_split(row) for row in report["by"][name]])
@@ -105,6 +106,46 @@ def _total(total: Document | None) -> list[list[Cell]]:
         missing = ", ".join(c.upper() for c in total["without_rate"])
         return [[f"no total: no rate for {missing}", None, None, None, None, None]]
     return [_amounts("all", total["currency"], total)]
+
+
+_VERDICTS = {
+    "higher": "more are recovered than in the holdout",
+    "lower": "fewer are recovered than in the holdout",
+    "cannot_tell": "cannot be told yet",
+    "unhealthy": "not to be believed: the arms are not as large as they were drawn",
+}
+
+
+def _lift(lift: Document | None, note: str) -> Iterable[Section]:
+    if lift is None:
+        return
+    customers, recovered = lift["customers"], lift["recovered"]
+    rows: list[list[Cell]] = [
+        [
+            name,
+            Share(recovered[arm] / customers[arm] if customers[arm] else None),
+            recovered[arm],
+            customers[arm],
+        ]
+        for arm, name in (("treated", "with the engine"), ("holdout", "holdout"))
+    ]
+    yield Section("Against the holdout", note, ("", "rate", "recovered", "customers"), rows)
+    low, high = lift["interval"]
+    told = [
+        ["verdict", _VERDICTS[lift["verdict"]]],
+        ["difference, 95 % at every look", f"{Points(low)} to {Points(high)}"],
+        ["cases that have to mature before", lift["more_cases_needed"]],
+        ["customers whose 30 days have not passed", lift["maturing"]],
+        ["chance of arms so uneven", f"{lift['sample_ratio_p']:.3g}"],
+    ]
+    yield Section("What can be told", "", ("", ""), told)
+
+
+class Points(float):
+    """A difference of shares, as people say it."""
+
+    def __str__(self) -> str:
+        return f"{self * 100:+.1f} points"
 
 
 def _split(row: Document) -> list[Cell]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from retry_engine.domain.attempts import Outcome, Source
 from retry_engine.domain.case_states import CaseState, CloseReason
 from retry_engine.domain.offers import Change, OfferState, Way
+from retry_engine.domain.vocabulary import LiftVerdict
 from retry_engine.entrypoints.web.auth import ADMINS_ONLY
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -56,6 +57,8 @@ _CASE = {
     "deadline_at": _TIME,
 }
 _MAYBE_SHARE: dict[str, Any] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+_ARMS = _object(dict.fromkeys(("treated", "holdout"), _COUNT))
 _COUNTED = {
     "cases": _object(dict.fromkeys(("failed", "recovered", "lost", "open"), _COUNT)),
     "rate": _MAYBE_SHARE,
@@ -74,6 +77,23 @@ _SPLIT: dict[str, Any] = {
     ),
 }
 _SCHEMAS: dict[str, Any] = {
+    "Lift": _object(
+        {
+            "verdict": {"enum": [v.value for v in LiftVerdict]},
+            "rate_difference": {"type": ["number", "null"], "minimum": -1, "maximum": 1},
+            "interval": {
+                "type": "array",
+                "items": {"type": "number", "minimum": -1, "maximum": 1},
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "customers": _ARMS,
+            "recovered": _ARMS,
+            "maturing": _COUNT,
+            "more_cases_needed": _COUNT,
+            "sample_ratio_p": _SHARE,
+        }
+    ),
     "Report": _object(
         {
             "since": _MAYBE_TIME,
@@ -81,7 +101,7 @@ _SCHEMAS: dict[str, Any] = {
             "account": _MAYBE_TEXT,
             **_COUNTED,
             "total": {"type": ["object", "null"], "description": "in the reporting currency"},
-            "lift": {"oneOf": [{"type": "null"}, {"type": "object"}]},
+            "lift": {"oneOf": [{"type": "null"}, _ref("Lift")]},
             "by": _object(dict.fromkeys(("decline_code", "method", "attempt", "country"), _SPLIT)),
             "recovered_through": {
                 "type": "array",
