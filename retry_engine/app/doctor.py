@@ -92,7 +92,7 @@ class Doctor:
         checks += _of_the_record("accounts", lambda: [self._accounts()])
         checks += _of_the_record("invoices held", self._held)
         mend = "train anew: `retry-engine model train`; until then the prior decides"
-        checks.append(check_part("model", self._model, mend=mend))
+        checks += _of_the_record("model", lambda: [self._model(mend)])
         return checks
 
     def _settings(self) -> Check:
@@ -146,9 +146,12 @@ class Doctor:
             )
         return "answers"
 
-    def _model(self) -> str:
+    def _model(self, mend: str) -> Check:
         with self.database.transaction() as connection:
             version = learning.active_version(connection)
+        return check_part("model", lambda: self._usable(version), mend=mend)
+
+    def _usable(self, version: str | None) -> str:
         if version is None:
             return f"{PRIOR_VERSION}: the documented prior; it needs no data"
         self.models().check(version)

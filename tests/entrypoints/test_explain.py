@@ -180,3 +180,19 @@ def test_a_support_person_reads_why_on_that_day_and_why_not_on_another(
         refused = run("cases", "explain", asks.invoice.id, *wrong, env=env, cwd=tmp_path)
         assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_in_a_narrow_terminal_no_id_is_cut(
+    asks: Asks, tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    case = asks.here.case(asks.invoice)
+    narrow = {"FORCE_COLOR": "1", "COLUMNS": "60"}
+    env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, **narrow}
+    listed = run("cases", "list", env=env, cwd=tmp_path)
+    for told in (case["id"], case["invoice"], case["customer"], " open ", "USD"):
+        assert told in listed.stdout
+    asks.overrides("hold")
+    (review,) = asks.here.engine.operations.list_reviews()["data"]
+    listed = run("reviews", "list", env=env, cwd=tmp_path)
+    assert review["id"] in listed.stdout
+    assert case["id"] in listed.stdout

@@ -10,7 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from retry_engine.domain.money import plain
-from retry_engine.entrypoints.rendering.terminal import Document, console_of_stdout, styled, when
+from retry_engine.entrypoints.rendering.terminal import (
+    Document,
+    console_of_stdout,
+    print_whole,
+    styled,
+    when,
+)
 
 # Methods in words, by id.
 Methods = Mapping[str, str]
@@ -156,7 +162,7 @@ def show_cases(page: Document) -> None:
     if not page["data"]:
         console.print("No cases.")
         return
-    console.print(table)
+    print_whole(console, table)
     if page["has_more"]:
         console.print(f"More: --cursor {page['next_cursor']}", style="italic")
 

@@ -6,7 +6,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from retry_engine.entrypoints.rendering.terminal import Document, console_of_stdout, styled, when
+from retry_engine.entrypoints.rendering.terminal import (
+    Document,
+    console_of_stdout,
+    print_whole,
+    styled,
+    when,
+)
 
 
 def show_models(rows: Sequence[Document]) -> None:
@@ -24,7 +30,7 @@ def show_models(rows: Sequence[Document]) -> None:
             row["trained_at"][:16],
             *(str(row[name]) for name in ("retries_used", "concordance", "brier")),
         )
-    console_of_stdout().print(table)
+    print_whole(console_of_stdout(), table)
 
 
 def show_card(card: Document) -> None:

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from retry_engine.domain.money import plain
-from retry_engine.entrypoints.rendering.terminal import Document, console_of_stdout, when
+from retry_engine.entrypoints.rendering.terminal import (
+    Document,
+    console_of_stdout,
+    print_whole,
+    when,
+)
 
 
 def show_reviews(page: Document) -> None:
@@ -28,7 +33,7 @@ def show_reviews(page: Document) -> None:
             review["reason"],
             f"{proposal.get('action', '')}{at}",
         )
-    console.print(table)
+    print_whole(console, table, prose="why")
 
 
 def show_engine_log(log: Document) -> None:
@@ -55,4 +60,4 @@ def show_dead(rows: Sequence[Document]) -> None:
             str(row["tries"]),
             row["last_error"] or "",
         )
-    console.print(table)
+    print_whole(console, table, prose="error")

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 Document = dict[str, Any]
@@ -37,3 +38,22 @@ def console_of_stdout() -> Console:
     if not console.is_terminal:
         console.width = 200
     return console
+
+
+_NARROWEST_PROSE = 24
+
+
+def print_whole(console: Console, table: Table, *, prose: str = "") -> None:
+    """People copy ids: in a narrow terminal nothing is cut, and only the column `prose` is folded.
+
+    What has no room then goes on in the terminal's next line.
+    """
+    for column in table.columns:
+        if column.header == prose:
+            column.overflow, column.min_width = "fold", _NARROWEST_PROSE
+        else:
+            column.no_wrap = True
+            column.min_width = max(len(str(cell)) for cell in (column.header, *column.cells))
+    needed = sum((column.min_width or 0) + 2 for column in table.columns)
+    console.width = max(console.width, needed)
+    console.print(table)
