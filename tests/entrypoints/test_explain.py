@@ -189,7 +189,7 @@ def test_in_a_narrow_terminal_no_id_is_cut(
     narrow = {"FORCE_COLOR": "1", "COLUMNS": "60"}
     env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, **narrow}
     listed = run("cases", "list", env=env, cwd=tmp_path)
-    for told in (case["id"], case["invoice"], case["customer"], " open ", "USD"):
+    for told in (case["id"], case["invoice"], case["customer"], "mopen ", "USD"):  # in its colour
         assert told in listed.stdout
     asks.overrides("hold")
     (review,) = asks.here.engine.operations.list_reviews()["data"]
