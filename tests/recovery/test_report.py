@@ -279,7 +279,11 @@ def test_what_the_engine_adds_is_told_by_customer(
     assert 0 < low < 0.3 < high
     assert lift["more_cases_needed"] == 0
     drawn.show_report(engine_shop.engine.reports.report())
-    assert "more are recovered than in the holdout" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "more are recovered than in the holdout" in shown
+    assert f"{low * 100:+.1f} points" in shown
+    rows = csv.reader(io.StringIO(drawn.as_csv(engine_shop.engine.reports.report())))
+    assert ["What can be told", "and at most", "", str(high), "share"] in list(rows)
     # and the holdout's own are no part of what the engine did
     assert engine_shop.engine.reports.report()["cases"]["failed"] == 800
 

@@ -39,7 +39,14 @@ class Share:
     value: float | None
 
 
-Cell = str | int | bool | Amount | Share | None
+@dataclass(frozen=True, slots=True)
+class Points:
+    """A difference of shares."""
+
+    value: float
+
+
+Cell = str | int | bool | Amount | Share | Points | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +138,15 @@ def _lift(lift: Document | None, note: str) -> Iterable[Section]:
     ]
     yield Section("Against the holdout", note, ("", "rate", "recovered", "customers"), rows)
     low, high = lift["interval"]
-    told = [
+    told: list[list[Cell]] = [
         ["verdict", _VERDICTS[lift["verdict"]]],
-        ["difference, 95 % at every look", f"{Points(low)} to {Points(high)}"],
-        ["cases that have to mature before", lift["more_cases_needed"]],
+        ["difference at least (95 %, at every look)", Points(low)],
+        ["and at most", Points(high)],
+        ["further cases that must mature before a verdict", lift["more_cases_needed"]],
         ["customers whose 30 days have not passed", lift["maturing"]],
-        ["chance of arms so uneven", f"{lift['sample_ratio_p']:.3g}"],
+        ["chance of arms so uneven, rightly drawn", Share(lift["sample_ratio_p"])],
     ]
     yield Section("What can be told", "", ("", ""), told)
-
-
-class Points(float):
-    """A difference of shares, as people say it."""
-
-    def __str__(self) -> str:
-        return f"{self * 100:+.1f} points"
 
 
 def _split(row: Document) -> list[Cell]:
@@ -198,8 +199,10 @@ def show_report(report: Document) -> None:
             continue
         console.print()
         console.print(Text(section.title, style="bold"))
-        console.print(Text(section.note, style="bright_black"))
+        if section.note:
+            console.print(Text(section.note, style="bright_black"))
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+        table.show_header = any(section.headings)
         for number, heading in enumerate(section.headings):
             table.add_column(heading, justify="left" if number == 0 else "right")
         for row in section.rows:
@@ -251,6 +254,8 @@ def _read(cell: Cell) -> str:
             return plain(cell.minor, cell.currency)
         case Share():
             return "–" if cell.value is None else f"{cell.value:.1%}"
+        case Points():
+            return f"{cell.value * 100:+.1f} points"
         case _:
             return str(cell)
 
@@ -260,7 +265,7 @@ def _number(cell: Cell) -> tuple[Any, str]:
     match cell:
         case Amount():
             return in_major_units(cell.minor, cell.currency), cell.currency.upper()
-        case Share():
+        case Share() | Points():
             return cell.value, "share"
         case _:
             return cell, ""
