@@ -354,3 +354,13 @@ def test_the_doctor_goes_through_its_rows_while_the_database_is_down(tmp_path: P
     assert found.returncode == 1
     assert (rows["database"], rows["broker"], rows["settings"]) == ("fail", "fail", "ok")
     assert {"stripe key", "webhook secret"} <= set(rows)
+
+
+def test_the_report_is_written_as_asked(env: dict[str, str], tmp_path: Path) -> None:
+    asked = run("report", "--since", "2026-01-01", "--json", env=env, cwd=tmp_path)
+    assert json.loads(asked.stdout)["since"] == "2026-01-01T00:00:00Z"
+    page = run("report", "--format", "html", env=env, cwd=tmp_path)
+    assert page.stdout.startswith("<!doctype html>")
+    wrong = run("report", "--until", "soon", env=env, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--until is 'soon'" in _one_line(wrong)
