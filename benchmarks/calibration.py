@@ -52,7 +52,7 @@ def own_choices(log: pd.DataFrame, cases: list[rollout.Case], bank: rollout.Char
     """Promises on the policy's own choices, before and after a round of learning from them."""
     half = len(cases) // 2
     first = evaluation.train_policy(log, config={"explore": 0.1}, seed=1)
-    own: list[rollout.Row] = [rollout._as_log(c, c.row["attempts"][0]) for c in cases[:half]]
+    own: list[rollout.Row] = [rollout.as_log(c, c.row["attempts"][0]) for c in cases[:half]]
     played = rollout.play(cases[:half], bank, first, own)
     said, true = played.promised.mean(), played.came.mean()
     print(f"own choices before: promised {said:.3f}, came {true:.3f}")

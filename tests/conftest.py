@@ -2,9 +2,14 @@
 
 import itertools
 import os
+import socket
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -20,9 +25,56 @@ from retry_engine.store.database import Database
 _numbers = itertools.count()
 
 
+# Fixtures that start a server of some kind, here or in another process.
+_SERVERS = {"servers", "shop", "post_office", "browser", "home"}
+
+
+def pytest_configure() -> None:
+    sys.addaudithook(_keep_to_this_machine)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slowest file first: both processes of the tests then end at about the same time."""
+    """Who asks for a server is marked; the slowest file first: both processes end together."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _SERVERS & set(item.fixturenames):
+            item.add_marker("integration")
     items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+def _keep_to_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
+    """No test reaches another machine by Python's sockets.
+
+    What C opens for itself (libpq, uvloop) and what other processes do is not seen here.
+    """
+    if event in ("socket.connect", "socket.sendto"):
+        used, address = arguments
+        if used.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_elsewhere(address[0])
+    elif event == "socket.getaddrinfo":
+        _refuse_elsewhere(arguments[0])
+
+
+def _refuse_elsewhere(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name is None or name in {"", "localhost", *_named_servers()}:
+        return
+    with suppress(ValueError):
+        address = ip_address(name)
+        if address.is_loopback or address.is_unspecified:
+            return
+    raise NoNetwork(f"a test wants to reach {name!r}; only this machine is open to it")
+
+
+class NoNetwork(RuntimeError):
+    """No error that the engine expects: it would take it for an outage."""
+
+
+@cache
+def _named_servers() -> frozenset[str]:
+    """Hosts of the servers that the environment names for the tests."""
+    urls = (os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL"))
+    return frozenset(urlsplit(url).hostname or "" for url in urls)
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def play(
             promised.append(plan["success_probability"])
             came.append(row["outcome"] == "succeeded")
             if log is not None:
-                log.append(_as_log(case, row))
+                log.append(as_log(case, row))
             net -= 10
             if row["outcome"] == "succeeded":
                 won += 1
@@ -125,7 +125,7 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
     log: list[Row] = []
     for given in cases:
         case = _anew(given)
-        log.append(_as_log(case, case.row["attempts"][0]))
+        log.append(as_log(case, case.row["attempts"][0]))
         style = rng.choice(("fixed", "spread", "random", "random"))
         days = {
             "fixed": [3.0, 5.0, 7.0],
@@ -146,7 +146,7 @@ def mixed_history(cases: Iterable[Case], charge: Charge, seed: int) -> list[Row]
             row = charge(case, use["payment_method_id"], at)
             case.tries.append(at)
             case.row["attempts"].append(row)
-            log.append(_as_log(case, row))
+            log.append(as_log(case, row))
             if row["outcome"] == "succeeded":
                 log.append(_closed(case, at, "recovered"))
                 break
@@ -162,10 +162,10 @@ def _closed(case: Case, at: datetime, reason: str) -> Row:
 
 def _anew(case: Case) -> Case:
     """The case as it was when it opened, to be played once more."""
-    return Case(_copy(case.row), case.ends_at, case.ends_by, list(case.changes))
+    return Case(copy_of(case.row), case.ends_at, case.ends_by, list(case.changes))
 
 
-def _copy(row: Row) -> Row:
+def copy_of(row: Row) -> Row:
     return row | {
         "attempts": list(row["attempts"]),
         "payment_methods": [dict(m) for m in row["payment_methods"]],
@@ -193,7 +193,7 @@ def _changed(case: Case) -> Row:
     return base | shown | {"kind": "method_changed", "at": at}
 
 
-def _as_log(case: Case, row: Row) -> Row:
+def as_log(case: Case, row: Row) -> Row:
     about = (
         "invoice_id", "customer_id", "customer_country", "customer_timezone", "customer_since",
         "billing_reason", "billing_interval",

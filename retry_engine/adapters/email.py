@@ -102,7 +102,7 @@ class EmailChannel:
             server = self._opened()
             parts = urlsplit(self.url)
             if parts.username:
-                if not isinstance(server.sock, ssl.SSLSocket) and not self._may_be_read:
+                if not isinstance(server.sock, ssl.SSLSocket) and not self.password_may_be_read:
                     raise MailNotSent(
                         "the mail server offers no encryption (STARTTLS), and no password is told "
                         "in clear: use smtps://, or RETRY_ENGINE_SMTP_PLAINTEXT=loopback for one "
@@ -141,7 +141,8 @@ class EmailChannel:
         return server
 
     @property
-    def _may_be_read(self) -> bool:
+    def password_may_be_read(self) -> bool:
+        """Whether a password is told without encryption: to a server on this machine, if so set."""
         return self.plaintext_to_loopback and _is_loopback(urlsplit(self.url).hostname or "")
 
 

@@ -80,7 +80,7 @@ class Backtest:
 
 
 @dataclass(slots=True)
-class _Trajectory:
+class Trajectory:
     """A case on its way: `left` is the part of it that is not paid yet."""
 
     view: CaseView
@@ -130,7 +130,7 @@ def run(
         on_progress(f"backtest: {name} on {len(cases)} later cases")
         ways = _play(cases, decide, world)
         played[name] = _result(ways)
-        matched = _correct(played[name], ways, cases)
+        matched = correct_by_propensity(played[name], ways, cases)
         corrected += matched if name == "learnt" else 0
     about = {
         "kind": KIND,
@@ -199,14 +199,14 @@ class _World:
     churn: ChurnHazard
 
 
-def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[_Trajectory]:
+def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[Trajectory]:
     """Rounds of one decision for all cases that are open."""
-    played = [_Trajectory(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
+    played = [Trajectory(c.view, list(c.arrivals), world.folds[c.view.invoice_id]) for c in cases]
     for _ in range(_ROUNDS):
         live = [trajectory for trajectory in played if not trajectory.over]
         if not live:
             break
-        charges: list[tuple[_Trajectory, Charge]] = []
+        charges: list[tuple[Trajectory, Charge]] = []
         for trajectory, charge in zip(
             live, decide([trajectory.view for trajectory in live]), strict=True
         ):
@@ -221,7 +221,7 @@ def _play(cases: Sequence[Episode], decide: Decider, world: _World) -> list[_Tra
     return played
 
 
-def _arrive(trajectory: _Trajectory) -> None:
+def _arrive(trajectory: Trajectory) -> None:
     at, method = trajectory.arrivals.pop(0)
     others = [
         replace(m, is_default=False) for m in trajectory.view.payment_methods if m.id != method.id
@@ -232,7 +232,7 @@ def _arrive(trajectory: _Trajectory) -> None:
 
 
 def _ask(
-    charges: Sequence[tuple[_Trajectory, Charge]], answers: Sequence[LearntModel]
+    charges: Sequence[tuple[Trajectory, Charge]], answers: Sequence[LearntModel]
 ) -> list[float]:
     found = [0.0] * len(charges)
     for number, model in enumerate(answers):
@@ -249,7 +249,7 @@ def _ask(
     return found
 
 
-def _charge(trajectory: _Trajectory, charge: Charge, chance: float, world: _World) -> None:
+def _charge(trajectory: Trajectory, charge: Charge, chance: float, world: _World) -> None:
     view, (at, method_id), policy = trajectory.view, charge, world.policy
     ages = np.array([0.0, (at - view.opened_at) / timedelta(days=1)])
     there = trajectory.left * float(world.churn.staying(ages, policy.value.churn_per_day)[1])
@@ -305,7 +305,7 @@ class _Declines:
         return known[place % len(known)]
 
 
-def _result(played: Sequence[_Trajectory]) -> Played:
+def _result(played: Sequence[Trajectory]) -> Played:
     return Played(
         net=np.array([trajectory.net for trajectory in played]),
         recovered=np.array([trajectory.recovered for trajectory in played]),
@@ -313,9 +313,9 @@ def _result(played: Sequence[_Trajectory]) -> Played:
     )
 
 
-def _correct(
+def correct_by_propensity(
     result: Played,
-    played: Sequence[_Trajectory],
+    played: Sequence[Trajectory],
     cases: Sequence[Episode],
 ) -> int:
     """Add what the log's first retry says beyond the model where it is the policy's own choice."""
@@ -343,7 +343,7 @@ def _card(
 ) -> Document:
     currencies = np.array([case.view.currency for case in cases])
     owed = np.array([case.view.amount for case in cases], dtype=np.float64)
-    unit = _units(owed, currencies)
+    unit = fair_units(owed, currencies)
     draws = np.random.default_rng([seed, 73]).multinomial(
         len(cases), np.full(len(cases), 1 / len(cases)), size=_BOOTSTRAPS
     )
@@ -374,11 +374,12 @@ MINOR = "minor units"
 PERCENT = "percent of the average invoice of its currency"
 
 
-def _units(owed: Floats, currencies: npt.NDArray[np.str_]) -> Floats:
-    """What each case's minor units are multiplied by before cases are added up.
+def fair_units(owed: Floats, currencies: npt.NDArray[np.str_]) -> Floats:
+    """What each case's minor units are multiplied by before cases are added up, (cases,).
 
-    Those of two currencies are no sum: where there are several, the average invoice of each counts
-    as 100, so that no rates of exchange are needed.
+    `owed` and `currencies` are (cases,), in minor units and ISO codes. Those of two
+    currencies are no sum: where there are several, the average invoice of each counts as 100, so
+    that no rates of exchange are needed.
     """
     names = np.unique(currencies)
     if len(names) < 2:

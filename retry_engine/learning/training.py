@@ -226,7 +226,7 @@ def fit(
     prior_offsets = _fit_prior_offsets(prior, rows)
     weight = _fit_prior_rows(rows, calibrator.log_hazard(learnt, prior), prior, prior_offsets)
     model = LearntModel(
-        version=_version(rows, seed, settings),
+        version=version_of(rows, seed, settings),
         trees=trees.of_boosting(members, rate=_RATE, features=rows.x.shape[1]),
         calibrator=calibrator,
         rates=rows.rates,
@@ -355,7 +355,7 @@ def _offset(prior: Floats, won: npt.NDArray[np.bool_], *, around: float) -> floa
     return float(minimize_scalar(loss, bounds=(-5.0, 3.0), method="bounded").x)
 
 
-def _version(rows: Rows, seed: int, settings: str) -> str:
+def version_of(rows: Rows, seed: int, settings: str) -> str:
     """Another one for other rows of any kind, other code, other libraries, another seed."""
     retries = hashlib.sha256(rows.x.tobytes() + rows.won.tobytes()).hexdigest()
     parts = (rows.log, retries, fingerprint.of_code(), str(seed), settings)

@@ -47,7 +47,7 @@ class Written:
 def write(message: Message, *, message_policy: Messages) -> Written:
     """The letter in the customer's language, else in the policy's."""
     language = _language(message.language, message_policy.language)
-    words = _words()[language]
+    words = words_by_language()[language]
     name = shown_name(message.name)
     shown: dict[str, Any] = {
         "business": one_line(message_policy.business) or words["business"],
@@ -156,7 +156,7 @@ def recovery_page(
 ) -> str:
     """How it stands, what is offered, and the ways to pay; `alert` names what went wrong."""
     language = _language(bill.language, message_policy.language)
-    words = _words()[language]
+    words = words_by_language()[language]
     page = words["page"]
     amount = _money(bill.amount, bill.currency, language)
     here = f"/r/{token}"
@@ -273,7 +273,7 @@ def card_page(  # each is one fact of the page
     the customer has pressed for the form.
     """
     language = _language(renewal.language or "", message_policy.language)
-    words = _words()[language]
+    words = words_by_language()[language]
     page = words["page"]
     mended = added or renewal.state == "mended"
     heading = "card_added" if mended else "card_wanted" if is_wanted else "over"
@@ -301,7 +301,7 @@ def card_page(  # each is one fact of the page
 def later_page(*, message_policy: Messages) -> str:
     """In place of the page, while it cannot be shown."""
     language = _language("", message_policy.language)
-    words = _words()[language]
+    words = words_by_language()[language]
     return _recovery(language, words, message_policy, {"heading": words["page"]["later"]})
 
 
@@ -362,7 +362,7 @@ def preview(kind: str, language: str, *, policy: Policy, discount: int, now: dat
 
 def unsubscribe_page(language: str, *, done: bool, message_policy: Messages) -> str:
     """Asks for one press of a button, or says that it is done: mail scanners open links too."""
-    words = _words()[_language(language, message_policy.language)]
+    words = words_by_language()[_language(language, message_policy.language)]
     return (
         _pages()
         .get_template("unsubscribe.html")
@@ -399,7 +399,7 @@ def _day(at: datetime | None, timezone: str | None, language: str) -> str:
 
 
 @cache
-def _words() -> dict[str, Any]:
+def words_by_language() -> dict[str, Any]:
     text = (files(__name__) / "words.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

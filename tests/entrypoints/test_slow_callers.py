@@ -142,7 +142,7 @@ def test_a_keeper_remembers_nobody_who_is_gone() -> None:
         keeper.grows(caller, 10)
         keeper.ends(caller)
         keeper.ends(caller)
-    assert (len(keeper._waiting), len(keeper._by_peer), keeper._bytes) == (0, 0, 0)
+    assert keeper.held == (0, 0, 0)
 
 
 def test_a_network_of_ipv6_is_one_caller() -> None:

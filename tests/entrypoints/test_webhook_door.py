@@ -235,10 +235,11 @@ def test_a_writer_that_ends_is_started_again_and_said_to_be_down_when_it_is(
         assert inbox.state() == "not running"
         with pytest.raises(NotStored):
             await inbox.put(event(1))
+        before = asyncio.all_tasks()
         await inbox.start()
-        assert inbox._writer is not None
-        inbox._writer.cancel()
-        await asyncio.gather(inbox._writer, return_exceptions=True)
+        (writer,) = asyncio.all_tasks() - before
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
         assert inbox.state() == "ok"
         await inbox.put(event(1))
         await inbox.stop()

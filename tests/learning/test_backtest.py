@@ -15,6 +15,8 @@ from retry_engine.learning import backtest, card, drift, episodes, plot, split, 
 from retry_engine.learning.log import validate
 from retry_engine.learning.training import Trained
 
+pytestmark = pytest.mark.integration
+
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 SEED = 4
 
@@ -95,10 +97,10 @@ def test_a_logged_propensity_corrects_the_first_retry() -> None:
         first=episodes.FirstRetry(log["at"][0].to_pydatetime(), "pm", won=True, propensity=1 / 12),
     )
     assert opening.first is not None
-    trajectory = backtest._Trajectory(opening.view, [], 0, left=0.6, net=350.0)
+    trajectory = backtest.Trajectory(opening.view, [], 0, left=0.6, net=350.0)
     trajectory.first = ((opening.first.at, "pm"), 0.4, 1000.0, 390.0)
     result = backtest.Played(np.array([350.0]), np.array([0.4]), np.array([1.0]))
-    assert backtest._correct(result, [trajectory], [opening]) == 1
+    assert backtest.correct_by_propensity(result, [trajectory], [opening]) == 1
     # six hours at 1/12 an hour: weight 2; a success is worth 1000, a failure -40 / 0.6
     assert result.net[0] == pytest.approx(350 + 2 * 0.6 * (1000 + 40 / 0.6))
 
@@ -214,6 +216,6 @@ def test_minor_units_of_two_currencies_are_never_added_up() -> None:
     """A yen has no minor units: a hundred times as many of them are worth a dollar's cent."""
     owed = np.array([1000.0, 3000.0, 150_000.0, 250_000.0])
     currencies = np.array(["usd", "usd", "jpy", "jpy"])
-    unit = backtest._units(owed, currencies)
+    unit = backtest.fair_units(owed, currencies)
     assert (owed * unit).tolist() == [50.0, 150.0, 75.0, 125.0]
-    assert backtest._units(owed[:2], currencies[:2]).tolist() == [1.0, 1.0]
+    assert backtest.fair_units(owed[:2], currencies[:2]).tolist() == [1.0, 1.0]

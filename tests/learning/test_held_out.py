@@ -11,6 +11,8 @@ from retry_engine.learning import card, metrics, split, training
 from retry_engine.learning.log import validate
 from retry_engine.learning.trees import outcome
 
+pytestmark = pytest.mark.integration
+
 START = datetime(2025, 1, 6, 6, tzinfo=UTC)
 
 

@@ -122,7 +122,7 @@ def test_too_little_data_is_refused_with_what_is_missing(log: pd.DataFrame) -> N
 
 
 def _version(log: pd.DataFrame, rows: training.Rows, seed: int = 0) -> str:
-    return training._version(replace(rows, log=fingerprint.of_log(log)), seed, "")
+    return training.version_of(replace(rows, log=fingerprint.of_log(log)), seed, "")
 
 
 def test_other_rows_of_any_kind_or_other_code_make_another_version(

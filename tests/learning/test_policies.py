@@ -83,7 +83,7 @@ def test_a_log_whose_rows_come_twice_teaches_the_same(town: Town) -> None:
 def test_codes_and_countries_nobody_has_met_do_not_stop_it(
     town: Town, learnt: evaluation.LearntPolicy
 ) -> None:
-    row = rollout._copy(town[1][0].row)
+    row = rollout.copy_of(town[1][0].row)
     row["attempts"][0] |= {"decline_code": "brand_new_code", "card_country": "ZZ"}
     row |= {"customer_country": "ZZ", "customer_timezone": "Nowhere/Land", "customer_id": "nobody"}
     row["attempts"][0]["at"] = row["opened_at"]
@@ -132,7 +132,7 @@ def _randomised_offers(invoices: int) -> pd.DataFrame:
 def test_offers_are_learnt_and_made_only_to_whom_they_move(town: Town) -> None:
     log = pd.concat([town[0], _randomised_offers(2000)], ignore_index=True)
     policy = evaluation.train_policy(log, config={"offers_enabled": True}, seed=1)
-    row = rollout._copy(town[1][0].row)
+    row = rollout.copy_of(town[1][0].row)
     opened = row["opened_at"]
     row |= {"now": opened + timedelta(days=4), "messages": [{"at": opened + timedelta(hours=6)}],
             "amount": 4000, "currency": "eur", "offers": []}  # fmt: skip

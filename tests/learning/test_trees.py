@@ -110,7 +110,7 @@ def test_the_libraries_private_names_that_this_engine_stands_on_are_as_they_were
     x, won = rng.random((200, 2)).astype(np.float32), rng.random(200) < 0.5
     fitted = trees.Boosting(n_estimators=1, max_depth=2, random_state=0)
     fitted.fit(x, trees.outcome(won))
-    assert isinstance(fitted._loss, trees.GroupedHazard)
+    assert isinstance(fitted._loss, trees.GroupedHazard)  # noqa: SLF001  # scikit-learn's, used by us
     tree = fitted.estimators_[0, 0].tree_
     assert isinstance(tree, _tree.Tree)
     state = tree.__getstate__()

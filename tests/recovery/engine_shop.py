@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from ports import Intercepted, port
 from sandbox_shop import SECRET, Shop, inbox, shop
@@ -55,7 +55,7 @@ class Door:
         self._broker = port(engine.broker)
         self._broker.from_now_on(close=self._close)
 
-    def send(self, event: Mapping[str, Any]) -> httpx.Response:
+    def send(self, event: Mapping[str, Any]) -> httpx2.Response:
         """What Stripe hears when it sends that."""
         if self._client is None:
             app = create_app(self._engine, clock=lambda: self._time.now.timestamp())  # noqa: PLW0108  # time passes
@@ -64,7 +64,7 @@ class Door:
         body = json.dumps(event).encode()
         at = int(self._time.now.timestamp())
         signed = hmac.new(SECRET.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-        answer: httpx.Response = self._client.post(
+        answer: httpx2.Response = self._client.post(
             "/webhooks/stripe", content=body, headers={"Stripe-Signature": f"t={at},v1={signed}"}
         )
         return answer

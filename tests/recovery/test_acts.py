@@ -74,7 +74,7 @@ def test_something_is_to_be_paid_here_on_a_living_case_with_an_open_invoice_only
 def test_the_page_promises_that_a_subscription_goes_on_only_where_paying_does_that(
     language: str,
 ) -> None:
-    told = presentation._words()[language]["page"]
+    told = presentation.words_by_language()[language]["page"]
     for case, invoice, subscription in product(_CASES, _INVOICES, _SUBSCRIPTIONS):
         bill = _bill(case, invoice, subscription, language=language)
         page = presentation.recovery_page(

@@ -1,5 +1,6 @@
 """Links that only we can have made, and for how long."""
 
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,7 +67,8 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
     path = page_of(mail)
     way_out = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
     signed = str(mail["Message-ID"]).strip("<>").partition("@")[0]
-    message = signed.rpartition(".")[0]
+    message, _, mac = signed.rpartition(".")
+    size = len(bytes.fromhex(mac))
     with before.engine.database.connection() as connection:
         stolen: Any = connection.execute(text("select link_key, address_key from engine_state"))
         keys = [bytes(key) for key in stolen.one()]
@@ -75,7 +77,7 @@ def test_with_a_secret_of_its_own_a_copy_of_the_database_forges_nothing_and_it_c
     for key in keys:
         forged = links.sign(key, links.RECOVER, message, until=until)
         assert reader(before).get(f"/r/{forged}").status_code == 404
-        mac = links._signature(key, "letter", message.encode()).hex()
+        mac = hmac.digest(key, b"letter\0" + message.encode(), "sha256")[:size].hex()
         with before.engine.database.transaction() as connection:
             assert (
                 before.engine.suppressions.keys.letter_named(connection, f"{message}.{mac}") is None

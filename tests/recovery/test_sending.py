@@ -90,7 +90,7 @@ def test_plaintext_is_for_loopback_and_for_nothing_else() -> None:
         "smtp://me:secret@192.0.2.1", "b@shop.example", Messages(), clock=lambda: NOW,
         plaintext_to_loopback=True,
     )  # fmt: skip
-    assert not elsewhere._may_be_read
+    assert not elsewhere.password_may_be_read
 
 
 @pytest.mark.parametrize("server", ["no encryption"], indirect=True)

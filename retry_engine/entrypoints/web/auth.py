@@ -68,6 +68,9 @@ class Mistakes:
     clock: Callable[[], float]
     _by_peer: "OrderedDict[str, tuple[int, float]]" = field(default_factory=OrderedDict)
 
+    def __len__(self) -> int:
+        return len(self._by_peer)
+
     def note(self, peer: str) -> float:
         """One more of that peer; seconds to keep it waiting."""
         count, at = self._by_peer.pop(peer, (0, 0.0))

@@ -62,6 +62,11 @@ class Keeper:
     _by_peer: "dict[str, OrderedDict[Unfinished, None]]" = field(default_factory=dict)
     _bytes: int = 0
 
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """Requests that are unfinished, callers they are of, bytes of their bodies."""
+        return len(self._waiting), len(self._by_peer), self._bytes
+
     def begins(self, connection: Unfinished) -> None:
         """It is unfinished from now on."""
         self._waiting[connection] = 0
