@@ -40,6 +40,7 @@ class InvoiceFacts:
     uncollectible_at: datetime | None = None
     hosted_url: str | None = None  # Stripe's own page where it can be paid
     number: str | None = None  # as its customer knows it
+    amount_paid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,10 @@ class Case:
     state: CaseState
     mode: Mode
     policy_version: str
+    amount_at_open: int
     amount_remaining: int
+    amount_recovered: int
+    amount_paid_at_open: int
     currency: str
     test_clock: str | None
     opened_at: datetime
@@ -92,6 +95,8 @@ _GET_WITH_SWITCH = Prepared(
 )
 # Not the schedule: what a case's trigger changes there may not be changed beside it.
 _ENDED = ", ".join(_NAMES)
+_PAID = ", ".join(f"'{reason}'" for reason in CloseReason if reason.is_paid)
+_NOTHING_OWED = f"{_PAID}, '{CloseReason.VOIDED}'"
 _END = Prepared(
     f"""
     with withdrawn as (
@@ -101,7 +106,11 @@ _END = Prepared(
       insert into case_transitions (case_id, at, name, from_state, to_state, cause, by)
         values (%(case_id)s, %(at)s, %(name)s, %(source)s, %(target)s, %(cause)s, %(by)s)
     )
-    update cases set state = %(target)s, closed_at = %(at)s, close_reason = %(reason)s
+    update cases set state = %(target)s, closed_at = %(at)s, close_reason = %(reason)s,
+        amount_recovered = amount_recovered
+          + case when %(reason)s in ({_PAID}) then amount_remaining else 0 end,
+        amount_remaining =
+          case when %(reason)s in ({_NOTHING_OWED}) then 0 else amount_remaining end
       where id = %(case_id)s returning {_ENDED}
     """  # noqa: S608  # the names of our own columns
 )
@@ -370,7 +379,7 @@ def paid_after_all(connection: Connection, account: str, invoice_id: str, *, at:
         update(cases)
         .where(cases.c.account == account, cases.c.invoice_id == invoice_id)
         .where(cases.c.close_reason.in_(unpaid), cases.c.paid_late_at.is_(None))
-        .values(paid_late_at=at)
+        .values(paid_late_at=at, amount_remaining=0)
     )
 
 

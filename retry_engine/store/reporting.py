@@ -78,7 +78,7 @@ _GROUPS = text(
              tried.paid_by, tried.paid,
              coalesce(offered.amount, 0) as off_invoice,
              coalesce(offered.given, 0) + coalesce(changed.given, 0) as discounts,
-             coalesce(tried.owed, tried.paid + coalesce(offered.amount, 0), c.amount_remaining)
+             coalesce(tried.owed, tried.paid + coalesce(offered.amount, 0), c.amount_at_open)
                as failed,
              coalesce(tried.charges, 0) * (p.content->'value'->>'attempt_cost')::bigint
                + coalesce(said.letters, 0) * (p.content->'value'->>'message_cost')::bigint as cost

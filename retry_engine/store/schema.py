@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from retry_engine.domain.errors import RetryEngineError
 from retry_engine.store.database import Database
 
-SCHEMA_REVISION = "0021"
+SCHEMA_REVISION = "0022"
 
 
 def revision(connection: Connection) -> str | None:

@@ -55,6 +55,7 @@ def invoice_facts(invoice: Json) -> InvoiceFacts:
         customer_id=id_of(invoice.get("customer")) or "",
         subscription_id=id_of(subscription),
         amount_remaining=invoice.get("amount_remaining") or 0,
+        amount_paid=invoice.get("amount_paid") or 0,
         currency=money.known_currency(invoice.get("currency"), of=invoice["id"]),
         created_at=time_of(invoice["created"]),
         collection_method=state_of(

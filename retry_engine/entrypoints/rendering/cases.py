@@ -176,6 +176,11 @@ def show_case(case: Document) -> None:
         styled(case["state"]),
         f"  {plain(case['amount_remaining'], case['currency'])} owed",
     )
+    if case["amount_recovered"]:
+        came, owed = (
+            plain(case[k], case["currency"]) for k in ("amount_recovered", "amount_at_open")
+        )
+        head.append(f"  {came} of {owed} recovered")
     if case["close_reason"]:
         head.append(f"  {case['close_reason']}", style="bold")
     console.print(head)

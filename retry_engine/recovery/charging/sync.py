@@ -165,6 +165,8 @@ def _update_facts(
     if case.is_living:
         # a closed case keeps what was owed at its end
         values["amount_remaining"] = max(invoice.amount_remaining, 0)
+        paid = invoice.amount_paid - case.amount_paid_at_open
+        values["amount_recovered"] = max(paid, 0)
     if not case.enriched:
         values |= _opening_times(context, case, snapshot, policy)
     return rows.change(context.connection, case.id, **values)

@@ -57,6 +57,10 @@ cases = Table(
     Column("attempt_sequence", Integer, nullable=False, server_default="0"),
     time_column("charges_read_at"),  # the customer's charges up to then are recorded
     Column("auto_advance_found", Boolean),  # null: taken over before this was noted
+    Column("amount_at_open", BigInteger, nullable=False, server_default="0"),
+    Column("amount_recovered", BigInteger, nullable=False, server_default="0"),
+    # a part that had been paid before the case opened is not recovered by it
+    Column("amount_paid_at_open", BigInteger, nullable=False, server_default="0"),
     time_column("paid_late_at"),  # the invoice was paid after the case had ended otherwise
     UniqueConstraint("account", "invoice_id", name="cases_invoice"),
     Index("cases_customer", "customer_id", "account"),  # asked for without an account too
