@@ -338,6 +338,7 @@ class Engine:
             models=lambda: self.learning,
             webhook_secrets=len(self.settings.stripe_webhook_secrets),
             misspelt=self.settings.misspelt,
+            events_host=self.settings.events_host,
             is_live=self.settings.is_live,
             speaks=self._speaks,
             clock=self.clock,

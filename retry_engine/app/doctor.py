@@ -21,7 +21,7 @@ from retry_engine.domain.policy import Policy
 from retry_engine.domain.vocabulary import SubscriptionEnd
 from retry_engine.recovery.gate import Gate
 from retry_engine.recovery.intake import EVENT_TYPES
-from retry_engine.store import breakers, engine_state, inbox, learning, schema
+from retry_engine.store import breakers, engine_state, inbox, learning, outbox, schema
 from retry_engine.store import cases as rows
 from retry_engine.store.database import Database
 from retry_engine.store.holdings import Held
@@ -46,7 +46,7 @@ class Doctor:
     """Asks every part, those that take a while to load only where they are in use.
 
     `stripe` raises `SettingsError` without a key. `mail` is None where no mail server is set,
-    `speaks` says whether there is any channel to customers.
+    `speaks` says whether there is any channel to customers, `events_host` whom events are told.
     """
 
     database: Database
@@ -58,6 +58,7 @@ class Doctor:
     models: Callable[[], Models]
     webhook_secrets: int
     misspelt: Sequence[str]
+    events_host: str | None
     is_live: bool
     speaks: bool
     clock: Callable[[], datetime]
@@ -89,6 +90,7 @@ class Doctor:
         )
         checks += _of_the_record("modes", lambda: [self._modes()])
         checks += _of_the_record("events", lambda: [self._events()])
+        checks += _of_the_record("host application", lambda: [self._outbound()])
         checks += _of_the_record("accounts", lambda: [self._accounts()])
         checks += _of_the_record("invoices held", self._held)
         mend = "train anew: `retry-engine model train`; until then the prior decides"
@@ -218,6 +220,30 @@ class Doctor:
                 mend="`retry-engine events dead` says why, `events replay` tries again",
             )
         return Check(name="events", status="ok", detail=f"{found['pending']} waiting")
+
+    def _outbound(self) -> Check:
+        with self.database.transaction() as connection:
+            found = outbox.counts(connection)
+        name, last = "host application", found.last_delivered_at
+        told = f"last told {last:%Y-%m-%d %H:%M} UTC" if last is not None else "not told yet"
+        detail = f"{self.events_host or 'no RETRY_ENGINE_EVENTS_URL'}: {told}, "
+        detail += f"{found.pending} waiting, {found.dead} given up"
+        if found.wanted != (self.events_host is not None):
+            is_set = "not set here" if found.wanted else "set here"
+            mend = "give all processes the same settings, and start the workers again"
+            detail += f"; RETRY_ENGINE_EVENTS_URL is {is_set}, and the workers began otherwise"
+            return Check(name=name, status="warn", detail=detail, mend=mend)
+        if found.dead:
+            mend = "`retry-engine events dead` says why, `events replay` tells it again"
+            return Check(name=name, status="warn", detail=detail, mend=mend)
+        if found.pending and found.last_error is not None:
+            mend = "see that the host application answers 2xx within seconds"
+            return Check(
+                name=name, status="warn", detail=f"{detail}; {found.last_error}", mend=mend
+            )
+        if self.events_host is None:
+            return Check(name=name, status="ok", detail="RETRY_ENGINE_EVENTS_URL is not set")
+        return Check(name=name, status="ok", detail=detail)
 
     def _accounts(self) -> Check:
         with self.database.transaction() as connection:

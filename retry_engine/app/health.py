@@ -21,6 +21,7 @@ from retry_engine.store import (
     learning,
     messages,
     offers,
+    outbox,
     renewals,
     reviews,
     schedule,
@@ -105,6 +106,7 @@ class Health:
                 "cases": rows.counts(connection),
                 "reviews_open": reviews.open_count(connection),
                 "reviews_overdue": holdings.overdue_reviews(connection, now=self.clock()),
+                "outbound": outbox.counts(connection),
             }
 
     def totals(self) -> dict[str, Any]:

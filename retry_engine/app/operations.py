@@ -10,11 +10,12 @@ from retry_engine.app import documents, explanations
 from retry_engine.app.decisions import Decisions
 from retry_engine.app.explanations import Question
 from retry_engine.app.overrides import Override, Overrides, Progress
-from retry_engine.domain.errors import RetryEngineError
+from retry_engine.domain.errors import NotFound, RetryEngineError
 from retry_engine.recovery.dispatch import Dispatcher
 from retry_engine.recovery.policies import Policies
+from retry_engine.recovery.telling import OUTBOUND_ID
 from retry_engine.store import cases as rows
-from retry_engine.store import inbox
+from retry_engine.store import inbox, outbox
 from retry_engine.store.database import Database
 
 
@@ -90,10 +91,28 @@ class Operations:
             return documents.engine_log(connection, limit=limit, cursor=cursor)
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """The events that were given up."""
+        """What was given up, of Stripe's events and of those to the host application."""
         with self.database.transaction() as connection:
             found = inbox.dead(connection)
-        return [{**row, "received_at": documents.text(row["received_at"])} for row in found]
+            untold = outbox.dead(connection)
+        came = [
+            {**row, "received_at": documents.text(row["received_at"]), "direction": "in"}
+            for row in found
+        ]
+        went = [
+            {
+                "event_id": row.id,
+                "account": row.account,
+                "type": row.type,
+                "object_id": row.case_id,
+                "received_at": documents.text(row.since),
+                "tries": row.tries,
+                "last_error": row.last_error,
+                "direction": "out",
+            }
+            for row in untold
+        ]
+        return sorted(came + went, key=lambda row: str(row["received_at"]), reverse=True)
 
     # -- deciding
 
@@ -133,8 +152,17 @@ class Operations:
 
     def replay_event(self, event_id: str) -> None:
         """Give a dead event another life, or an account that is back its events and outcomes."""
+        if event_id.startswith(OUTBOUND_ID):
+            self._tell_again(event_id)
+            return
         self.dispatcher.replay(event_id)
         self._enqueue()
+
+    def _tell_again(self, event_id: str) -> None:
+        """The workers find it at their next tick."""
+        with self.database.transaction() as connection:
+            if not outbox.replay(connection, event_id, now=self.clock()):
+                raise NotFound(f"no dead event {event_id!r}; `retry-engine events dead` lists them")
 
     def _enqueue(self) -> None:
         """What a person asked for is done at once, not at the next tick."""

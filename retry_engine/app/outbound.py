@@ -18,7 +18,6 @@ import structlog
 
 from retry_engine.domain import outbound
 from retry_engine.domain.outbound import Answer
-from retry_engine.domain.vocabulary import OutboundState
 from retry_engine.store import outbox
 from retry_engine.store.database import Database
 from retry_engine.store.outbox import Outgoing
@@ -86,16 +85,3 @@ class Outbound:
             error = next((a.error for a in answers if a.error is not None), None)
             outbox.leave(connection, error=error, opens_at=opens_at)
         self.dispatch()
-
-    def give_up_old(self) -> int:
-        """Give up what was tried for three days while its turn came rarely; how many."""
-        now = self.clock()
-        with self.database.transaction() as connection:
-            return outbox.give_up(connection, since_before=now - outbound.TRIED_FOR, now=now)
-
-    def forget(self, *, events: timedelta, dead_events: timedelta) -> None:
-        """Let go of what was delivered, and of what was given up, for so long."""
-        now = self.clock()
-        with self.database.transaction() as connection:
-            outbox.forget(connection, OutboundState.DELIVERED, before=now - events)
-            outbox.forget(connection, OutboundState.DEAD, before=now - dead_events)

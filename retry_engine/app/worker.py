@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from retry_engine.app.outbound import Outbound
 from retry_engine.app.overrides import Override, Overrides
+from retry_engine.domain import outbound
 from retry_engine.domain.actions import LAST_DUTIES, ActionState
 from retry_engine.domain.errors import (
     AccountWithdrew,
@@ -28,6 +29,7 @@ from retry_engine.domain.errors import (
     StripeUnavailable,
     reason_of,
 )
+from retry_engine.domain.vocabulary import OutboundState
 from retry_engine.recovery import actions
 from retry_engine.recovery.absences import AbsentAccounts
 from retry_engine.recovery.actions import Rooms
@@ -304,14 +306,17 @@ class Worker:
         self.dispatch()
 
     def housekeeping(self) -> None:
-        """Read the clocks that nobody told us of, and let old handled events go."""
+        """Read the clocks that nobody told us of, and let old events go, in and out."""
         now = self.clock()
         with self.database.transaction() as connection:
             clocks = rows.watched_clocks(connection, read_before=now - _CLOCK_IS_OLD)
             inbox.forget(connection, before=now - self.retention.events)
             inbox.strip_dead(connection, before=now - self.retention.dead_events, now=now)
-        if self.outbound is not None:
-            self.outbound.give_up_old()
+            # with no address there is nobody to try
+            given_up = now - outbound.TRIED_FOR
+            outbox.give_up(connection, given_up, untried=self.outbound is None, now=now)
+            outbox.forget(connection, OutboundState.DELIVERED, before=now - self.retention.events)
+            outbox.forget(connection, OutboundState.DEAD, before=now - self.retention.dead_events)
         for account, clock_id in clocks:
             with suppress(StripeRejected, StripeUnavailable, StripeForbidden):
                 self.intake.read_clock(account, clock_id)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 # By real time, whatever clock its case lives on.
 TRIED_FOR = timedelta(days=3)
-_FIRST_GAP, _LONGEST_GAP = timedelta(seconds=5), timedelta(hours=6)
+_FIRST_GAP, _LONGEST_GAP = timedelta(seconds=1), timedelta(hours=6)
 # While nobody answers at all, a few are tried, this far apart; the others wait for their turn.
 _FIRST_SILENCE, _LONGEST_SILENCE = timedelta(seconds=1), timedelta(minutes=1)
 

@@ -8,8 +8,9 @@
     it closes otherwise                       recovery.closed
     a closed case turns out to be paid        recovery.recovered, unless it was told
 
-Of cases that the engine recovers, and of no others: in shadow, and in the holdout, Stripe does, and
-whoever treats those customers otherwise because of us would spoil what they are there to measure.
+Of cases in whatever mode, as `standing` answers of them too: in shadow, and in the holdout, Stripe
+retries, but the payment has failed all the same, and a business that treated those customers
+otherwise could not compare the two any more. The case's `mode` tells them apart.
 
 An event's id is made of what it tells of. So the same thing, found out twice, is told once.
 """
@@ -20,11 +21,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from retry_engine.domain.vocabulary import CloseReason, Mode, OutboundType
+from retry_engine.domain.vocabulary import CloseReason, OutboundType
 from retry_engine.recovery import case_document
 from retry_engine.recovery.case_document import Document
 from retry_engine.store import outbox
 from retry_engine.store.cases import Case
+
+# What an event's id begins with; Stripe's begin with `evt_`.
+OUTBOUND_ID = "revt_"
 
 
 def tell(
@@ -40,7 +44,7 @@ def tell(
 
     `about` tells apart what may happen to a case more than once; `more` stands beside the case.
     """
-    if case.mode is not Mode.TAKEOVER or not types or not outbox.is_wanted(connection):
+    if not outbox.is_wanted(connection):
         return
     document = case_document.one(connection, case, real_now)
     for kind in types:
@@ -67,7 +71,7 @@ def tell(
 def id_of(kind: OutboundType, case_id: str, about: str = "") -> str:
     """The event's id: the same for the same thing."""
     digest = hashlib.blake2b(f"{kind} {case_id} {about}".encode(), digest_size=12)
-    return f"revt_{digest.hexdigest()}"
+    return f"{OUTBOUND_ID}{digest.hexdigest()}"
 
 
 def of_end(reason: CloseReason) -> tuple[OutboundType, ...]:

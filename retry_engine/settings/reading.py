@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -51,6 +52,11 @@ class Settings(BaseModel):
     keep_events: timedelta = timedelta(days=90)
     keep_dead_events: timedelta = timedelta(days=180)
     misspelt: tuple[str, ...] = ()  # a text for each variable that looks like ours and is none
+
+    @property
+    def events_host(self) -> str | None:
+        """Whom events are told, without what may be secret in the address."""
+        return None if self.events_url is None else urlsplit(self.events_url).hostname
 
     @property
     def is_live(self) -> bool:

@@ -240,12 +240,12 @@ def counts(connection: Connection) -> Counts:
     return Counts(**row.mappings().one())
 
 
-def give_up(connection: Connection, *, since_before: datetime, now: datetime) -> int:
-    """Give up what was tried in vain for that long, whether its turn comes again or not."""
+def give_up(connection: Connection, before: datetime, *, untried: bool, now: datetime) -> int:
+    """Give up what was tried in vain since before then, and on demand what was never tried."""
     statement = (
         update(outbox)
-        .where(outbox.c.state == OutboundState.PENDING, outbox.c.since <= since_before)
-        .where(outbox.c.tries > 0)
+        .where(outbox.c.state == OutboundState.PENDING, outbox.c.since <= before)
+        .where(outbox.c.tries >= (0 if untried else 1))
         .where(outbox.c.claimed_until.is_(None) | (outbox.c.claimed_until <= now))
         .values(state=OutboundState.DEAD, finished_at=now, claimed_until=None)
     )

@@ -1,4 +1,4 @@
-"""`events`: what could not be handled."""
+"""`events`: what could not be handled, and what the host application did not take."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,9 @@ from retry_engine.entrypoints.cli.options import Json
 from retry_engine.entrypoints.cli.output import show
 from retry_engine.entrypoints.cli.session import open_engine
 
-group = typer.Typer(no_args_is_help=True, help="Stripe's events that could not be handled.")
+group = typer.Typer(
+    no_args_is_help=True, help="Events that could not be handled, or not delivered."
+)
 
 
 @group.command("dead")
@@ -21,10 +23,10 @@ def dead_events(as_json: Json = False) -> None:
 
 @group.command("replay")
 def replay(event_id: Annotated[str, typer.Argument(metavar="EVENT")]) -> None:
-    """Handle a dead event anew."""
+    """Handle a dead event anew; one to the host application (revt_…) is told again."""
     with open_engine() as engine:
         engine.operations.replay_event(event_id)
-    print(f"{event_id} will be handled anew.")
+    print(f"{event_id} will be {'told again' if event_id.startswith('revt_') else 'handled anew'}.")
 
 
 def _rendering() -> Any:

@@ -50,7 +50,7 @@ def show_dead(rows: Sequence[Document]) -> None:
         console.print("No dead events.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("event", "type", "received", "tries", "error"):
+    for heading in ("event", "type", "since", "tries", "error"):
         table.add_column(heading)
     for row in rows:
         table.add_row(

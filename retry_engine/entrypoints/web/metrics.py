@@ -99,6 +99,20 @@ class _Page(Collector):
         yield GaugeMetricFamily(
             "retry_engine_reviews_overdue", "Reviews beyond their deadline", value=late
         )
+        told = self._living["outbound"]
+        out = GaugeMetricFamily(
+            "retry_engine_outbound_events",
+            "Events that the host application has not taken",
+            labels=["state"],
+        )
+        out.add_metric(["pending"], told.pending)
+        out.add_metric(["dead"], told.dead)
+        yield out
+        yield CounterMetricFamily(
+            "retry_engine_outbound_events_delivered",
+            "Events that the host application has taken",
+            value=told.delivered,
+        )
         unknown = self._status["outcomes_given_up"]
         yield GaugeMetricFamily(
             "retry_engine_outcomes_given_up",
