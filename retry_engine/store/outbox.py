@@ -39,7 +39,7 @@ _READER = Reader(Outgoing)
 
 def is_wanted(connection: Connection) -> bool:
     """Whether anybody is to be told anything."""
-    return bool(_WANTED.run(connection).scalar_one())
+    return bool(_WANTED.run(connection).scalar())  # none where nothing was ever set
 
 
 def set_wanted(connection: Connection, wanted: bool) -> None:
@@ -97,7 +97,7 @@ _CLAIM = text(
 
 def claim(connection: Connection, *, now: datetime, lease: timedelta, limit: int) -> list[str]:
     """Ids of what is due, for one call of the receiver; none while another is under way."""
-    if not connection.execute(_DUE, {"now": now}).scalar_one():
+    if not connection.execute(_DUE, {"now": now}).scalar():
         return []
     times = {"now": now, "until": now + lease}
     if connection.execute(_ENTER, times).first() is None:
@@ -165,7 +165,7 @@ def leave(connection: Connection, *, error: str | None, opens_at: datetime | Non
 
 def silences(connection: Connection) -> int:
     """How often the receiver has not answered since it last did."""
-    return int(connection.execute(select(door.c.silences)).scalar_one())
+    return int(connection.execute(select(door.c.silences)).scalar() or 0)
 
 
 # -- looking, and keeping in order

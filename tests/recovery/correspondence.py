@@ -106,7 +106,7 @@ def wayward(writes: Writing, mortal: Mortal) -> EngineShop:
 def failed(here: EngineShop, *script: Any, address: str = ADDRESS, **facts: Any) -> tuple[Any, Any]:
     """(customer, invoice): somebody who can be written to, and whose renewal fails."""
     customer, _ = here.shop.customer_with("succeeded", *script)
-    here.shop.stripe.v1.customers.update(customer.id, _maria(email=address, **facts))
+    here.shop.stripe.v1.customers.update(customer.id, _maria(**{"email": address, **facts}))
     here.shop.subscribed(customer)
     here.shop.advances(customer, days=31, hours=2)
     here.works()
@@ -156,7 +156,7 @@ def subscribed(
     customer, method = here.shop.customer_with(*(script or ("succeeded", "succeeded")))
     v1 = here.shop.stripe.v1
     v1.payment_methods.update(method.id, {"card": {"exp_month": expiry[0], "exp_year": expiry[1]}})
-    v1.customers.update(customer.id, _maria(email=ADDRESS, **facts))
+    v1.customers.update(customer.id, _maria(**{"email": ADDRESS, **facts}))
     subscription = here.shop.subscribed(customer)
     here.works()
     return customer, subscription
