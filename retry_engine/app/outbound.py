@@ -75,7 +75,7 @@ class Outbound:
                 again = outbound.next_try(since=event.since, tries=event.tries, now=now)
                 outbox.failed(connection, event.id, error=answer.error, next_try_at=again, now=now)
                 log.warning(
-                    "event_not_delivered", event=event.id, type=event.type, tries=event.tries,
+                    "event_not_delivered", told=event.id, type=event.type, tries=event.tries,
                     error=answer.error, given_up=again is None,
                 )  # fmt: skip
             opens_at = None

@@ -342,3 +342,39 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(SettingsError, match=r"RETRY_ENGINE_HOME.*HOME.*expected"):
         load({})
+
+
+EVENTS = {
+    "RETRY_ENGINE_EVENTS_URL": "https://example.com/hooks?key=of-the-host",
+    "RETRY_ENGINE_EVENTS_SECRET": "a_secret_of_the_host",
+}
+
+
+def test_the_host_application_has_an_address_and_a_secret() -> None:
+    found = load(EVENTS)
+    assert found.events_url == EVENTS["RETRY_ENGINE_EVENTS_URL"]
+    assert found.events_host == "example.com"
+    assert not any(secret in repr(found) for secret in ("of-the-host", "a_secret_of"))
+    local = load({**EVENTS, "RETRY_ENGINE_EVENTS_URL": "http://127.0.0.1:9/hooks"})
+    assert local.events_host == "127.0.0.1"
+    assert load({}).events_url is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names", "expected"),
+    [
+        ({"RETRY_ENGINE_EVENTS_SECRET": ""}, "RETRY_ENGINE_EVENTS_SECRET is not set", "16 char"),
+        ({"RETRY_ENGINE_EVENTS_SECRET": "brief"}, "a text of 5 characters", "16 characters"),
+        ({"RETRY_ENGINE_EVENTS_URL": ""}, "RETRY_ENGINE_EVENTS_URL is not", "both or neither"),
+        ({"RETRY_ENGINE_EVENTS_URL": "http://example.com/x"}, "plain http", "https://"),
+        ({"RETRY_ENGINE_EVENTS_URL": "ftp://example.com"}, "RETRY_ENGINE_EVENTS_URL", "https://"),
+        ({"RETRY_ENGINE_EVENTS_URL": "example.com"}, "RETRY_ENGINE_EVENTS_URL", "https://"),
+    ],
+)
+def test_half_a_host_application_or_an_open_line_to_it_is_refused(
+    wrong: dict[str, str], names: str, expected: str
+) -> None:
+    line = refusal({**EVENTS, **wrong})
+    assert names in line
+    assert expected in line
+    assert "brief" not in line

@@ -60,12 +60,17 @@ def host() -> Iterator[Host]:
             answer = host.answers.pop(0) if host.answers else host.always
             if answer == HANGS:
                 host.free.wait()
-            if answer in (LOST, HANGS):
+            if answer == DRIPS:
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: ":
+                    self.wfile.write(bytes([byte]))
+                    if host.free.wait(0.05):
+                        break
+            if answer <= 0:
                 self.connection.close()
                 return
             host.bodies.append(body)
             host.events.append(event)
-            self.send_response(answer if answer > 0 else 200)
+            self.send_response(answer)
             if 300 <= answer < 400:
                 self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
